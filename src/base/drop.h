@@ -1,0 +1,42 @@
+/*
+ * Why a frame was not delivered. Every record is delivered or counted under
+ * exactly one of these, on exactly one side: per (sender, receiver, network)
+ *
+ *     sent = delivered + drops at the sender + drops at the receiver.
+ *
+ * The numbers are those of enum DropReason in proto/ctl.proto; codec.c asserts
+ * that. A new reason goes to the end of both.
+ */
+#ifndef BASE_DROP_H
+#define BASE_DROP_H
+
+enum drop_reason {
+	/* At the sender, before a receiver is known; counted on the network. */
+	DROP_RUNT,            /* shorter than an Ethernet header */
+	DROP_FOREIGN_SOURCE,  /* source MAC is not this port's: bridged or macvlan */
+	DROP_TAP_COMMAND,     /* the host forged the command bit */
+	DROP_UNKNOWN_UNICAST, /* destination MAC is not a node of this network */
+	DROP_NO_PEER,         /* the destination node is not up */
+	DROP_BAD_OFFLOAD,     /* vnet header and frame contradict each other */
+
+	/* At the sender, for one receiver; counted on the link. */
+	DROP_RING_FULL,
+	DROP_PEER_DOWN, /* in the ring when the receiver went away */
+	DROP_MISROUTED, /* steered into the wrong peer's queue */
+
+	/* At the receiver, for one sender; counted on the link. */
+	DROP_BAD_LENGTH,
+	DROP_BAD_SOURCE,      /* source MAC does not name the ring's owner */
+	DROP_BAD_DESTINATION, /* neither this node nor a cast */
+	DROP_BAD_HEADER,      /* vnet header does not fit our own parse */
+	DROP_OVERSIZE,        /* longer than this network's MTU allows */
+	DROP_TAP_DOWN,        /* the TAP refused it: not up */
+	DROP_TAP_ERROR,       /* the TAP refused it for another reason */
+
+	DROP_NUM_
+};
+
+/* "ring-full" and so on; NULL out of range. */
+const char *drop_reason_name(unsigned reason);
+
+#endif

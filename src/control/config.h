@@ -1,0 +1,81 @@
+/*
+ * The config file: YAML in, struct node_config out, or every error in it.
+ *
+ * The libcyaml schema in config.c is the one description of the file: it loads
+ * the values, and config_check.c walks the same schema over libyaml's document
+ * tree to find *all* errors with their positions in one run. Rules that span
+ * several keys (duplicate TAP, ring below the minimum) follow the walk.
+ *
+ * Reads files, touches nothing else. Called by main before any thread starts.
+ */
+#ifndef CONTROL_CONFIG_H
+#define CONTROL_CONFIG_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONFIG_NAME_MAX      32 /* node, cluster, fabric, network names */
+#define CONFIG_NETWORKS_MAX  16
+#define CONFIG_ADDRESSES_MAX 16
+
+#define CONFIG_RING_SIZE_DEFAULT (1u << 20)
+#define CONFIG_RING_SIZE_MIN     (256u << 10)
+#define CONFIG_RING_SIZE_MAX     (512u << 20)
+#define CONFIG_SPIN_US_DEFAULT   50
+#define CONFIG_SPIN_US_MAX       1000
+
+enum fabric_kind { FABRIC_KIND_SHM, FABRIC_KIND_RDMA };
+enum network_kind { NETWORK_KIND_LOCAL, NETWORK_KIND_GLOBAL };
+
+struct config_address {
+	int family; /* AF_INET or AF_INET6 */
+	uint8_t bytes[16];
+	unsigned prefix;
+};
+
+/* All strings are owned by the config. */
+struct config_fabric {
+	char *name;
+	enum fabric_kind kind;
+	char *path; /* shm: the rendezvous directory */
+};
+
+struct config_network {
+	char *name;
+	enum network_kind kind;
+	char *tap;
+	uint32_t mtu;
+	uint32_t ring_size; /* bytes, a power of two */
+	unsigned num_addresses;
+	struct config_address addresses[CONFIG_ADDRESSES_MAX];
+};
+
+struct node_config {
+	char *name;
+	uint16_t id;
+	char *cluster;
+	char *runtime_dir;
+	uint32_t spin_us; /* how long a worker looks before it sleeps; 0: never */
+	unsigned num_fabrics;
+	struct config_fabric *fabrics;
+	unsigned num_networks;
+	struct config_network *networks;
+};
+
+/*
+ * Prints every error to `errors` as "file:line:col: error: text" (without a
+ * position where there is none) and returns -EINVAL; -EIO and friends, with a
+ * line printed too, if the file can't be read. On success *ret_config is the
+ * caller's, to be freed by config_free().
+ */
+int config_load(const char *path, FILE *errors, struct node_config **ret_config);
+
+/* Accepts NULL. */
+void config_free(struct node_config *config);
+
+/* The effective values, defaults included, as YAML that config_load() takes. */
+void config_print(const struct node_config *config, FILE *out);
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * The host's side of a port, by rtnetlink (libmnl): MAC, MTU, addresses,
+ * marker, state, and the kernel's own counters.
+ *
+ * The only file that speaks netlink. Synchronous: a request waits for its
+ * acknowledgement, which the kernel gives at once. Called by main and the
+ * control thread, never by a worker. Errors are -errno; where the kernel says
+ * more (extended ack), kernel_last_error() has its words.
+ */
+#ifndef CONTROL_KERNEL_H
+#define CONTROL_KERNEL_H
+
+#include "control/config.h"
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Marks an interface as ours: "shmnet:" and the node's name, in its ifalias. */
+#define KERNEL_MARK_PREFIX "shmnet:"
+
+struct kernel;
+
+struct kernel_link {
+	int index;
+	char name[IF_NAMESIZE];
+	char alias[256]; /* empty if it has none */
+	uint8_t mac[6];
+	uint32_t mtu;
+	bool is_up;   /* administratively */
+	bool running; /* carrier */
+};
+
+/* What the kernel itself lost on the port, beside our own counters. */
+struct kernel_drops {
+	uint64_t tx_dropped; /* frames of the host that nobody read */
+	uint64_t rx_dropped; /* frames of ours that the host refused */
+};
+
+struct kernel_owner {
+	char ifname[IF_NAMESIZE];
+	char alias[256];
+};
+
+int kernel_open(struct kernel **ret_kernel);
+void kernel_close(struct kernel *kernel); /* accepts NULL */
+
+/* The kernel's words for the last failure, or strerror of it. Never NULL. */
+const char *kernel_last_error(const struct kernel *kernel);
+
+/* -ENODEV if there is no such interface. */
+int kernel_get_link(struct kernel *kernel, const char *name, struct kernel_link *ret_link);
+
+/* Every interface whose alias starts with `alias_prefix`, in index order. */
+int kernel_each_link(struct kernel *kernel, const char *alias_prefix,
+		     void (*each)(const struct kernel_link *link, void *arg), void *arg);
+
+/* Link must be down for the MAC to change on some kernels: see kernel_setup_port(). */
+int kernel_set_mac(struct kernel *kernel, int index, const uint8_t mac[6]);
+int kernel_set_mtu(struct kernel *kernel, int index, uint32_t mtu);
+int kernel_set_alias(struct kernel *kernel, int index, const char *alias);
+int kernel_set_up(struct kernel *kernel, int index, bool up);
+int kernel_delete_link(struct kernel *kernel, int index);
+
+int kernel_add_address(struct kernel *kernel, int index,
+		       const struct config_address *address);
+int kernel_remove_address(struct kernel *kernel, int index,
+			  const struct config_address *address);
+
+/* 1 and the interface that holds `address` in any prefix, 0 if none does, or -errno. */
+int kernel_find_address(struct kernel *kernel, const struct config_address *address,
+			struct kernel_owner *ret_owner);
+
+/*
+ * Brings the interface to the state that `network` asks for and leaves alone
+ * what already is: marks it, sets MAC (down first if it must change) and MTU,
+ * removes addresses that are not in the config, adds those that are missing,
+ * sets it up. An adopted TAP keeps its connections that way.
+ */
+int kernel_setup_port(struct kernel *kernel, const char *mark,
+		      const struct config_network *network, const uint8_t mac[6]);
+
+int kernel_get_drops(struct kernel *kernel, const char *name,
+		     struct kernel_drops *ret_drops);
+
+/*
+ * Watching: the fd turns readable when an interface changed. kernel_read_watch()
+ * drains it and calls `changed` once per interface that was named.
+ */
+int kernel_watch_fd(struct kernel *kernel);
+int kernel_read_watch(struct kernel *kernel,
+		      void (*changed)(const struct kernel_link *link, void *arg), void *arg);
+
+#endif
