@@ -26,9 +26,9 @@ extern "C" {
 #define SHMNET_MTU_MIN 1490
 #define SHMNET_MTU_MAX 65521
 
-#define SHMNET_ETH_HLEN  14
+#define SHMNET_ETH_HLEN	 14
 #define SHMNET_VLAN_HLEN 4
-#define SHMNET_ETH_ALEN  6
+#define SHMNET_ETH_ALEN	 6
 
 /*
  * struct virtio_net_hdr as a TAP gives and takes it, without num_buffers. Ten
@@ -54,9 +54,9 @@ extern "C" {
  * node. Bit 0x04 of byte 0 is the document's command bit [42]: no frame of a
  * host may carry it.
  */
-#define SHMNET_MAC_PREFIX0  0x02
-#define SHMNET_MAC_PREFIX1  0x53
-#define SHMNET_MAC_COMMAND  0x04
+#define SHMNET_MAC_PREFIX0   0x02
+#define SHMNET_MAC_PREFIX1   0x53
+#define SHMNET_MAC_COMMAND   0x04
 #define SHMNET_MAC_MULTICAST 0x01
 
 static inline void shmnet_mac_make(uint8_t mac[SHMNET_ETH_ALEN], uint16_t tag,

@@ -12,11 +12,11 @@
 
 enum drop_reason {
 	/* At the sender, before a receiver is known; counted on the network. */
-	DROP_RUNT,            /* shorter than an Ethernet header */
+	DROP_RUNT,	      /* shorter than an Ethernet header */
 	DROP_FOREIGN_SOURCE,  /* source MAC is not this port's: bridged or macvlan */
 	DROP_TAP_COMMAND,     /* the host forged the command bit */
 	DROP_UNKNOWN_UNICAST, /* destination MAC is not a node of this network */
-	DROP_NO_PEER,         /* the destination node is not up */
+	DROP_NO_PEER,	      /* the destination node is not up */
 	DROP_BAD_OFFLOAD,     /* vnet header and frame contradict each other */
 
 	/* At the sender, for one receiver; counted on the link. */
@@ -29,9 +29,9 @@ enum drop_reason {
 	DROP_BAD_SOURCE,      /* source MAC does not name the ring's owner */
 	DROP_BAD_DESTINATION, /* neither this node nor a cast */
 	DROP_BAD_HEADER,      /* vnet header does not fit our own parse */
-	DROP_OVERSIZE,        /* longer than this network's MTU allows */
-	DROP_TAP_DOWN,        /* the TAP refused it: not up */
-	DROP_TAP_ERROR,       /* the TAP refused it for another reason */
+	DROP_OVERSIZE,	      /* longer than this network's MTU allows */
+	DROP_TAP_DOWN,	      /* the TAP refused it: not up */
+	DROP_TAP_ERROR,	      /* the TAP refused it for another reason */
 
 	DROP_NUM_
 };

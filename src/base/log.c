@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOG_LINE_MAX    1024
+#define LOG_LINE_MAX	1024
 #define LOG_INTERVAL_NS 1000000000u
 
 struct level_style {

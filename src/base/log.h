@@ -42,9 +42,9 @@ void log_write(enum log_level level, const char *subject, const char *format, ..
 /* True if the site may log now; *ret_held is what it swallowed since its last line. */
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ns, unsigned *ret_held);
 
-#define log_err(subject, ...)   log_write(LOG_LEVEL_ERROR, subject, __VA_ARGS__)
-#define log_warn(subject, ...)  log_write(LOG_LEVEL_WARNING, subject, __VA_ARGS__)
-#define log_info(subject, ...)  log_write(LOG_LEVEL_INFO, subject, __VA_ARGS__)
+#define log_err(subject, ...)	log_write(LOG_LEVEL_ERROR, subject, __VA_ARGS__)
+#define log_warn(subject, ...)	log_write(LOG_LEVEL_WARNING, subject, __VA_ARGS__)
+#define log_info(subject, ...)	log_write(LOG_LEVEL_INFO, subject, __VA_ARGS__)
 #define log_debug(subject, ...) log_write(LOG_LEVEL_DEBUG, subject, __VA_ARGS__)
 
 #endif

@@ -16,15 +16,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_NAME_MAX      32 /* node, cluster, fabric, network names */
+#define CONFIG_NAME_MAX	     32 /* node, cluster, fabric, network names */
 #define CONFIG_NETWORKS_MAX  16
 #define CONFIG_ADDRESSES_MAX 16
 
 #define CONFIG_RING_SIZE_DEFAULT (1u << 20)
-#define CONFIG_RING_SIZE_MIN     (256u << 10)
-#define CONFIG_RING_SIZE_MAX     (512u << 20)
-#define CONFIG_SPIN_US_DEFAULT   50
-#define CONFIG_SPIN_US_MAX       1000
+#define CONFIG_RING_SIZE_MIN	 (256u << 10)
+#define CONFIG_RING_SIZE_MAX	 (512u << 20)
+#define CONFIG_SPIN_US_DEFAULT	 50
+#define CONFIG_SPIN_US_MAX	 1000
 
 enum fabric_kind { FABRIC_KIND_SHM, FABRIC_KIND_RDMA };
 enum network_kind { NETWORK_KIND_LOCAL, NETWORK_KIND_GLOBAL };

@@ -49,7 +49,8 @@ void kernel_close(struct kernel *kernel); /* accepts NULL */
 const char *kernel_last_error(const struct kernel *kernel);
 
 /* -ENODEV if there is no such interface. */
-int kernel_get_link(struct kernel *kernel, const char *name, struct kernel_link *ret_link);
+int kernel_get_link(struct kernel *kernel, const char *name,
+		    struct kernel_link *ret_link);
 
 /* Every interface whose alias starts with `alias_prefix`, in index order. */
 int kernel_each_link(struct kernel *kernel, const char *alias_prefix,
@@ -89,6 +90,7 @@ int kernel_get_drops(struct kernel *kernel, const char *name,
  */
 int kernel_watch_fd(struct kernel *kernel);
 int kernel_read_watch(struct kernel *kernel,
-		      void (*changed)(const struct kernel_link *link, void *arg), void *arg);
+		      void (*changed)(const struct kernel_link *link, void *arg),
+		      void *arg);
 
 #endif
