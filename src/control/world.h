@@ -1,0 +1,133 @@
+/*
+ * All that the control logic knows of the world: the time, timers, randomness,
+ * messages, who else is there, and rings.
+ *
+ * node, peer and discover see nothing else: no clock, no descriptor, no
+ * libevent. Two back ends: world_event.c (libevent, Unix sockets, and offer_shm.c
+ * for the rings) in the daemon, tests/sim/ (a seeded event queue in one thread) in
+ * the simulator, where a failing seed replays exactly.
+ *
+ * One thread. No operation calls back before it returns; callbacks come from the
+ * event loop. Everything handed to a callback is valid for the call only.
+ */
+#ifndef CONTROL_WORLD_H
+#define CONTROL_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define WORLD_MESSAGE_MAX 65536 /* bytes of one message */
+#define WORLD_FDS_MAX	  1	/* descriptors that travel with one message */
+
+struct world;
+struct world_timer;   /* one-shot */
+struct world_channel; /* a connection to one other node: ordered messages */
+struct world_bell;    /* one end of a pair's doorbell, before it becomes a connection */
+struct world_ring;    /* ring memory: ours, or a peer's that passed the checks */
+struct world_conn;    /* a pair's fabric connection */
+struct world_link;    /* one peer on one network, carrying frames */
+
+/* What comes with a message: at most one thing, already taken out of its descriptor. */
+struct world_parcel {
+	int fd; /* -1 if there is none; who takes it sets it to -1, else it is closed */
+};
+
+/* Who is at the other end, as the kernel says it. */
+struct world_credentials {
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+};
+
+/* What a channel's owner wants to hear. `closed` comes once, and is the last. */
+struct world_channel_handler {
+	void (*message)(void *arg, const uint8_t *bytes, size_t length,
+			struct world_parcel *parcel);
+	void (*closed)(void *arg, int error); /* 0: end of file */
+};
+
+/* What the owner of the world wants to hear. */
+struct world_handler {
+	/* Somebody dialled us; set a handler at once, or close. */
+	void (*accepted)(void *arg, struct world_channel *channel);
+	/* A node appeared in the rendezvous, or disappeared from it. */
+	void (*appeared)(void *arg, uint16_t node_id);
+	void (*disappeared)(void *arg, uint16_t node_id);
+	/* The peer broke the rules of the ring, or the connection died. */
+	void (*link_fault)(void *arg, struct world_link *link, int error);
+};
+
+struct world_link_spec {
+	unsigned network; /* index in the config */
+	uint16_t peer_id;
+	struct world_conn *conn;
+	struct world_ring *rx; /* ours; both are the link's on success */
+	struct world_ring *tx; /* the peer's */
+	uint64_t rx_salt;
+	uint64_t tx_salt;
+};
+
+struct world_ops {
+	uint64_t (*now)(struct world *world); /* ns, monotonic */
+	void (*random)(struct world *world, void *bytes, size_t length);
+
+	struct world_timer *(*timer_new)(struct world *world, void (*fire)(void *arg),
+					 void *arg);
+	void (*timer_set)(struct world_timer *timer, uint64_t delay_ns); /* replaces */
+	void (*timer_cancel)(struct world_timer *timer);
+	void (*timer_free)(struct world_timer *timer); /* accepts NULL */
+
+	/* -ENOENT: no such node; -ECONNREFUSED: nobody listens. Else as a stream would.
+	 */
+	int (*dial)(struct world *world, uint16_t node_id,
+		    struct world_channel **ret_channel);
+	void (*channel_set_handler)(struct world_channel *channel,
+				    const struct world_channel_handler *handler,
+				    void *arg);
+	void (*channel_credentials)(struct world_channel *channel,
+				    struct world_credentials *ret);
+	/* `fd` travels along unless it is -1; it stays the caller's. */
+	int (*channel_send)(struct world_channel *channel, const uint8_t *bytes,
+			    size_t length, int fd);
+	/* No callback any more; may be called from within the channel's own. */
+	void (*channel_close)(struct world_channel *channel);
+
+	/* A ring in our memory for what a peer will send; its descriptor to pass on. */
+	int (*ring_new)(struct world *world, uint64_t size, struct world_ring **ret_ring);
+	/*
+	 * A ring in a peer's memory, from the descriptor it sent. -EPROTO and words in
+	 * *ret_why if it is not sealed, short, oversized or no memfd. Takes the fd.
+	 */
+	int (*ring_accept)(struct world *world, struct world_parcel *parcel,
+			   uint64_t size, struct world_ring **ret_ring,
+			   const char **ret_why);
+	int (*ring_fd)(const struct world_ring *ring);
+	void (*ring_free)(struct world_ring *ring); /* accepts NULL */
+
+	/* Both ends of a doorbell: one is kept, the other one's fd goes to the peer. */
+	int (*bell_new)(struct world *world, struct world_bell **ret_ours,
+			int *ret_theirs);
+	int (*bell_accept)(struct world *world, struct world_parcel *parcel,
+			   struct world_bell **ret_bell, const char **ret_why);
+	void (*bell_free)(struct world_bell *bell); /* accepts NULL */
+
+	/* Takes the bell, also on failure. */
+	int (*conn_new)(struct world *world, struct world_bell *bell,
+			struct world_conn **ret_conn);
+	void (*conn_free)(struct world_conn *conn); /* after its links; accepts NULL */
+
+	int (*link_new)(struct world *world, const struct world_link_spec *spec,
+			struct world_link **ret_link);
+	/* If the peer is dead, what it had finished is delivered first [31]. */
+	void (*link_free)(struct world_link *link, bool peer_is_dead);
+};
+
+struct world {
+	const struct world_ops *ops;
+	const struct world_handler *handler; /* set by the owner before anything runs */
+	void *handler_arg;
+};
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * A fabric connection: how one pair of nodes shows each other what is in their
+ * rings, and wakes each other up. One per pair of nodes; it carries the rings
+ * of all their networks [19, 23, 33].
+ *
+ * The operations are called per burst, never per frame, by the worker that
+ * serves the pair; create and close by the control thread while no worker
+ * knows the connection. Nothing here blocks. Errors are -errno and mean that
+ * the connection is of no use any more; -EPROTO that the peer broke the ring's
+ * rules.
+ */
+#ifndef DATA_FABRIC_H
+#define DATA_FABRIC_H
+
+#include <shmnet/ring.h>
+
+struct fabric;
+
+struct fabric_ops {
+	const char *name; /* "shm" */
+
+	/* Shows the peer what was submitted to `tx` and wakes it if it sleeps. */
+	int (*publish)(struct fabric *fabric, struct shmnet_ring_tx *tx);
+
+	/* Learns how far `rx` may be read: 1 if there is something, 0 if not. */
+	int (*poll)(struct fabric *fabric, struct shmnet_ring_rx *rx);
+
+	/* Gives back what was released, and wakes a peer that waits for room. */
+	int (*credit)(struct fabric *fabric, struct shmnet_ring_rx *rx);
+
+	/*
+	 * Asks to be woken when there is room for a frame of `length`; `number` is
+	 * new for each call. 1 if there is room already, 0 if the bell will ring.
+	 */
+	int (*wait_room)(struct fabric *fabric, struct shmnet_ring_tx *tx,
+			 uint32_t number, uint32_t length);
+
+	/*
+	 * The worker is about to sleep: from now on the peer rings. `number` is new
+	 * for each sleep. 1 if something came meanwhile, 0 if sleeping is safe.
+	 */
+	int (*arm)(struct fabric *fabric, struct shmnet_ring_rx *rx, uint32_t number);
+	void (*disarm)(struct fabric *fabric, struct shmnet_ring_rx *rx);
+
+	/* The wait fd is readable: takes the bell away. */
+	void (*drain)(struct fabric *fabric);
+
+	void (*close)(struct fabric *fabric);
+};
+
+struct fabric {
+	const struct fabric_ops *ops;
+	int wait_fd; /* readable when the peer rang; -1 if there is none */
+	uint64_t bells_rung;
+};
+
+/*
+ * Shared memory on one machine. `bell` is one end of the pair's SEQPACKET
+ * socket; the connection owns it from now on, also on failure.
+ */
+int fabric_shm_new(int bell, struct fabric **ret_fabric);
+
+/* Both ends of a bell, close-on-exec. */
+int fabric_shm_bell(int ret_bells[2]);
+
+static inline void fabric_close(struct fabric *fabric)
+{
+	if (fabric)
+		fabric->ops->close(fabric);
+}
+
+#endif
