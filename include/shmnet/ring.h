@@ -409,12 +409,15 @@ static inline bool shmnet_ring_rx_must_ring(struct shmnet_ring_rx *rx)
 
 /*
  * (F) Announces sleep; `number` is nonzero and new each time. True if the
- * transmitter may have published meanwhile: do not sleep.
+ * transmitter has published meanwhile: do not sleep (the sleep is withdrawn).
  */
 static inline bool shmnet_ring_rx_sleep(struct shmnet_ring_rx *rx, uint32_t number)
 {
 	__atomic_store_n(&rx->words->asleep, number, __ATOMIC_SEQ_CST);
-	return __atomic_load_n(&rx->words->head, __ATOMIC_SEQ_CST) != rx->tail;
+	if (__atomic_load_n(&rx->words->head, __ATOMIC_SEQ_CST) == rx->tail)
+		return false;
+	__atomic_store_n(&rx->words->asleep, 0, __ATOMIC_RELAXED);
+	return true;
 }
 
 static inline void shmnet_ring_rx_wake(struct shmnet_ring_rx *rx)
