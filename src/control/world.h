@@ -2,10 +2,10 @@
  * All that the control logic knows of the world: the time, timers, randomness,
  * messages, who else is there, and rings.
  *
- * node, peer and discover see nothing else: no clock, no descriptor, no
- * libevent. Two back ends: world_event.c (libevent, Unix sockets, and offer_shm.c
- * for the rings) in the daemon, tests/sim/ (a seeded event queue in one thread) in
- * the simulator, where a failing seed replays exactly.
+ * member and peer see nothing else: no clock, no descriptor, no libevent. Two back ends:
+ * world_event.c (libevent, Unix sockets, and offer_shm.c for the rings) in the daemon,
+ * tests/sim/ (a seeded event queue in one thread) in the simulator, where a failing seed
+ * replays exactly.
  *
  * One thread. No operation calls back before it returns; callbacks come from the
  * event loop. Everything handed to a callback is valid for the call only.
@@ -29,9 +29,10 @@ struct world_ring;    /* ring memory: ours, or a peer's that passed the checks *
 struct world_conn;    /* a pair's fabric connection */
 struct world_link;    /* one peer on one network, carrying frames */
 
-/* What comes with a message: at most one thing, already taken out of its descriptor. */
+/* The descriptors that came with a message. */
 struct world_parcel {
 	int fd; /* -1 if there is none; who takes it sets it to -1, else it is closed */
+	unsigned surplus; /* how many more there were; they are closed already */
 };
 
 /* Who is at the other end, as the kernel says it. */
@@ -45,17 +46,23 @@ struct world_credentials {
 struct world_channel_handler {
 	void (*message)(void *arg, const uint8_t *bytes, size_t length,
 			struct world_parcel *parcel);
-	void (*closed)(void *arg, int error); /* 0: end of file */
+	/* 0: end of file; -EMSGSIZE: a message above the limit; else as the socket says.
+	 */
+	void (*closed)(void *arg, int error);
 };
 
 /* What the owner of the world wants to hear. */
 struct world_handler {
 	/* Somebody dialled us; set a handler at once, or close. */
 	void (*accepted)(void *arg, struct world_channel *channel);
-	/* A node appeared in the rendezvous, or disappeared from it. */
+	/*
+	 * A node appeared in the rendezvous, or disappeared from it. One that was
+	 * replaced by its next life appears again without having disappeared. Never
+	 * for the node itself.
+	 */
 	void (*appeared)(void *arg, uint16_t node_id);
 	void (*disappeared)(void *arg, uint16_t node_id);
-	/* The peer broke the rules of the ring, or the connection died. */
+	/* -EPROTO: the peer broke the rules of the ring; else the connection died. */
 	void (*link_fault)(void *arg, struct world_link *link, int error);
 };
 
@@ -77,10 +84,10 @@ struct world_ops {
 					 void *arg);
 	void (*timer_set)(struct world_timer *timer, uint64_t delay_ns); /* replaces */
 	void (*timer_cancel)(struct world_timer *timer);
-	void (*timer_free)(struct world_timer *timer); /* accepts NULL */
+	/* Accepts NULL; may be called from within the timer's own callback. */
+	void (*timer_free)(struct world_timer *timer);
 
-	/* -ENOENT: no such node; -ECONNREFUSED: nobody listens. Else as a stream would.
-	 */
+	/* -ENOENT: no such node; -ECONNREFUSED: nobody listens. */
 	int (*dial)(struct world *world, uint16_t node_id,
 		    struct world_channel **ret_channel);
 	void (*channel_set_handler)(struct world_channel *channel,
@@ -88,30 +95,43 @@ struct world_ops {
 				    void *arg);
 	void (*channel_credentials)(struct world_channel *channel,
 				    struct world_credentials *ret);
-	/* `fd` travels along unless it is -1; it stays the caller's. */
+	/*
+	 * `fd` travels along unless it is -1; it stays the caller's. Never waits:
+	 * -EAGAIN if the peer doesn't read what it has.
+	 */
 	int (*channel_send)(struct world_channel *channel, const uint8_t *bytes,
 			    size_t length, int fd);
+	/* Did the other end close already, though `closed` was not called yet? */
+	bool (*channel_at_end)(struct world_channel *channel);
 	/* No callback any more; may be called from within the channel's own. */
 	void (*channel_close)(struct world_channel *channel);
 
-	/* A ring in our memory for what a peer will send; its descriptor to pass on. */
-	int (*ring_new)(struct world *world, uint64_t size, struct world_ring **ret_ring);
+	/*
+	 * A ring in our memory for what a peer will send. On failure *ret_why has words,
+	 * as every *ret_why here valid until the next call: "needs 2 GiB, ...".
+	 */
+	int (*ring_new)(struct world *world, uint64_t size, struct world_ring **ret_ring,
+			const char **ret_why);
 	/*
 	 * A ring in a peer's memory, from the descriptor it sent. -EPROTO and words in
-	 * *ret_why if it is not sealed, short, oversized or no memfd. Takes the fd.
+	 * *ret_why if it is not sealed, short, oversized or no memfd; -ENOMEM and
+	 * friends if the reason is ours. Takes the fd.
 	 */
 	int (*ring_accept)(struct world *world, struct world_parcel *parcel,
 			   uint64_t size, struct world_ring **ret_ring,
 			   const char **ret_why);
-	int (*ring_fd)(const struct world_ring *ring);
-	void (*ring_free)(struct world_ring *ring); /* accepts NULL */
+	int (*ring_fd)(const struct world_ring *ring); /* of one that ring_new() made */
+	void (*ring_free)(struct world_ring *ring);    /* accepts NULL */
 
-	/* Both ends of a doorbell: one is kept, the other one's fd goes to the peer. */
+	/* Both ends of a doorbell: one is kept, the other is the caller's to send. */
 	int (*bell_new)(struct world *world, struct world_bell **ret_ours,
 			int *ret_theirs);
+	/* -EPROTO and words if it is no such socket. Takes the fd. */
 	int (*bell_accept)(struct world *world, struct world_parcel *parcel,
 			   struct world_bell **ret_bell, const char **ret_why);
 	void (*bell_free)(struct world_bell *bell); /* accepts NULL */
+
+	void (*fd_close)(struct world *world, int fd); /* what bell_new() gave to send */
 
 	/* Takes the bell, also on failure. */
 	int (*conn_new)(struct world *world, struct world_bell *bell,
@@ -128,6 +148,7 @@ struct world {
 	const struct world_ops *ops;
 	const struct world_handler *handler; /* set by the owner before anything runs */
 	void *handler_arg;
+	uid_t uid; /* whose process this is */
 };
 
 #endif

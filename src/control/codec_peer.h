@@ -1,0 +1,107 @@
+/*
+ * The messages of a pair's channel: plain structs <-> bytes (proto/peer.proto).
+ *
+ * Decoding is strict: what passes is a message that this version would have
+ * written, byte for byte as long, with every string terminated and printable,
+ * every id and size in range. Nothing that was refused is half filled in. The
+ * bytes are a peer's and hostile. Pure functions, any thread, no allocation.
+ */
+#ifndef CONTROL_CODEC_PEER_H
+#define CONTROL_CODEC_PEER_H
+
+#include "control/config.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PEER_WORDS_MAX 512 /* of a refusal, with the terminating zero */
+
+enum peer_message_type {
+	PEER_MESSAGE_HELLO,
+	PEER_MESSAGE_READY,
+	PEER_MESSAGE_RING,
+	PEER_MESSAGE_BELL,
+	PEER_MESSAGE_INCARNATION,
+	PEER_MESSAGE_REFUSE,
+	PEER_MESSAGE_NUM_
+};
+
+enum peer_refusal {
+	PEER_REFUSAL_VERSION,	/* of the wire */
+	PEER_REFUSAL_CLUSTER,	/* of another one */
+	PEER_REFUSAL_UID,	/* neither ours nor root */
+	PEER_REFUSAL_IDENTITY,	/* id or name is not what it must be, or is taken */
+	PEER_REFUSAL_DUPLICATE, /* id or name of a node that lives */
+	PEER_REFUSAL_PROTOCOL,	/* a message or a ring against the rules */
+	PEER_REFUSAL_TIMEOUT,	/* the handshake took too long */
+	PEER_REFUSAL_BUSY,	/* quarantined, or too many at once: later */
+	PEER_REFUSAL_RESOURCE,	/* we lack what a link needs */
+	PEER_REFUSAL_NUM_
+};
+
+struct peer_network {
+	char name[CONFIG_NAME_MAX];
+	enum network_kind kind;
+	uint32_t mtu;
+};
+
+/* Of another wire version than ours nothing but the version is looked at. */
+struct peer_hello {
+	uint32_t wire_version;
+	char cluster[CONFIG_NAME_MAX];
+	char name[CONFIG_NAME_MAX];
+	uint16_t id;
+	uint64_t nonce; /* random, one per life of the process */
+	unsigned num_networks;
+	struct peer_network networks[CONFIG_NETWORKS_MAX];
+};
+
+/* The last of an offer. The other one must be above the floor [architecture 6]. */
+struct peer_ready {
+	uint32_t floor;
+	uint32_t incarnation; /* the sender's */
+};
+
+/* A ring in the sender's memory; its descriptor comes along. */
+struct peer_ring {
+	char network[CONFIG_NAME_MAX];
+	uint64_t size;
+	uint64_t salt;
+	uint64_t epoch;
+};
+
+struct peer_incarnation {
+	uint32_t value;
+};
+
+struct peer_refuse {
+	enum peer_refusal code;
+	char words[PEER_WORDS_MAX];
+};
+
+struct peer_message {
+	enum peer_message_type type;
+	union {
+		struct peer_hello hello;
+		struct peer_ready ready;
+		struct peer_ring ring;
+		struct peer_incarnation incarnation;
+		struct peer_refuse refuse;
+	};
+};
+
+/* "HELLO"; never NULL. */
+const char *peer_message_name(enum peer_message_type type);
+
+/* How many descriptors come with it: exactly that many. */
+unsigned peer_message_fds(enum peer_message_type type);
+
+/* -EMSGSIZE if it does not fit. */
+int codec_peer_encode(const struct peer_message *message, uint8_t *bytes, size_t size,
+		      size_t *ret_length);
+
+/* -EBADMSG, and *ret_why as the end of a sentence about it: "has a node id of 0". */
+int codec_peer_decode(const uint8_t *bytes, size_t length,
+		      struct peer_message *ret_message, const char **ret_why);
+
+#endif

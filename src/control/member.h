@@ -1,0 +1,89 @@
+/*
+ * The membership: the table of all other nodes, who may enter it, and our own
+ * incarnation. Takes the callbacks of the world, hands each to the peer it is
+ * about, and adds up what the peers have to say.
+ *
+ * No clock, no descriptor, no libevent: all of that is the world's. Control
+ * thread.
+ */
+#ifndef CONTROL_MEMBER_H
+#define CONTROL_MEMBER_H
+
+#include "control/config.h"
+#include "control/peer.h"
+#include "control/world.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MEMBER_GUESTS_MAX 32   /* accepted, but have not said HELLO yet */
+#define MEMBER_PEERS_MAX  1024 /* ids that are remembered */
+#define MEMBER_REASON_MAX 640
+
+struct membership;
+
+struct membership_handler {
+	/* The first live link of a network came, or the last one went. */
+	void (*network_carrier)(void *arg, unsigned network, bool has_carrier);
+};
+
+enum member_state { MEMBER_DOWN, MEMBER_UP, MEMBER_SUSPECT };
+
+/* A snapshot of one peer; the strings are the peer's until anything happens. */
+struct member_report {
+	uint16_t id;
+	const char *name;
+	enum member_state state;
+	enum peer_state peer_state;
+	const char *fabric;
+	uint32_t incarnation;
+	const char *reason; /* "" if it is up */
+	pid_t pid;	    /* 0 if unknown */
+};
+
+/* One peer on one network, both have it. */
+struct member_link_report {
+	unsigned network; /* index in the config */
+	uint16_t peer_id;
+	const char *peer_name;
+	const char *fabric;
+	struct world_link *link; /* NULL: down */
+	const char *reason;	 /* why it is down; "" if it is up */
+};
+
+/*
+ * Sets itself as the world's handler, so before the world runs. The config and
+ * the world outlive it.
+ */
+int membership_new(const struct node_config *config, struct world *world,
+		   const struct membership_handler *handler, void *arg,
+		   struct membership **ret_membership);
+
+/* Leaves: links first, so that every peer salvages what was finished. Accepts NULL. */
+void membership_free(struct membership *membership);
+
+uint32_t membership_incarnation(const struct membership *membership);
+
+/* In the order of their ids; those that are or were there, not those merely named. */
+void membership_each_peer(const struct membership *membership,
+			  void (*each)(const struct member_report *report, void *arg),
+			  void *arg);
+
+/* For each network of the config, each peer that is up. */
+void membership_each_link(const struct membership *membership,
+			  void (*each)(const struct member_link_report *report,
+				       void *arg),
+			  void *arg);
+
+unsigned membership_links_up(const struct membership *membership, unsigned network);
+unsigned membership_peers_up(const struct membership *membership);
+unsigned membership_peers_known(const struct membership *membership);
+
+/*
+ * What is degraded, in words: peers that are refused or quarantined, networks of a
+ * peer that can't be connected, networks without carrier. Returns how many.
+ */
+unsigned membership_each_reason(const struct membership *membership,
+				void (*each)(const char *words, void *arg), void *arg);
+
+#endif

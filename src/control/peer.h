@@ -1,0 +1,107 @@
+/*
+ * One other node: its life as a state machine, and what the pair has together
+ * (channel, doorbell, rings, links).
+ *
+ * The table in peer.c is the specification. Knows the world only through
+ * world.h, its brothers only through struct peer_owner. Control thread.
+ */
+#ifndef CONTROL_PEER_H
+#define CONTROL_PEER_H
+
+#include "control/codec_peer.h"
+#include "control/world.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PEER_PATIENCE_NS    (3000ull * 1000000) /* for the whole handshake */
+#define PEER_BACKOFF_MIN_NS (1000ull * 1000000) /* after a refusal, doubling */
+#define PEER_BACKOFF_MAX_NS (60000ull * 1000000)
+#define PEER_RETRY_MIN_NS   (20ull * 1000000) /* of a dial, doubling */
+#define PEER_RETRY_MAX_NS   (1000ull * 1000000)
+#define PEER_LINGER_NS                                                                   \
+	(100ull * 1000000) /* a dead doorbell waits for the channel's end */
+
+enum peer_state {
+	PEER_ABSENT,   /* not in the rendezvous, no channel */
+	PEER_WAITING,  /* in the rendezvous; it dials us, or we dial again soon */
+	PEER_DIALLED,  /* our HELLO is under way */
+	PEER_OFFERING, /* HELLOs are exchanged; rings and READY are under way */
+	PEER_UP,
+	PEER_FADING,  /* its doorbell died: does its channel end too? */
+	PEER_REFUSED, /* by us or by it; tried again after a backoff */
+	PEER_STATE_NUM_
+};
+
+struct peer;
+
+/* What all peers of a node share, and whom they tell. The membership is one. */
+struct peer_owner {
+	struct world *world;
+	const struct node_config *config;
+	uint64_t nonce;	      /* of this life */
+	uint32_t incarnation; /* ours */
+	uint64_t last_epoch;  /* of the rings that we made */
+	bool closing;	      /* nobody is dialled any more */
+
+	/* The peers know us above `floor`: raise ours, and tell everybody. */
+	void (*raise)(struct peer_owner *owner, uint32_t floor);
+	void (*link_changed)(struct peer_owner *owner, unsigned network, bool is_up);
+	/*
+	 * Is this HELLO acceptable from the peer that we dialled? If not, a code and
+	 * words that name both sides' values.
+	 */
+	bool (*admit)(struct peer_owner *owner, struct peer *peer,
+		      const struct world_credentials *credentials,
+		      const struct peer_hello *hello, struct peer_refuse *ret_refuse);
+};
+
+int peer_new(struct peer_owner *owner, uint16_t id, struct peer **ret_peer);
+
+/* Closes what is open, in the order that lets the other side salvage. Accepts NULL. */
+void peer_free(struct peer *peer);
+
+/* ---- what happens to it ---- */
+void peer_appear(struct peer *peer);
+void peer_disappear(struct peer *peer);
+
+/*
+ * It dialled us, and its HELLO was admitted. The channel is the peer's from now on,
+ * which refuses it itself while it is quarantined.
+ */
+void peer_accept(struct peer *peer, struct world_channel *channel,
+		 const struct peer_hello *hello);
+
+/* The HELLO of a newcomer with this id was refused; for the report, if none is up. */
+void peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse);
+
+/* The world's link_fault; false if the link is not this peer's. */
+bool peer_link_fault(struct peer *peer, const struct world_link *link, int error);
+
+/* Its channel is at its end though nobody told us yet. */
+bool peer_is_gone(struct peer *peer);
+void peer_bury(struct peer *peer);
+
+/* Ours was raised. */
+void peer_send_incarnation(struct peer *peer);
+
+/* ---- what it is like ---- */
+enum peer_state peer_state(const struct peer *peer);
+const char *peer_state_name(enum peer_state state);
+bool peer_has_channel(const struct peer *peer);
+uint16_t peer_id(const struct peer *peer);
+const char *peer_name(const struct peer *peer);	  /* "node 7" before it had one */
+const char *peer_reason(const struct peer *peer); /* why it is not up; "" if it is */
+uint32_t peer_incarnation(const struct peer *peer);
+pid_t peer_pid(const struct peer *peer);     /* 0 if there is no channel */
+bool peer_is_known(const struct peer *peer); /* it told its name once */
+bool peer_is_present(const struct peer *peer);
+struct world_link *peer_link(const struct peer *peer, unsigned network);
+/* Why that network has no link, though the peer is up; "" if there is no reason. */
+const char *peer_network_reason(const struct peer *peer, unsigned network);
+
+/* ---- refusing somebody who has no peer ---- */
+void peer_refuse_channel(struct world *world, struct world_channel *channel,
+			 const struct peer_refuse *refuse);
+
+#endif

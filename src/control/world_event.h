@@ -1,0 +1,55 @@
+/*
+ * The world of the daemon: libevent's clock and timers, SEQPACKET Unix sockets
+ * as channels, a rendezvous directory, and rings in sealed memfds that it hands
+ * to the plane.
+ *
+ * Order of use: world_event_new() claims the node's id (a second instance is
+ * refused here, before anything of the host was touched); membership_new() sets
+ * the handler; world_event_start() makes the node visible; membership_free();
+ * world_event_free().
+ *
+ * Control thread.
+ */
+#ifndef CONTROL_WORLD_EVENT_H
+#define CONTROL_WORLD_EVENT_H
+
+#include "control/world.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct link;
+struct plane;
+
+#define WORLD_EVENT_ERROR_MAX 512
+
+struct world_event_options {
+	const char *directory; /* of the fabric; made if its parent exists */
+	uint16_t node_id;
+	struct plane *plane;
+	const unsigned *ports; /* the plane's port of each network of the config */
+
+	/* The TAP of a port is gone; the plane's other faults are handled here. */
+	void (*port_fault)(void *arg, unsigned port, int error);
+	void *arg;
+};
+
+/*
+ * The base must have EVENT_BASE_FLAG_PRECISE_TIMER. Options are copied, what they
+ * point to must outlive the world. On failure `ret_error` has a line for the user:
+ * what, where, and what to do.
+ */
+int world_event_new(struct event_base *base, const struct world_event_options *options,
+		    struct world **ret_world, char *ret_error, size_t error_size);
+
+/* Others see us from now on, and we them. */
+int world_event_start(struct world *world, char *ret_error, size_t error_size);
+
+/* Removes its own files only. Accepts NULL. */
+void world_event_free(struct world *world);
+
+/* The plane's link behind it, for counters. */
+struct link *world_event_link(const struct world_link *link);
+
+#endif
