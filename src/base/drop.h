@@ -22,7 +22,7 @@ enum drop_reason {
 	/* At the sender, for one receiver; counted on the link. */
 	DROP_RING_FULL,
 	DROP_PEER_DOWN, /* in the ring when the receiver went away */
-	DROP_MISROUTED, /* steered into the wrong peer's queue */
+	DROP_MISROUTED, /* steered into another peer's queue; counted on the network */
 
 	/* At the receiver, for one sender; counted on the link. */
 	DROP_BAD_LENGTH,
