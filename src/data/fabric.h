@@ -42,8 +42,11 @@ struct fabric_ops {
 	int (*arm)(struct fabric *fabric, struct shmnet_ring_rx *rx, uint32_t number);
 	void (*disarm)(struct fabric *fabric, struct shmnet_ring_rx *rx);
 
-	/* The wait fd is readable: takes the bell away. */
-	void (*drain)(struct fabric *fabric);
+	/*
+	 * The wait fd is readable: takes the bell away. False if nothing can come
+	 * through it any more and it need not be watched.
+	 */
+	bool (*drain)(struct fabric *fabric);
 
 	void (*close)(struct fabric *fabric);
 };

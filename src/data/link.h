@@ -1,0 +1,107 @@
+/*
+ * What the worker works on: ports, links, and the immutable view of them.
+ *
+ * Private to the data plane. A link's rings and counters are touched by the
+ * worker alone as long as a view that the worker may hold names the link;
+ * plane.c adds and removes them around that. Counters have one writer and are
+ * read by the control thread with relaxed loads.
+ */
+#ifndef DATA_LINK_H
+#define DATA_LINK_H
+
+#include "data/plane.h"
+#include "data/tap.h"
+
+#include <sys/epoll.h>
+
+/* A port's queue that the kernel says is readable, or that waits for room. */
+enum queue_state {
+	QUEUE_IDLE,    /* epoll watches it */
+	QUEUE_READY,   /* read it until it is empty */
+	QUEUE_BLOCKED, /* its link's ring is full: epoll does not watch it */
+	QUEUE_GONE,    /* the TAP was removed under us */
+};
+
+/* What an epoll event points to. First member of what it is part of. */
+enum source_kind { SOURCE_QUEUE, SOURCE_FABRIC, SOURCE_WAKE };
+
+struct source {
+	enum source_kind kind;
+};
+
+struct queue {
+	struct source source;
+	struct port *port;
+	int fd;
+	unsigned index;
+	enum queue_state state; /* the worker's */
+};
+
+struct port {
+	unsigned index;
+	uint16_t node_id;
+	uint16_t tag;
+	uint32_t mtu;
+	uint8_t mac[SHMNET_ETH_ALEN];
+	int error;	  /* nonzero: the TAP is gone; written by the worker, atomic */
+	bool error_taken; /* control's */
+	struct tap *tap;
+	unsigned num_queues;
+	struct queue queues[TAP_QUEUES_MAX];
+	struct port_counters counters;
+};
+
+struct link {
+	struct port *port;
+	struct fabric *fabric;
+	struct shmnet_ring_tx tx;
+	struct shmnet_ring_rx rx;
+	uint8_t peer_mac[SHMNET_ETH_ALEN];
+	uint16_t peer_id;
+	unsigned queue;	   /* of the port; 0: shared with others */
+	bool tx_pending;   /* submitted since the last publish */
+	int error;	   /* nonzero: the link rests; written by the worker, atomic */
+	bool error_raised; /* the worker's */
+	bool error_taken;  /* control's */
+	struct link_counters counters;
+	struct ring_map tx_map;
+	struct ring_map rx_map;
+};
+
+/* A connection that the worker's epoll watches. */
+struct fabric_source {
+	struct source source;
+	struct fabric *fabric;
+	struct fabric_source *next; /* control's list */
+};
+
+/* Which links a port has; node ids are looked up in two steps of a byte each. */
+struct port_view {
+	unsigned num_links;
+	struct link **links;
+	struct link **by_id[256];
+	struct link *by_queue[TAP_QUEUES_MAX]; /* NULL: shared */
+};
+
+/* Never changed once published. */
+struct plane_view {
+	uint64_t generation;
+	unsigned num_links;
+	struct link **links;
+	struct port_view ports[PLANE_PORTS_MAX];
+};
+
+static inline struct link *view_find_link(const struct plane_view *view,
+					  const struct port *port, uint16_t node_id)
+{
+	struct link *const *page = view->ports[port->index].by_id[node_id >> 8];
+
+	return page ? page[node_id & 0xff] : NULL;
+}
+
+static inline void counter_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+#endif

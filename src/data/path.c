@@ -1,0 +1,431 @@
+/*
+ * See path.h. From top to bottom: checks that both ways share, the way out, the
+ * way in.
+ *
+ * The way out has two forms behind one function. A queue that the kernel
+ * steers one peer's frames into is read straight into that peer's ring: one copy,
+ * and a full ring leaves the frames in the queue, which holds up nobody else.
+ * Its first bytes go to private memory first, because the ring's memory is the
+ * peer's too, and a decision must not be taken on what the peer may change.
+ * A queue that peers share (casts, peers beyond the queues, no steering) is
+ * read into private memory, looked up and copied; a full ring then costs the
+ * frame.
+ */
+#include "data/path.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* The length of the next frame with its header, or -errno. */
+static ssize_t read_queue(const struct queue *queue, const struct iovec *iov, int parts)
+{
+	ssize_t n = readv(queue->fd, iov, parts);
+
+	return n < 0 ? -errno : n;
+}
+
+static enum path_tx_result tx_result(ssize_t error)
+{
+	return error == -EAGAIN || error == -EINTR ? PATH_TX_EMPTY : PATH_TX_GONE;
+}
+
+static void count_unrouted(struct port *port, enum drop_reason reason)
+{
+	counter_add(&port->counters.unrouted_frames, 1);
+	counter_add(&port->counters.drops[reason], 1);
+}
+
+static void count_drop(struct link *link, enum drop_reason reason)
+{
+	counter_add(&link->counters.drops[reason], 1);
+}
+
+static void count_sent(struct link *link, size_t length)
+{
+	counter_add(&link->counters.sent_frames, 1);
+	counter_add(&link->counters.sent_bytes, length - SHMNET_VNET_HLEN);
+}
+
+static void link_fail(struct link *link, int error)
+{
+	__atomic_store_n(&link->error, error, __ATOMIC_RELAXED);
+}
+
+static bool link_rests(const struct link *link)
+{
+	return __atomic_load_n(&link->error, __ATOMIC_RELAXED) != 0;
+}
+
+/* ---- out: TAP to ring ---- */
+
+/* What every frame of the host must be. `head` is private and holds `length` or more. */
+static enum drop_reason check_host_frame(const struct port *port, const uint8_t *head,
+					 size_t length)
+{
+	const uint8_t *destination = head + SHMNET_VNET_HLEN;
+	const uint8_t *source = destination + SHMNET_ETH_ALEN;
+
+	if (length < SHMNET_VNET_HLEN + SHMNET_ETH_HLEN)
+		return DROP_RUNT;
+	if (shmnet_mac_is_command(destination) || shmnet_mac_is_command(source))
+		return DROP_TAP_COMMAND;
+	if (memcmp(source, port->mac, SHMNET_ETH_ALEN) != 0)
+		return DROP_FOREIGN_SOURCE;
+	return DROP_NUM_;
+}
+
+/* Puts a header that any receiver accepts in front of the frame, if there is one. */
+static enum drop_reason fit_host_vnet(const struct port *port, uint8_t *head,
+				      size_t head_length, size_t length)
+{
+	struct frame_layout layout;
+	struct frame_vnet vnet;
+	enum drop_reason reason;
+
+	frame_parse(head + SHMNET_VNET_HLEN, head_length - SHMNET_VNET_HLEN, &layout);
+	memcpy(&vnet, head, sizeof(vnet));
+	reason = frame_fit_vnet(&layout, &vnet, length - SHMNET_VNET_HLEN, port->mtu,
+				&vnet);
+	if (reason == DROP_NUM_)
+		memcpy(head, &vnet, sizeof(vnet));
+	return reason == DROP_NUM_ ? DROP_NUM_ : DROP_BAD_OFFLOAD;
+}
+
+/* A checksum that only the kernel knew how to place: done now, asked of nobody. */
+static enum drop_reason finish_host_frame(uint8_t *payload, size_t length)
+{
+	struct frame_vnet vnet;
+
+	memcpy(&vnet, payload, sizeof(vnet));
+	if (frame_finish_checksum(payload + SHMNET_VNET_HLEN, length - SHMNET_VNET_HLEN,
+				  &vnet) < 0)
+		return DROP_BAD_OFFLOAD;
+	memset(payload, 0, SHMNET_VNET_HLEN);
+	return DROP_NUM_;
+}
+
+static void link_submit(struct link *link, size_t length, uint32_t flags)
+{
+	shmnet_ring_submit(&link->tx, (uint32_t)length, flags);
+	link->tx_pending = true;
+}
+
+static void link_publish(struct link *link)
+{
+	int ret;
+
+	if (!link->tx_pending || link_rests(link))
+		return;
+	link->tx_pending = false;
+	ret = link->fabric->ops->publish(link->fabric, &link->tx);
+	if (ret < 0)
+		link_fail(link, ret);
+}
+
+/* One frame from private memory to one peer. */
+static void tx_copy(struct link *link, const uint8_t *payload, size_t length,
+		    uint32_t flags)
+{
+	uint8_t *place;
+	int ret;
+
+	count_sent(link, length);
+	if (link_rests(link)) {
+		count_drop(link, DROP_PEER_DOWN);
+		return;
+	}
+	ret = shmnet_ring_reserve(&link->tx, (uint32_t)length, flags, &place);
+	if (ret < 0) {
+		if (ret == -EPROTO)
+			link_fail(link, ret);
+		count_drop(link, ret == -ENOBUFS ? DROP_RING_FULL : DROP_PEER_DOWN);
+		return;
+	}
+	memcpy(place, payload, length);
+	link_submit(link, length, flags);
+}
+
+static void tx_cast(const struct port_view *view, const uint8_t *payload, size_t length)
+{
+	for (unsigned i = 0; i < view->num_links; i++)
+		tx_copy(view->links[i], payload, length, SHMNET_RECORD_CAST);
+}
+
+static enum drop_reason tx_route(const struct plane_view *view, struct port *port,
+				 const uint8_t *payload, size_t length)
+{
+	const uint8_t *destination = payload + SHMNET_VNET_HLEN;
+	const struct port_view *links = &view->ports[port->index];
+	struct link *link;
+
+	if (shmnet_mac_is_cast(destination)) {
+		if (links->num_links == 0)
+			return DROP_NO_PEER;
+		tx_cast(links, payload, length);
+		return DROP_NUM_;
+	}
+	if (!shmnet_mac_is_node(destination, port->tag))
+		return DROP_UNKNOWN_UNICAST;
+	link = view_find_link(view, port, shmnet_mac_node_id(destination));
+	if (!link)
+		return DROP_NO_PEER;
+	tx_copy(link, payload, length, 0);
+	return DROP_NUM_;
+}
+
+static enum drop_reason check_shared(struct port *port, uint8_t *payload, size_t length)
+{
+	size_t head_length = length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX;
+	enum drop_reason reason = check_host_frame(port, payload, length);
+
+	if (reason != DROP_NUM_)
+		return reason;
+	if (fit_host_vnet(port, payload, head_length, length) == DROP_NUM_)
+		return DROP_NUM_;
+	return finish_host_frame(payload, length);
+}
+
+/* A queue that several peers share: read, look up, copy. */
+static enum path_tx_result tx_shared(const struct plane_view *view, struct queue *queue,
+				     struct path_scratch *scratch, unsigned *frames)
+{
+	const struct iovec iov = {scratch->frame, sizeof(scratch->frame)};
+	struct port *port = queue->port;
+	enum drop_reason reason;
+	ssize_t n;
+
+	while (*frames < PATH_BURST) {
+		n = read_queue(queue, &iov, 1);
+		if (n < 0)
+			return tx_result(n);
+		++*frames;
+		reason = check_shared(port, scratch->frame, (size_t)n);
+		if (reason == DROP_NUM_)
+			reason = tx_route(view, port, scratch->frame, (size_t)n);
+		if (reason != DROP_NUM_)
+			count_unrouted(port, reason);
+	}
+	return PATH_TX_MORE;
+}
+
+/* As check_shared(), for a frame whose head is private and whose rest lies in the ring.
+ */
+static enum drop_reason check_direct(struct link *link, struct path_scratch *scratch,
+				     uint8_t *place, size_t length, bool *ret_in_place)
+{
+	size_t head_length = length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX;
+	const uint8_t *destination = scratch->head + SHMNET_VNET_HLEN;
+	enum drop_reason reason;
+
+	reason = check_host_frame(link->port, scratch->head, length);
+	if (reason != DROP_NUM_)
+		return reason;
+	if (memcmp(destination, link->peer_mac, SHMNET_ETH_ALEN) != 0)
+		return DROP_MISROUTED;
+	*ret_in_place = true;
+	reason = fit_host_vnet(link->port, scratch->head, head_length, length);
+	memcpy(place, scratch->head, head_length);
+	return reason == DROP_NUM_ ? DROP_NUM_ : finish_host_frame(place, length);
+}
+
+/*
+ * A frame that was steered here when the peer was another one, or a cast that
+ * came in between: its rest is in this peer's memory already, so it can only be
+ * dropped.
+ */
+static void tx_finish_direct(struct link *link, struct path_scratch *scratch,
+			     uint8_t *place, size_t length)
+{
+	bool in_place = false;
+	enum drop_reason reason;
+
+	reason = check_direct(link, scratch, place, length, &in_place);
+	if (!in_place) {
+		count_unrouted(link->port, reason);
+		return;
+	}
+	count_sent(link, length);
+	if (reason != DROP_NUM_)
+		count_drop(link, reason);
+	else
+		link_submit(link, length, 0);
+}
+
+/* A queue that is one peer's own: read into its ring. */
+static enum path_tx_result tx_direct(struct link *link, struct queue *queue,
+				     struct path_scratch *scratch, unsigned *frames)
+{
+	struct iovec iov[2] = {{scratch->head, PATH_HEAD_MAX}};
+	uint8_t *place;
+	ssize_t n;
+	int ret;
+
+	while (*frames < PATH_BURST) {
+		ret = shmnet_ring_reserve(&link->tx, SHMNET_RING_PAYLOAD_MAX, 0, &place);
+		if (ret == -ENOBUFS)
+			return PATH_TX_BLOCKED;
+		if (ret < 0) {
+			link_fail(link, ret);
+			return PATH_TX_MORE;
+		}
+		iov[1].iov_base = place + PATH_HEAD_MAX;
+		iov[1].iov_len = SHMNET_RING_PAYLOAD_MAX - PATH_HEAD_MAX;
+		n = read_queue(queue, iov, 2);
+		if (n < 0)
+			return tx_result(n);
+		++*frames;
+		tx_finish_direct(link, scratch, place, (size_t)n);
+	}
+	return PATH_TX_MORE;
+}
+
+enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
+			    struct path_scratch *scratch, unsigned *ret_frames)
+{
+	const struct port_view *links = &view->ports[queue->port->index];
+	struct link *own = links->by_queue[queue->index];
+	enum path_tx_result result;
+
+	*ret_frames = 0;
+	if (own && !link_rests(own)) {
+		result = tx_direct(own, queue, scratch, ret_frames);
+		link_publish(own);
+		return result;
+	}
+	result = tx_shared(view, queue, scratch, ret_frames);
+	for (unsigned i = 0; i < links->num_links; i++)
+		link_publish(links->links[i]);
+	return result;
+}
+
+/* ---- in: ring to TAP ---- */
+
+static enum drop_reason check_addresses(const struct link *link, const uint8_t *frame,
+					uint32_t flags)
+{
+	bool is_cast = shmnet_mac_is_cast(frame);
+
+	if (memcmp(frame + SHMNET_ETH_ALEN, link->peer_mac, SHMNET_ETH_ALEN) != 0)
+		return DROP_BAD_SOURCE;
+	if (is_cast != !!(flags & SHMNET_RECORD_CAST))
+		return DROP_BAD_DESTINATION;
+	if (!is_cast && memcmp(frame, link->port->mac, SHMNET_ETH_ALEN) != 0)
+		return DROP_BAD_DESTINATION;
+	return DROP_NUM_;
+}
+
+/* Checks the private copy of a frame's head, and makes the header our kernel gets. */
+static enum drop_reason check_peer_frame(const struct link *link, uint8_t *head,
+					 size_t head_length,
+					 const struct shmnet_record *record)
+{
+	struct frame_layout layout;
+	struct frame_vnet vnet;
+	enum drop_reason reason;
+
+	if (record->length < SHMNET_VNET_HLEN + SHMNET_ETH_HLEN)
+		return DROP_BAD_LENGTH;
+	reason = check_addresses(link, head + SHMNET_VNET_HLEN, record->flags);
+	if (reason != DROP_NUM_)
+		return reason;
+	frame_parse(head + SHMNET_VNET_HLEN, head_length - SHMNET_VNET_HLEN, &layout);
+	memcpy(&vnet, head, sizeof(vnet));
+	reason = frame_fit_vnet(&layout, &vnet, record->length - SHMNET_VNET_HLEN,
+				link->port->mtu, &vnet);
+	if (reason == DROP_NUM_)
+		memcpy(head, &vnet, sizeof(vnet));
+	return reason;
+}
+
+static enum drop_reason write_tap(struct link *link, const uint8_t *head,
+				  size_t head_length, const struct shmnet_record *record)
+{
+	struct port *port = link->port;
+	const struct iovec iov[2] = {
+		{(void *)(uintptr_t)head, head_length},
+		{(void *)(uintptr_t)(record->payload + head_length),
+		 record->length - head_length},
+	};
+
+	if (writev(port->queues[link->queue].fd, iov, iov[1].iov_len ? 2 : 1) >= 0)
+		return DROP_NUM_;
+	return errno == EIO ? DROP_TAP_DOWN : DROP_TAP_ERROR;
+}
+
+static void rx_frame(struct link *link, struct path_scratch *scratch,
+		     const struct shmnet_record *record)
+{
+	size_t head_length =
+		record->length < PATH_HEAD_MAX ? record->length : PATH_HEAD_MAX;
+	enum drop_reason reason;
+
+	counter_add(&link->counters.received_frames, 1);
+	memcpy(scratch->head, record->payload, head_length);
+	reason = check_peer_frame(link, scratch->head, head_length, record);
+	if (reason == DROP_NUM_)
+		reason = write_tap(link, scratch->head, head_length, record);
+	if (reason != DROP_NUM_) {
+		count_drop(link, reason);
+		return;
+	}
+	counter_add(&link->counters.delivered_frames, 1);
+	counter_add(&link->counters.delivered_bytes, record->length - SHMNET_VNET_HLEN);
+}
+
+/* One record of those that the last poll showed. 1, 0 if there is none, or -errno. */
+static int rx_one(struct link *link, struct path_scratch *scratch)
+{
+	struct shmnet_record record;
+	int ret = shmnet_ring_peek(&link->rx, &record);
+
+	if (ret <= 0)
+		return ret;
+	if (record.flags & SHMNET_RECORD_COMMAND)
+		return -EPROTO; /* this wire version has none */
+	rx_frame(link, scratch, &record);
+	shmnet_ring_release(&link->rx, &record);
+	return 1;
+}
+
+/* Room is worth telling of by the quarter ring; the rest follows when it rests. */
+static int rx_credit(struct link *link, bool at_rest)
+{
+	uint64_t due = link->rx.tail - link->rx.credited;
+
+	if (due == 0 || (!at_rest && due < (link->rx.mask + 1) / 4))
+		return 0;
+	return link->fabric->ops->credit(link->fabric, &link->rx);
+}
+
+unsigned path_rx(struct link *link, struct path_scratch *scratch)
+{
+	unsigned taken = 0;
+	int ret;
+
+	if (link_rests(link))
+		return 0;
+	ret = link->fabric->ops->poll(link->fabric, &link->rx);
+	while (ret > 0 && taken < PATH_BURST) {
+		ret = rx_one(link, scratch);
+		if (ret <= 0)
+			break;
+		taken++;
+		ret = rx_credit(link, false) < 0 ? -EIO : 1;
+	}
+	if (ret >= 0)
+		ret = rx_credit(link, true);
+	if (ret < 0)
+		link_fail(link, ret);
+	return taken;
+}
+
+void path_rx_salvage(struct link *link, struct path_scratch *scratch)
+{
+	if (shmnet_ring_poll(&link->rx) < 0)
+		return;
+	shmnet_ring_salvage(&link->rx);
+	while (rx_one(link, scratch) > 0)
+		;
+}

@@ -1,0 +1,417 @@
+/*
+ * See plane.h. The control thread's half of the data plane: keeps the links and
+ * connections, builds views, and takes things away in two phases.
+ *
+ * Everything here runs on the control thread. plane->links is the truth, a view
+ * is made from it whenever it changes; only worker_publish() hands one over.
+ */
+#include "data/plane.h"
+
+#include "data/path.h"
+#include "data/worker.h"
+
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct plane {
+	struct worker *worker;
+	int event_fd;
+	unsigned num_ports;
+	struct port ports[PLANE_PORTS_MAX];
+	unsigned num_links;
+	struct link **links;
+	struct plane_view *view;  /* the worker's */
+	struct plane_view *spare; /* nobody's: the next one is made in it */
+	struct plane_view views[2];
+	struct fabric_source *sources;
+	struct path_scratch scratch; /* for what is salvaged here */
+};
+
+/* ---- views ---- */
+
+static void view_done(struct plane_view *view)
+{
+	for (unsigned p = 0; p < PLANE_PORTS_MAX; p++) {
+		for (unsigned page = 0; page < 256; page++)
+			free(view->ports[p].by_id[page]);
+		free(view->ports[p].links);
+	}
+	free(view->links);
+}
+
+static int reserve_links(struct link ***links, unsigned num_links)
+{
+	struct link **grown = realloc(*links, num_links * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	*links = grown;
+	return 0;
+}
+
+/* Room for what the plane has and one more link on this port. Nobody else has the view.
+ */
+static int view_reserve(const struct plane *plane, struct plane_view *view,
+			const struct port *port, uint16_t peer_id)
+{
+	struct link ***page = &view->ports[port->index].by_id[peer_id >> 8];
+
+	if (!*page)
+		*page = calloc(256, sizeof(**page));
+	if (!*page || reserve_links(&view->links, plane->num_links + 1) < 0)
+		return -ENOMEM;
+	for (unsigned p = 0; p < plane->num_ports; p++) {
+		if (reserve_links(&view->ports[p].links, plane->num_links + 1) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void view_clear(struct plane_view *view)
+{
+	view->num_links = 0;
+	for (unsigned p = 0; p < PLANE_PORTS_MAX; p++) {
+		struct port_view *port = &view->ports[p];
+
+		port->num_links = 0;
+		memset(port->by_queue, 0, sizeof(port->by_queue));
+		for (unsigned page = 0; page < 256; page++) {
+			if (port->by_id[page])
+				memset(port->by_id[page], 0, 256 * sizeof(struct link *));
+		}
+	}
+}
+
+static void view_add_link(struct plane_view *view, struct link *link)
+{
+	struct port_view *port = &view->ports[link->port->index];
+
+	port->by_id[link->peer_id >> 8][link->peer_id & 0xff] = link;
+	port->links[port->num_links++] = link;
+	if (link->queue)
+		port->by_queue[link->queue] = link;
+	view->links[view->num_links++] = link;
+}
+
+/*
+ * Fills the spare view from plane->links and hands it to the worker; the old one,
+ * that nobody reads any more, is the next spare. Cannot fail: the room was made
+ * when the links were added, so taking one away needs no memory.
+ */
+static void plane_publish(struct plane *plane)
+{
+	struct plane_view *view = plane->spare;
+
+	view_clear(view);
+	for (unsigned i = 0; i < plane->num_links; i++)
+		view_add_link(view, plane->links[i]);
+	view->generation = plane->view->generation + 1;
+	worker_publish(plane->worker, view);
+	plane->spare = plane->view;
+	plane->view = view;
+}
+
+/* ---- links ---- */
+
+/* A queue of the port that is no link's own, or 0 if there is none left. */
+static unsigned find_free_queue(const struct plane *plane, const struct port *port)
+{
+	const struct port_view *view = &plane->view->ports[port->index];
+
+	for (unsigned q = 1; q < port->num_queues; q++) {
+		if (!view->by_queue[q])
+			return q;
+	}
+	return 0;
+}
+
+static struct link *link_new(const struct plane *plane, struct port *port,
+			     const struct plane_link *spec)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return NULL;
+	link->port = port;
+	link->fabric = spec->fabric;
+	link->peer_id = spec->peer_id;
+	link->queue = find_free_queue(plane, port);
+	link->tx_map = spec->tx;
+	link->rx_map = spec->rx;
+	shmnet_mac_make(link->peer_mac, port->tag, spec->peer_id);
+	shmnet_ring_tx_init(&link->tx, spec->tx.words, spec->tx.data, spec->tx.size,
+			    spec->tx_salt);
+	shmnet_ring_rx_init(&link->rx, spec->rx.words, spec->rx.data, spec->rx.size,
+			    spec->rx_salt);
+	return link;
+}
+
+static void links_remove(struct plane *plane, const struct link *link)
+{
+	for (unsigned i = 0; i < plane->num_links; i++) {
+		if (plane->links[i] == link) {
+			plane->links[i] = plane->links[--plane->num_links];
+			return;
+		}
+	}
+}
+
+int plane_add_link(struct plane *plane, const struct plane_link *spec,
+		   struct link **ret_link)
+{
+	struct port *port = &plane->ports[spec->port];
+	struct link *link;
+
+	if (view_find_link(plane->view, port, spec->peer_id))
+		return -EEXIST;
+	link = link_new(plane, port, spec);
+	if (!link)
+		return -ENOMEM;
+	if (view_reserve(plane, plane->spare, port, spec->peer_id) < 0 ||
+	    reserve_links(&plane->links, plane->num_links + 1) < 0)
+		goto err_link;
+	plane->links[plane->num_links++] = link;
+	plane_publish(plane);
+	/* What was the worker's until now gets the same room. */
+	plane->num_links--;
+	if (view_reserve(plane, plane->spare, port, spec->peer_id) < 0)
+		goto err_publish;
+	plane->num_links++;
+	/* Refused (too many are steered): its frames stay in the shared queue. */
+	if (link->queue)
+		tap_steer(port->tap, link->peer_id, link->queue);
+	*ret_link = link;
+	return 0;
+
+err_publish:
+	plane_publish(plane);
+err_link:
+	free(link);
+	return -ENOMEM;
+}
+
+/* What the peer never read is lost, and this is where it is counted. */
+static void count_unread(struct link *link)
+{
+	struct shmnet_ring_rx unread;
+	struct shmnet_record record;
+
+	shmnet_ring_update_tail(&link->tx);
+	shmnet_ring_rx_init(&unread, NULL, link->tx.data, link->tx.mask + 1,
+			    link->tx.salt);
+	unread.tail = link->tx.tail;
+	unread.head = link->tx.head;
+	while (shmnet_ring_peek(&unread, &record) > 0) {
+		shmnet_ring_release(&unread, &record);
+		counter_add(&link->counters.drops[DROP_PEER_DOWN], 1);
+	}
+}
+
+void plane_remove_link(struct plane *plane, struct link *link, bool peer_is_dead,
+		       struct link_counters *ret_final)
+{
+	if (link->queue)
+		tap_unsteer(link->port->tap, link->peer_id);
+	links_remove(plane, link);
+	plane_publish(plane);
+
+	if (peer_is_dead && !link->error)
+		path_rx_salvage(link, &plane->scratch);
+	count_unread(link);
+	if (ret_final)
+		*ret_final = link->counters;
+	ring_map_close(&link->tx_map);
+	ring_map_close(&link->rx_map);
+	free(link);
+}
+
+static void copy_counters(uint64_t *to, const uint64_t *from, size_t bytes)
+{
+	for (size_t i = 0; i < bytes / sizeof(*to); i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+void plane_read_link(const struct link *link, struct link_counters *ret_counters,
+		     struct link_usage *ret_usage)
+{
+	uint64_t head = __atomic_load_n(&link->tx.words->head, __ATOMIC_RELAXED);
+	uint64_t tail = __atomic_load_n(&link->tx.words->tail, __ATOMIC_RELAXED);
+
+	copy_counters((uint64_t *)ret_counters, (const uint64_t *)&link->counters,
+		      sizeof(*ret_counters));
+	ret_usage->ring_size = link->tx.mask + 1;
+	ret_usage->ring_used = head - tail > ret_usage->ring_size ? 0 : head - tail;
+	ret_usage->bells_rung =
+		__atomic_load_n(&link->fabric->bells_rung, __ATOMIC_RELAXED);
+}
+
+/* ---- ports and connections ---- */
+
+int plane_add_port(struct plane *plane, const struct plane_port *spec,
+		   unsigned *ret_index)
+{
+	struct port *port = &plane->ports[plane->num_ports];
+	int ret;
+
+	if (plane->num_ports == PLANE_PORTS_MAX)
+		return -ENOSPC;
+	port->index = plane->num_ports;
+	port->node_id = spec->node_id;
+	port->tag = spec->tag;
+	port->mtu = spec->mtu;
+	port->tap = spec->tap;
+	port->num_queues = spec->tap->num_queues;
+	shmnet_mac_make(port->mac, spec->tag, spec->node_id);
+	for (unsigned q = 0; q < port->num_queues; q++)
+		port->queues[q] = (struct queue){
+			.source = {SOURCE_QUEUE},
+			.port = port,
+			.fd = spec->tap->queues[q],
+			.index = q,
+		};
+	ret = worker_add_port(plane->worker, port);
+	if (ret < 0)
+		return ret;
+	*ret_index = plane->num_ports++;
+	return 0;
+}
+
+void plane_read_port(const struct plane *plane, unsigned port,
+		     struct port_counters *ret_counters)
+{
+	copy_counters((uint64_t *)ret_counters,
+		      (const uint64_t *)&plane->ports[port].counters,
+		      sizeof(*ret_counters));
+}
+
+int plane_add_fabric(struct plane *plane, struct fabric *fabric)
+{
+	struct fabric_source *source;
+	int ret;
+
+	if (fabric->wait_fd < 0)
+		return 0;
+	source = calloc(1, sizeof(*source));
+	if (!source)
+		return -ENOMEM;
+	source->source.kind = SOURCE_FABRIC;
+	source->fabric = fabric;
+	ret = worker_watch(plane->worker, source);
+	if (ret < 0) {
+		free(source);
+		return ret;
+	}
+	source->next = plane->sources;
+	plane->sources = source;
+	return 0;
+}
+
+void plane_remove_fabric(struct plane *plane, struct fabric *fabric)
+{
+	struct fabric_source **at = &plane->sources;
+	struct fabric_source *source;
+
+	while (*at && (*at)->fabric != fabric)
+		at = &(*at)->next;
+	source = *at;
+	if (!source)
+		return;
+	*at = source->next;
+	worker_ignore(plane->worker, source);
+	plane_publish(plane); /* the worker may have fetched an event of it */
+	free(source);
+}
+
+/* ---- faults ---- */
+
+int plane_event_fd(const struct plane *plane)
+{
+	return plane->event_fd;
+}
+
+static bool next_link_fault(struct plane *plane, struct plane_fault *ret_fault)
+{
+	for (unsigned i = 0; i < plane->num_links; i++) {
+		struct link *link = plane->links[i];
+		int error = __atomic_load_n(&link->error, __ATOMIC_RELAXED);
+
+		if (!error || link->error_taken)
+			continue;
+		link->error_taken = true;
+		*ret_fault = (struct plane_fault){PLANE_FAULT_LINK, link,
+						  link->port->index, error};
+		return true;
+	}
+	return false;
+}
+
+static bool next_port_fault(struct plane *plane, struct plane_fault *ret_fault)
+{
+	for (unsigned p = 0; p < plane->num_ports; p++) {
+		struct port *port = &plane->ports[p];
+		int error = __atomic_load_n(&port->error, __ATOMIC_RELAXED);
+
+		if (!error || port->error_taken)
+			continue;
+		port->error_taken = true;
+		*ret_fault = (struct plane_fault){PLANE_FAULT_PORT, NULL, p, error};
+		return true;
+	}
+	return false;
+}
+
+bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault)
+{
+	uint64_t count;
+
+	if (read(plane->event_fd, &count, sizeof(count)) < 0)
+		count = 0; /* nothing new was raised; what is left is found below */
+	return next_link_fault(plane, ret_fault) || next_port_fault(plane, ret_fault);
+}
+
+/* ---- the plane ---- */
+
+int plane_new(const struct plane_options *options, struct plane **ret_plane)
+{
+	struct plane *plane = calloc(1, sizeof(*plane));
+	int ret;
+
+	if (!plane)
+		return -ENOMEM;
+	plane->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (plane->event_fd < 0) {
+		ret = -errno;
+		goto err_plane;
+	}
+	ret = worker_new(options->spin_us, plane->event_fd, &plane->worker);
+	if (ret < 0)
+		goto err_event;
+	plane->view = &plane->views[0];
+	plane->spare = &plane->views[1];
+	*ret_plane = plane;
+	return 0;
+
+err_event:
+	close(plane->event_fd);
+err_plane:
+	free(plane);
+	return ret;
+}
+
+int plane_start(struct plane *plane)
+{
+	return worker_start(plane->worker, plane->view);
+}
+
+void plane_free(struct plane *plane)
+{
+	if (!plane)
+		return;
+	worker_free(plane->worker);
+	view_done(&plane->views[0]);
+	view_done(&plane->views[1]);
+	free(plane->links);
+	close(plane->event_fd);
+	free(plane);
+}

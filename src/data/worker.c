@@ -1,0 +1,490 @@
+/*
+ * See worker.h.
+ *
+ * Theory of operation
+ * -------------------
+ * A turn: take up the current view; ask epoll, without waiting, which queues and
+ * bells are ready; serve the rings; serve the ready queues. Rings are looked at in
+ * every turn whether or not a bell rang: a peer rings only when we sleep.
+ *
+ * When a turn found nothing the worker looks around for a while (the spin
+ * budget), then sleeps: it announces a new sleep number in every ring, looks at
+ * every ring once more, and waits in epoll. See shmnet/ring.h for why no frame
+ * is missed. What comes by TAP needs no announcement: epoll is level-triggered.
+ *
+ * The budget pays where answers come within microseconds (a halted CPU takes
+ * longer to wake than the answer took), and costs a core where they don't. So it
+ * follows its own success: a spin that ended in vain halves it, a sleep that
+ * would have been hit by a full budget doubles it. And a spin during which the
+ * kernel took the CPU away from us ends it: somebody else has use for the core.
+ *
+ * A queue whose link's ring is full is taken out of epoll, or its readiness
+ * would keep the worker turning; the ring's bell, or any turn that finds room,
+ * puts it back.
+ *
+ * Quiescence: worker->seen is the generation of the view taken up last. It is
+ * stored at the top of a turn, when nothing of the previous turn is in use any
+ * more: no link, and no event fetched from epoll.
+ */
+#include "data/worker.h"
+
+#include "base/clock.h"
+#include "data/path.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define WORKER_EVENTS_MAX 32
+#define WORKER_QUEUES_MAX (PLANE_PORTS_MAX * TAP_QUEUES_MAX)
+#define SPIN_MIN_NS	  (2 * NSEC_PER_USEC)
+
+struct worker {
+	pthread_t thread;
+	bool running;
+	int epoll_fd;
+	int event_fd;
+	int wake_fd;
+	struct source wake_source;
+
+	/* Shared with the control thread. */
+	const struct plane_view *view; /* release: what it points to is complete */
+	uint64_t seen;		       /* release: all before that view is out of use */
+	bool stop;
+	pthread_mutex_t lock;
+	pthread_cond_t progress; /* `seen` moved */
+
+	/* The thread's own. */
+	struct queue *ready[WORKER_QUEUES_MAX];
+	unsigned num_ready;
+	struct queue *blocked[WORKER_QUEUES_MAX];
+	unsigned num_blocked;
+	uint32_t number; /* of the last sleep or wait for room */
+	uint64_t spin_max_ns;
+	uint64_t spin_ns;
+	uint64_t idle_since_ns; /* 0: the last turn was busy */
+	long preempted;
+	struct path_scratch scratch;
+};
+
+/* Control has a link or a port to look at. */
+static void raise_fault(struct worker *worker)
+{
+	uint64_t one = 1;
+
+	if (write(worker->event_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable */
+}
+
+/* ---- queues ---- */
+
+static int watch_queue(struct worker *worker, int op, struct queue *queue,
+		       uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = &queue->source};
+
+	return epoll_ctl(worker->epoll_fd, op, queue->fd, &event) < 0 ? -errno : 0;
+}
+
+static void queue_set_ready(struct worker *worker, struct queue *queue)
+{
+	if (queue->state != QUEUE_IDLE)
+		return;
+	queue->state = QUEUE_READY;
+	worker->ready[worker->num_ready++] = queue;
+}
+
+static void queue_set_blocked(struct worker *worker, struct queue *queue)
+{
+	watch_queue(worker, EPOLL_CTL_DEL, queue, 0);
+	queue->state = QUEUE_BLOCKED;
+	worker->blocked[worker->num_blocked++] = queue;
+}
+
+static void queue_set_gone(struct worker *worker, struct queue *queue)
+{
+	watch_queue(worker, EPOLL_CTL_DEL, queue, 0);
+	queue->state = QUEUE_GONE;
+	__atomic_store_n(&queue->port->error, -ENODEV, __ATOMIC_RELAXED);
+	raise_fault(worker);
+}
+
+/* Next number for a sleep or a wait: never 0, and never the one before. */
+static uint32_t next_number(struct worker *worker)
+{
+	if (++worker->number == 0)
+		worker->number = 1;
+	return worker->number;
+}
+
+/* Room for any frame, or nothing to wait for any more: a link at rest has room for drops.
+ */
+static bool queue_has_room(const struct plane_view *view, const struct queue *queue)
+{
+	struct link *link = view->ports[queue->port->index].by_queue[queue->index];
+	uint8_t *place;
+
+	if (!link || __atomic_load_n(&link->error, __ATOMIC_RELAXED))
+		return true;
+	return shmnet_ring_reserve(&link->tx, SHMNET_RING_PAYLOAD_MAX, 0, &place) !=
+	       -ENOBUFS;
+}
+
+static void unblock_queues(struct worker *worker, const struct plane_view *view)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < worker->num_blocked; i++) {
+		struct queue *queue = worker->blocked[i];
+
+		if (!queue_has_room(view, queue)) {
+			worker->blocked[kept++] = queue;
+			continue;
+		}
+		watch_queue(worker, EPOLL_CTL_ADD, queue, EPOLLIN);
+		queue->state = QUEUE_IDLE;
+		queue_set_ready(worker, queue);
+	}
+	worker->num_blocked = kept;
+}
+
+static void serve_queue(struct worker *worker, const struct plane_view *view,
+			struct queue *queue, unsigned *frames)
+{
+	enum path_tx_result result;
+	unsigned n;
+
+	result = path_tx(view, queue, &worker->scratch, &n);
+	*frames += n;
+	queue->state = QUEUE_IDLE;
+	if (result == PATH_TX_MORE)
+		queue_set_ready(worker, queue);
+	else if (result == PATH_TX_BLOCKED)
+		queue_set_blocked(worker, queue);
+	else if (result == PATH_TX_GONE)
+		queue_set_gone(worker, queue);
+}
+
+/* ---- a turn ---- */
+
+static void take_event(struct worker *worker, const struct epoll_event *event)
+{
+	struct source *source = event->data.ptr;
+	struct fabric_source *bell;
+	struct queue *queue;
+	uint64_t count;
+
+	switch (source->kind) {
+	case SOURCE_QUEUE:
+		queue = (struct queue *)(void *)source;
+		if (event->events & (EPOLLERR | EPOLLHUP))
+			queue_set_gone(worker, queue);
+		else
+			queue_set_ready(worker, queue);
+		break;
+	case SOURCE_FABRIC:
+		bell = (struct fabric_source *)(void *)source;
+		if (!bell->fabric->ops->drain(bell->fabric))
+			epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, bell->fabric->wait_fd,
+				  NULL);
+		break;
+	case SOURCE_WAKE:
+		if (read(worker->wake_fd, &count, sizeof(count)) < 0)
+			break; /* already taken */
+		break;
+	}
+}
+
+static void take_events(struct worker *worker, int timeout_ms)
+{
+	struct epoll_event events[WORKER_EVENTS_MAX];
+	int n = epoll_wait(worker->epoll_fd, events, WORKER_EVENTS_MAX, timeout_ms);
+
+	for (int i = 0; i < n; i++)
+		take_event(worker, &events[i]);
+}
+
+static unsigned serve_rings(struct worker *worker, const struct plane_view *view)
+{
+	unsigned frames = 0;
+
+	for (unsigned i = 0; i < view->num_links; i++) {
+		struct link *link = view->links[i];
+
+		frames += path_rx(link, &worker->scratch);
+		if (link->error && !link->error_raised) {
+			link->error_raised = true;
+			raise_fault(worker);
+		}
+	}
+	return frames;
+}
+
+static unsigned serve_queues(struct worker *worker, const struct plane_view *view)
+{
+	unsigned count = worker->num_ready;
+	unsigned frames = 0;
+
+	/* A queue that has more comes after those that became ready before it. */
+	worker->num_ready = 0;
+	for (unsigned i = 0; i < count; i++)
+		serve_queue(worker, view, worker->ready[i], &frames);
+	return frames;
+}
+
+static bool worker_turn(struct worker *worker, const struct plane_view *view)
+{
+	unsigned frames;
+
+	take_events(worker, 0);
+	frames = serve_rings(worker, view);
+	if (worker->num_blocked)
+		unblock_queues(worker, view);
+	frames += serve_queues(worker, view);
+	return frames > 0 || worker->num_ready > 0;
+}
+
+/* ---- waiting ---- */
+
+static long times_preempted(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nivcsw;
+}
+
+/* True as long as it pays to look around once more. */
+static bool worker_spins(struct worker *worker)
+{
+	uint64_t now;
+
+	if (worker->spin_ns == 0)
+		return false;
+	now = clock_now_ns();
+	if (worker->idle_since_ns == 0) {
+		worker->idle_since_ns = now;
+		worker->preempted = times_preempted();
+	}
+	return now - worker->idle_since_ns < worker->spin_ns;
+}
+
+static void spin_shrink(struct worker *worker)
+{
+	worker->spin_ns /= 2;
+	if (worker->spin_ns < SPIN_MIN_NS || times_preempted() != worker->preempted)
+		worker->spin_ns = 0;
+}
+
+static void spin_grow(struct worker *worker)
+{
+	worker->spin_ns = worker->spin_ns ? worker->spin_ns * 2 : SPIN_MIN_NS;
+	if (worker->spin_ns > worker->spin_max_ns)
+		worker->spin_ns = worker->spin_max_ns;
+}
+
+/* True if nothing came meanwhile and every peer will ring. */
+static bool arm_rings(struct worker *worker, const struct plane_view *view)
+{
+	uint32_t number = next_number(worker);
+	bool safe = true;
+
+	for (unsigned i = 0; i < view->num_links; i++) {
+		struct link *link = view->links[i];
+
+		if (link->error)
+			continue;
+		if (link->fabric->ops->arm(link->fabric, &link->rx, number) != 0)
+			safe = false;
+	}
+	for (unsigned i = 0; i < worker->num_blocked; i++) {
+		struct queue *queue = worker->blocked[i];
+		struct link *link =
+			view->ports[queue->port->index].by_queue[queue->index];
+
+		if (!link || link->error ||
+		    link->fabric->ops->wait_room(link->fabric, &link->tx, number,
+						 SHMNET_RING_PAYLOAD_MAX) != 0)
+			safe = false;
+	}
+	return safe;
+}
+
+static void disarm_rings(const struct plane_view *view)
+{
+	for (unsigned i = 0; i < view->num_links; i++) {
+		struct link *link = view->links[i];
+
+		link->fabric->ops->disarm(link->fabric, &link->rx);
+	}
+}
+
+static void worker_sleep(struct worker *worker, const struct plane_view *view)
+{
+	uint64_t began;
+
+	if (worker->idle_since_ns)
+		spin_shrink(worker);
+	worker->idle_since_ns = 0;
+	if (arm_rings(worker, view)) {
+		began = clock_now_ns();
+		take_events(worker, -1);
+		if (clock_now_ns() - began < worker->spin_max_ns)
+			spin_grow(worker);
+	}
+	disarm_rings(view);
+}
+
+/* ---- the thread, and control's side of it ---- */
+
+static const struct plane_view *take_view(struct worker *worker)
+{
+	const struct plane_view *view = __atomic_load_n(&worker->view, __ATOMIC_ACQUIRE);
+
+	if (view->generation == worker->seen)
+		return view;
+	pthread_mutex_lock(&worker->lock);
+	worker->seen = view->generation;
+	pthread_cond_signal(&worker->progress);
+	pthread_mutex_unlock(&worker->lock);
+	return view;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *worker = arg;
+
+	while (!__atomic_load_n(&worker->stop, __ATOMIC_ACQUIRE)) {
+		const struct plane_view *view = take_view(worker);
+
+		if (worker_turn(worker, view))
+			worker->idle_since_ns = 0;
+		else if (!worker_spins(worker))
+			worker_sleep(worker, view);
+	}
+	return NULL;
+}
+
+static void worker_wake(struct worker *worker)
+{
+	uint64_t one = 1;
+
+	if (write(worker->wake_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable */
+}
+
+void worker_publish(struct worker *worker, const struct plane_view *view)
+{
+	__atomic_store_n(&worker->view, view, __ATOMIC_RELEASE);
+	if (!worker->running)
+		return;
+	worker_wake(worker);
+	pthread_mutex_lock(&worker->lock);
+	while (worker->seen != view->generation)
+		pthread_cond_wait(&worker->progress, &worker->lock);
+	pthread_mutex_unlock(&worker->lock);
+}
+
+int worker_watch(struct worker *worker, struct fabric_source *source)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &source->source};
+
+	if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, source->fabric->wait_fd, &event) <
+	    0)
+		return -errno;
+	return 0;
+}
+
+void worker_ignore(struct worker *worker, struct fabric_source *source)
+{
+	epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, source->fabric->wait_fd, NULL);
+}
+
+int worker_add_port(struct worker *worker, struct port *port)
+{
+	int ret;
+
+	for (unsigned i = 0; i < port->num_queues; i++) {
+		ret = watch_queue(worker, EPOLL_CTL_ADD, &port->queues[i], EPOLLIN);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int worker_start(struct worker *worker, const struct plane_view *view)
+{
+	int ret;
+
+	worker->view = view;
+	worker->seen = view->generation;
+	ret = pthread_create(&worker->thread, NULL, worker_main, worker);
+	worker->running = ret == 0;
+	return -ret;
+}
+
+void worker_free(struct worker *worker)
+{
+	if (!worker)
+		return;
+	if (worker->running) {
+		__atomic_store_n(&worker->stop, true, __ATOMIC_RELEASE);
+		worker_wake(worker);
+		pthread_join(worker->thread, NULL);
+	}
+	close(worker->epoll_fd);
+	close(worker->wake_fd);
+	pthread_cond_destroy(&worker->progress);
+	pthread_mutex_destroy(&worker->lock);
+	free(worker);
+}
+
+static int open_wait(struct worker *worker)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &worker->wake_source};
+	int ret;
+
+	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (worker->epoll_fd < 0)
+		return -errno;
+	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (worker->wake_fd < 0)
+		goto err_epoll;
+	worker->wake_source.kind = SOURCE_WAKE;
+	if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake_fd, &event) < 0)
+		goto err_wake;
+	return 0;
+
+err_wake:
+	ret = -errno;
+	close(worker->wake_fd);
+	errno = -ret;
+err_epoll:
+	ret = -errno;
+	close(worker->epoll_fd);
+	return ret;
+}
+
+int worker_new(uint32_t spin_us, int event_fd, struct worker **ret_worker)
+{
+	struct worker *worker = calloc(1, sizeof(*worker));
+	int ret;
+
+	if (!worker)
+		return -ENOMEM;
+	ret = open_wait(worker);
+	if (ret < 0) {
+		free(worker);
+		return ret;
+	}
+	worker->event_fd = event_fd;
+	worker->spin_max_ns = spin_us * NSEC_PER_USEC;
+	worker->spin_ns = worker->spin_max_ns;
+	pthread_mutex_init(&worker->lock, NULL);
+	pthread_cond_init(&worker->progress, NULL);
+	*ret_worker = worker;
+	return 0;
+}
