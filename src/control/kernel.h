@@ -6,6 +6,10 @@
  * acknowledgement, which the kernel gives at once. Called by main and the
  * control thread, never by a worker. Errors are -errno; where the kernel says
  * more (extended ack), kernel_last_error() has its words.
+ *
+ * One handle belongs to one thread. Callbacks run when the kernel has been
+ * listened to, so they may call anything here. The handle lives in the network
+ * namespace that its thread was in at kernel_open().
  */
 #ifndef CONTROL_KERNEL_H
 #define CONTROL_KERNEL_H
@@ -29,6 +33,14 @@ struct kernel_link {
 	uint32_t mtu;
 	bool is_up;   /* administratively */
 	bool running; /* carrier */
+	bool gone;    /* only kernel_read_watch(): it was removed or moved away */
+	bool is_tap;
+	/*
+	 * Queues that processes hold, ours included; 0 says that nobody does. The
+	 * kernel counts them for multi-queue TAPs only (0 for others), which is
+	 * enough: it refuses a second holder of a single-queue one by itself.
+	 */
+	unsigned tap_queues;
 };
 
 /* What the kernel itself lost on the port, beside our own counters. */
@@ -42,6 +54,7 @@ struct kernel_owner {
 	char alias[256];
 };
 
+/* Subscribed to changes from here on. */
 int kernel_open(struct kernel **ret_kernel);
 void kernel_close(struct kernel *kernel); /* accepts NULL */
 
@@ -52,9 +65,18 @@ const char *kernel_last_error(const struct kernel *kernel);
 int kernel_get_link(struct kernel *kernel, const char *name,
 		    struct kernel_link *ret_link);
 
-/* Every interface whose alias starts with `alias_prefix`, in index order. */
+/* Every interface whose alias starts with `alias_prefix` ("": all), in index order. */
 int kernel_each_link(struct kernel *kernel, const char *alias_prefix,
 		     void (*each)(const struct kernel_link *link, void *arg), void *arg);
+
+/*
+ * May the node have `name` for a port? 0: no such interface, create it. 1: a TAP
+ * with this very mark that nobody holds, adopt it; only then *ret_link is set.
+ * -EBUSY: it has our mark and a process holds it. -EEXIST: not ours; the words
+ * say what it is. See data/tap.h for what follows.
+ */
+int kernel_claim_port(struct kernel *kernel, const char *name, const char *mark,
+		      struct kernel_link *ret_link);
 
 /* Link must be down for the MAC to change on some kernels: see kernel_setup_port(). */
 int kernel_set_mac(struct kernel *kernel, int index, const uint8_t mac[6]);
@@ -63,20 +85,33 @@ int kernel_set_alias(struct kernel *kernel, int index, const char *alias);
 int kernel_set_up(struct kernel *kernel, int index, bool up);
 int kernel_delete_link(struct kernel *kernel, int index);
 
+/* -EEXIST if the interface has it, -EADDRNOTAVAIL if there is none to remove. */
 int kernel_add_address(struct kernel *kernel, int index,
 		       const struct config_address *address);
 int kernel_remove_address(struct kernel *kernel, int index,
 			  const struct config_address *address);
 
-/* 1 and the interface that holds `address` in any prefix, 0 if none does, or -errno. */
+/*
+ * 1 and the interface that holds `address` in any prefix, 0 if none does, or
+ * -errno. If several hold it, one without a mark of ours is named.
+ */
 int kernel_find_address(struct kernel *kernel, const struct config_address *address,
 			struct kernel_owner *ret_owner);
 
 /*
  * Brings the interface to the state that `network` asks for and leaves alone
  * what already is: marks it, sets MAC (down first if it must change) and MTU,
- * removes addresses that are not in the config, adds those that are missing,
- * sets it up. An adopted TAP keeps its connections that way.
+ * adds addresses that are missing, removes those that are not in the config,
+ * sets it up. Idempotent: the second call changes nothing, and an adopted TAP
+ * keeps its connections.
+ *
+ * An address that is in the config is never removed to be added again, with one
+ * exception: IPv6 allows an address once per interface, so a new prefix length
+ * takes a removal. IPv6 link-local addresses and those that expire (router
+ * advertisements, DHCP) belong to others and stay. A down link loses its IPv6
+ * addresses, so a new MAC costs those; they are added again.
+ *
+ * -EINVAL if it isn't a TAP, -EEXIST if it bears somebody else's alias.
  */
 int kernel_setup_port(struct kernel *kernel, const char *mark,
 		      const struct config_network *network, const uint8_t mac[6]);
@@ -86,7 +121,10 @@ int kernel_get_drops(struct kernel *kernel, const char *name,
 
 /*
  * Watching: the fd turns readable when an interface changed. kernel_read_watch()
- * drains it and calls `changed` once per interface that was named.
+ * drains it and calls `changed` once per interface that was named, with its
+ * latest state. Spurious calls are normal; our own changes come back too. It
+ * returns 1 if the kernel had to drop news: then every interface that exists has
+ * been named, and one that has not is gone.
  */
 int kernel_watch_fd(struct kernel *kernel);
 int kernel_read_watch(struct kernel *kernel,
