@@ -1,0 +1,315 @@
+# shellcheck shell=bash
+# Nodes in network namespaces: shared by tests/netns/*.sh and deploy/demo.sh.
+#
+#	. "$(dirname "$0")/lib.sh"
+#	lab_begin "$@"
+#	NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
+#	node_up n1 1 && node_up n2 2 || exit 1
+#	check "n1 knows n2" wait_for 5 node_sees n1 1
+#	check "n1 reaches n2" in_ns n1 ping -c 3 10.77.0.2
+#	lab_end
+#
+# A host is a namespace whose real name has a prefix of its own, a node is a
+# shmnet-node in it. lab_begin makes a directory, $LAB; a trap on EXIT, INT, TERM
+# and HUP ends the processes that were started here, by their pids, deletes the
+# namespaces that were made here, and the directory. Nothing else is touched.
+#
+# As root it uses the machine's /run/netns. Otherwise lab_begin starts the script
+# again in a user namespace of its own; inside one that somebody else made, it puts a
+# tmpfs on /run if that can't be written to.
+#
+# Programs come from $SHMNET_BIN, a build directory or one that holds them;
+# without it from build/gcc or build of this tree.
+
+# One string per network: name, TAP, MTU, addresses; % stands for the node's id.
+NETWORKS=()
+# More keys for the node section of every config written from now on: "spin_us: 0".
+NODE_KEYS=''
+# Seconds that a node has to answer, and to go when told to.
+NODE_DEADLINE=10
+# Seconds that a command in a namespace may take.
+COMMAND_DEADLINE=60
+
+LAB=''
+checks_passed=0
+checks_failed=0
+declare -A lab_pids=() # of what was started and not yet waited for, by name
+declare -A lab_hosts=()
+
+lab_top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# --- beginning and end ---------------------------------------------------------
+
+skip() { # reason
+	echo "SKIP: $1"
+	exit 77
+}
+
+# Prints the path of shmnet-node or shmnetctl.
+program() { # name
+	local roots=("$lab_top/build/gcc" "$lab_top/build") root dir
+	[ -z "${SHMNET_BIN-}" ] || roots=("$SHMNET_BIN")
+	for root in "${roots[@]}"; do
+		for dir in "$root" "$root/src" "$root/cli"; do
+			[ -f "$dir/$1" ] && [ -x "$dir/$1" ] && echo "$dir/$1" && return
+		done
+	done
+	echo "no $1 in ${SHMNET_BIN:-$lab_top/build}: build first, or set SHMNET_BIN" >&2
+	return 1
+}
+
+lab_become_root() { # the script's arguments
+	[ "$(id -u)" -ne 0 ] || return 0
+	unshare -Urnm true 2>/dev/null ||
+		skip "not root, and user namespaces are not allowed here"
+	exec unshare -Urnm "$0" "$@"
+}
+
+lab_own_run() {
+	mkdir -p /run/netns 2>/dev/null && [ -w /run/netns ] && return
+	mount -t tmpfs tmpfs /run && mkdir /run/netns
+}
+
+lab_begin() { # the script's arguments
+	lab_become_root "$@"
+	lab_own_run || skip "no place for namespaces: /run can't be written to"
+	lab_prefix=${SHMNET_NETNS_PREFIX:-sn$$-}
+	LAB=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXX") || exit 1
+	trap lab_cleanup EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	mkdir -m 700 "$LAB/run" "$LAB/fabric"
+}
+
+lab_cleanup() {
+	local name
+	trap '' HUP INT TERM
+	for name in "${!lab_pids[@]}"; do
+		kill -TERM "${lab_pids[$name]}" 2>/dev/null
+		kill -CONT "${lab_pids[$name]}" 2>/dev/null
+	done
+	for name in "${!lab_pids[@]}"; do
+		wait_for 3 not is_alive "$name" || kill -KILL "${lab_pids[$name]}"
+		wait "${lab_pids[$name]}" 2>/dev/null
+	done
+	for name in "${!lab_hosts[@]}"; do
+		ip netns delete "$lab_prefix$name"
+	done
+	[ -z "$LAB" ] || rm -rf "$LAB"
+}
+
+# The verdict; leaves the script.
+lab_end() {
+	echo "$checks_passed of $((checks_passed + checks_failed)) checks passed"
+	[ "$checks_failed" -eq 0 ] || exit 1
+	[ "$checks_passed" -gt 0 ] || exit 1
+	exit 0
+}
+
+# --- checks --------------------------------------------------------------------
+
+# Runs the command and prints "ok" or "FAIL", then its output if it failed.
+check() { # what is claimed, command...
+	local text=$1
+	shift
+	if "$@" >"$LAB/check.out" 2>&1; then
+		checks_passed=$((checks_passed + 1))
+		echo "ok    $text"
+		return 0
+	fi
+	checks_failed=$((checks_failed + 1))
+	printf 'FAIL  %s\n      %s\n' "$text" "$*"
+	sed 's/^/      | /' "$LAB/check.out"
+	return 1
+}
+
+# True if the command fails, for check and wait_for.
+not() {
+	! "$@"
+}
+
+# True once the command is; polls it for this many seconds at the most.
+wait_for() { # seconds, command...
+	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	shift
+	until "$@"; do
+		[ "${EPOCHREALTIME/./}" -lt $end ] || return 1
+		sleep 0.02
+	done
+}
+
+# --- hosts and processes -------------------------------------------------------
+
+host_add() { # host
+	ip netns add "$lab_prefix$1" || return 1
+	lab_hosts[$1]=1
+	ip -n "$lab_prefix$1" link set lo up
+}
+
+# The namespace's real name, for ip -n.
+host_ns() { # host
+	echo "$lab_prefix$1"
+}
+
+# Waits for the command; ends it after COMMAND_DEADLINE. A signal to the script is
+# seen to when the command is done; one to its process group ends the command too.
+in_ns() { # host, command...
+	local host=$1
+	shift
+	timeout --foreground "$COMMAND_DEADLINE" ip netns exec "$lab_prefix$host" "$@"
+}
+
+# Starts a command in the background; its output is in $LAB/NAME.log.
+start() { # name, host, command...
+	local name=$1 host=$2
+	shift 2
+	ip netns exec "$lab_prefix$host" "$@" >>"$LAB/$name.log" 2>&1 </dev/null &
+	lab_pids[$name]=$!
+}
+
+pid_of() { # name
+	echo "${lab_pids[$1]}"
+}
+
+# Not of a process that is dead and not yet waited for.
+is_alive() { # name
+	local state
+	state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' \
+		"/proc/${lab_pids[$1]}/status" 2>/dev/null)
+	[ -n "$state" ] && [ "$state" != Z ]
+}
+
+# Sends a signal and waits for the end. Returns the exit status, as `wait` does; 124
+# if it had to be killed. Bash's own words on a killed child are not wanted.
+stop() { # name, signal (TERM)
+	local name=$1 status
+	kill "-${2:-TERM}" "${lab_pids[$name]}" || return
+	if wait_for "$NODE_DEADLINE" not is_alive "$name"; then
+		wait "${lab_pids[$name]}"
+		status=$?
+	else
+		kill -KILL "${lab_pids[$name]}"
+		wait "${lab_pids[$name]}"
+		status=124
+	fi
+	unset "lab_pids[$name]"
+	return $status
+} 2>/dev/null
+
+# --- nodes ---------------------------------------------------------------------
+
+node_networks() { # id
+	local row name tap mtu addresses
+	for row in "${NETWORKS[@]}"; do
+		read -r name tap mtu addresses <<<"${row//%/$1}"
+		addresses=${addresses:+\"${addresses// /\", \"}\"}
+		echo "  - {name: $name, kind: local, tap: $tap, mtu: $mtu, addresses: [$addresses]}"
+	done
+}
+
+node_config() { # node, id: prints the config
+	cat <<-END
+		node: {name: $1, id: $2, runtime_dir: $LAB/run${NODE_KEYS:+, $NODE_KEYS}}
+		fabrics:
+		  - {name: local, kind: shm, path: $LAB/fabric}
+		networks:
+	END
+	node_networks "$2"
+}
+
+# Starts shmnet-node with $LAB/NODE.yaml, which a test may have written itself.
+node_start() { # node, host (named like the node)
+	local binary
+	binary=$(program shmnet-node) || return 1
+	start "$1" "${2:-$1}" "$binary" --config "$LAB/$1.yaml"
+}
+
+# Asks the node: ctl n1 status --json
+ctl() { # node, command...
+	local node=$1 binary
+	shift
+	binary=$(program shmnetctl) || return 1
+	timeout --foreground "$COMMAND_DEADLINE" "$binary" -s "$LAB/run/$node.sock" "$@"
+}
+
+# The node answers. It may be degraded (exit 4), as the first node of several is.
+node_answers() { # node
+	ctl "$1" status --json >"$LAB/$1.status" 2>&1
+	case $? in
+	0 | 4) jq -e --arg node "$1" '.node == $node' "$LAB/$1.status" >/dev/null ;;
+	*) return 1 ;;
+	esac
+}
+
+# The node has this many others up.
+node_sees() { # node, number
+	node_answers "$1" && jq -e --argjson n "$2" '.nodes_up == $n' "$LAB/$1.status" >/dev/null
+}
+
+node_answers_or_died() { # node
+	node_answers "$1" || ! is_alive "$1"
+}
+
+# Writes the config unless there is one, makes the host unless there is one, starts the
+# node and waits until it answers. Prints why it doesn't.
+node_up() { # node, id
+	[ -n "${lab_hosts[$1]-}" ] || host_add "$1" || return 1
+	[ -f "$LAB/$1.yaml" ] || node_config "$1" "$2" >"$LAB/$1.yaml"
+	node_start "$1" || return 1
+	wait_for "$NODE_DEADLINE" node_answers_or_died "$1"
+	is_alive "$1" && node_answers "$1" && return 0
+	checks_failed=$((checks_failed + 1))
+	if is_alive "$1"; then
+		echo "FAIL  node $1 does not answer within $NODE_DEADLINE s; its last lines:"
+	else
+		stop "$1" 0
+		echo "FAIL  node $1 ended; its last lines:"
+	fi
+	tail -n 20 "$LAB/$1.log" "$LAB/$1.status" 2>/dev/null | sed 's/^/      | /'
+	return 1
+}
+
+# --- baselines -----------------------------------------------------------------
+
+# What a process holds, without what differs from one life to the next: number and
+# kind of its fds, memfds mapped.
+baseline_process() { # name
+	local fds=(/proc/"${lab_pids[$1]}"/fd/*) fd
+	for fd in "${fds[@]}"; do
+		readlink "$fd" | sed 's/\[[0-9]*\]//'
+	done | sort | uniq -c | sed "s/^/$1 fds: /"
+	echo "$1 memfd mappings: $(grep -c /memfd: "/proc/${lab_pids[$1]}/maps")"
+}
+
+# Interfaces of every host, files in the runtime and rendezvous directories, sockets
+# with a path in the lab, and what each living process holds.
+baseline_now() {
+	local name
+	for name in $(printf '%s\n' "${!lab_hosts[@]}" | sort); do
+		ip -n "$lab_prefix$name" -o link | sed "s/^[0-9]*: \([^:@]*\).*/$name interface: \1/"
+		ip netns exec "$lab_prefix$name" cat /proc/net/unix |
+			sed -n "s|.* \($LAB/.*\)|$name socket: \1|p"
+	done | sort
+	(cd "$LAB" && find run fabric -mindepth 1 | sort)
+	for name in $(printf '%s\n' "${!lab_pids[@]}" | sort); do
+		is_alive "$name" && baseline_process "$name"
+	done
+	return 0
+}
+
+# Keeps the state of now under a name.
+baseline_take() { # name
+	baseline_now >"$LAB/$1.baseline"
+}
+
+baseline_same() { # name
+	baseline_now | cmp -s - "$LAB/$1.baseline"
+}
+
+# True once the state is that of the name again, to the last item; otherwise prints
+# the difference after this many seconds.
+baseline_is() { # name, seconds (5)
+	wait_for "${2:-5}" baseline_same "$1" && return
+	baseline_now | diff -U0 --label "$1" --label now "$LAB/$1.baseline" -
+}
