@@ -1,0 +1,88 @@
+#!/bin/bash
+# The Debian packages that shmnet needs, each with what for; installs what is missing.
+#
+#   install.sh GROUP...     build: to compile; demo: for deploy/demo.sh; test: for
+#                           tests/run.sh; lint: for its static checks
+#   install.sh --list       prints the list
+#
+# As root it runs apt-get; otherwise it names the command and exits 1. Exit 0: all there.
+set -u
+
+# package | groups | what for
+packages='
+meson               | build       | configures the build
+ninja-build         | build       | runs it
+gcc                 | build       | compiles it
+libc6-dev           | build       | libc headers
+linux-libc-dev      | build       | TAP, virtio-net and rtnetlink headers
+pkg-config          | build       | finds the libraries
+protobuf-c-compiler | build       | generates the messages of proto/
+libprotobuf-c-dev   | build       | the messages
+libevent-dev        | build       | the event loop of the control plane
+libcyaml-dev        | build       | loads the config file
+libyaml-dev         | build       | finds the position of an error in it
+libmnl-dev          | build       | rtnetlink
+libjansson-dev      | build       | JSON output of shmnetctl
+g++                 | build       | the C++ half of the test shim
+libgtest-dev        | build       | runs the unit tests
+iproute2            | demo,test   | namespaces, addresses
+iputils-ping        | demo,test   | ping and ping6
+iperf3              | demo,test   | streams
+socat               | demo,test   | copies files
+jq                  | demo,test   | reads the JSON of shmnetctl and meson
+procps              | demo,test   | sysctl in a namespace
+tcpdump             | test        | looks at a TAP as a user would
+clang               | test        | second compiler; sanitizers, fuzzer
+libclang-rt-14-dev  | test        | their run-time parts
+llvm                | test        | names the functions in their reports
+spin                | test        | checks the models
+clang-format        | lint        | layout of C files
+clang-tidy          | lint        | .clang-tidy
+shellcheck          | lint        | shell scripts
+codespell           | lint        | spelling
+'
+
+fields() { # groups wanted: prints the packages
+	local name groups
+	while IFS='|' read -r name groups _; do
+		name=${name// /} groups=${groups// /}
+		for group in "$@"; do
+			[[ -n $name && ,$groups, == *,$group,* ]] && echo "$name" && break
+		done
+	done <<<"$packages"
+}
+
+missing() { # packages
+	local installed
+	installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null)
+	for name in "$@"; do
+		grep -qx "$name installed" <<<"$installed" || echo "$name"
+	done
+}
+
+install() { # packages
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -o DPkg::Lock::Timeout=300 update -qq &&
+		apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "$@"
+}
+
+main() {
+	local wanted lacking
+	[ "$1" = --list ] && { echo "${packages:1}" && return 0; }
+	mapfile -t wanted < <(fields "$@")
+	if ! command -v dpkg-query >/dev/null; then
+		echo "not a Debian system; needed are the equivalents of: ${wanted[*]}" >&2
+		return 0
+	fi
+	mapfile -t lacking < <(missing "${wanted[@]}")
+	[ ${#lacking[@]} -eq 0 ] && return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "missing packages; as root: apt-get install ${lacking[*]}" >&2
+		return 1
+	fi
+	echo "installing ${lacking[*]}"
+	install "${lacking[@]}" >/dev/null
+}
+
+[ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
+main "$@"
