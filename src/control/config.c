@@ -1,0 +1,519 @@
+/*
+ * See config.h. The schema and the rules beside it, loading, conversion to the
+ * defaults' side, printing.
+ *
+ * What a file holds (struct file_*, filled by libcyaml: absent keys are NULL) and
+ * what the program works with (struct node_config: defaults filled in, texts
+ * parsed) are two sets of structs; config_build() leads from one to the other.
+ */
+#include "control/config_internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <shmnet/wire.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- the schema ---- */
+
+struct file_node {
+	char *name;
+	uint16_t id;
+	char *cluster;
+	char *runtime_dir;
+	uint32_t *spin_us;
+};
+
+struct file_fabric {
+	char *name;
+	enum fabric_kind kind;
+	char *path;
+};
+
+struct file_network {
+	char *name;
+	enum network_kind kind;
+	char *tap;
+	uint32_t *mtu;
+	char *ring_size;
+	char *address;
+	char **addresses;
+	unsigned addresses_count;
+};
+
+struct file_config {
+	struct file_node node;
+	struct file_fabric *fabrics;
+	unsigned fabrics_count;
+	struct file_network *networks;
+	unsigned networks_count;
+};
+
+#define OPTIONAL CYAML_FLAG_OPTIONAL
+#define REQUIRED CYAML_FLAG_DEFAULT
+#define NAME_LEN (CONFIG_NAME_MAX - 1)
+
+/* Keys of type IGNORE are known, and refused as "not supported yet". */
+static const cyaml_schema_field_t node_fields[] = {
+	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_node, name, 1, NAME_LEN),
+	CYAML_FIELD_UINT("id", REQUIRED, struct file_node, id),
+	CYAML_FIELD_STRING_PTR("cluster", OPTIONAL, struct file_node, cluster, 1,
+			       NAME_LEN),
+	CYAML_FIELD_STRING_PTR("runtime_dir", OPTIONAL, struct file_node, runtime_dir, 1,
+			       CONFIG_PATH_MAX),
+	CYAML_FIELD_UINT_PTR("spin_us", OPTIONAL, struct file_node, spin_us),
+	CYAML_FIELD_IGNORE("netns", OPTIONAL),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_strval_t fabric_kinds[] = {
+	{"shm", FABRIC_KIND_SHM},
+	{"rdma", FABRIC_KIND_RDMA},
+};
+
+static const cyaml_schema_field_t fabric_fields[] = {
+	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_fabric, name, 1, NAME_LEN),
+	CYAML_FIELD_ENUM("kind", OPTIONAL | CYAML_FLAG_STRICT, struct file_fabric, kind,
+			 fabric_kinds, CYAML_ARRAY_LEN(fabric_kinds)),
+	CYAML_FIELD_STRING_PTR("path", OPTIONAL, struct file_fabric, path, 1,
+			       CONFIG_PATH_MAX),
+	CYAML_FIELD_IGNORE("device", OPTIONAL),
+	CYAML_FIELD_IGNORE("listen", OPTIONAL),
+	CYAML_FIELD_IGNORE("seeds", OPTIONAL),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_value_t fabric_entry = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct file_fabric, fabric_fields),
+};
+
+static const cyaml_strval_t network_kinds[] = {
+	{"local", NETWORK_KIND_LOCAL},
+	{"global", NETWORK_KIND_GLOBAL},
+};
+
+static const cyaml_schema_value_t address_entry = {
+	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 64),
+};
+
+static const cyaml_schema_field_t network_fields[] = {
+	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_network, name, 1, NAME_LEN),
+	CYAML_FIELD_ENUM("kind", OPTIONAL | CYAML_FLAG_STRICT, struct file_network, kind,
+			 network_kinds, CYAML_ARRAY_LEN(network_kinds)),
+	CYAML_FIELD_STRING_PTR("tap", OPTIONAL, struct file_network, tap, 1,
+			       CONFIG_TAP_MAX),
+	CYAML_FIELD_UINT_PTR("mtu", OPTIONAL, struct file_network, mtu),
+	CYAML_FIELD_STRING_PTR("ring_size", OPTIONAL, struct file_network, ring_size, 1,
+			       32),
+	CYAML_FIELD_STRING_PTR("address", OPTIONAL, struct file_network, address, 1, 64),
+	CYAML_FIELD_SEQUENCE("addresses", OPTIONAL | CYAML_FLAG_POINTER,
+			     struct file_network, addresses, &address_entry, 0,
+			     CONFIG_ADDRESSES_MAX),
+	CYAML_FIELD_IGNORE("balance", OPTIONAL),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_value_t network_entry = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct file_network, network_fields),
+};
+
+static const cyaml_schema_field_t file_fields[] = {
+	CYAML_FIELD_MAPPING("node", REQUIRED, struct file_config, node, node_fields),
+	CYAML_FIELD_SEQUENCE("fabrics", CYAML_FLAG_POINTER, struct file_config, fabrics,
+			     &fabric_entry, 1, CONFIG_FABRICS_MAX),
+	CYAML_FIELD_SEQUENCE("networks", CYAML_FLAG_POINTER, struct file_config, networks,
+			     &network_entry, 1, CONFIG_NETWORKS_MAX),
+	CYAML_FIELD_END,
+};
+
+const cyaml_schema_value_t config_schema = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct file_config, file_fields),
+};
+
+#define ASSERT_FIELDS(fields)                                                            \
+	_Static_assert(CYAML_ARRAY_LEN(fields) <= CONFIG_FIELDS_MAX + 1,                 \
+		       "the end included")
+ASSERT_FIELDS(node_fields);
+ASSERT_FIELDS(fabric_fields);
+ASSERT_FIELDS(network_fields);
+ASSERT_FIELDS(file_fields);
+
+static const struct config_rule rules[] = {
+	{node_fields, "name", .check = config_check_name},
+	{node_fields, "id", .min = SHMNET_NODE_ID_MIN, .max = SHMNET_NODE_ID_MAX,
+	 .note = " (0 and 65535 are reserved)"},
+	{node_fields, "cluster", .check = config_check_name},
+	{node_fields, "runtime_dir", .check = config_check_path},
+	{node_fields, "spin_us", .min = 0, .max = CONFIG_SPIN_US_MAX},
+	{fabric_fields, "name", .check = config_check_name},
+	{fabric_fields, "kind", .check = config_check_fabric_kind},
+	{fabric_fields, "path", .check = config_check_fabric_dir},
+	{network_fields, "name", .check = config_check_name},
+	{network_fields, "kind", .check = config_check_network_kind},
+	{network_fields, "tap", .check = config_check_tap},
+	{network_fields, "mtu", .min = SHMNET_MTU_MIN, .max = SHMNET_MTU_MAX},
+	{network_fields, "ring_size", .check = config_check_ring_size},
+	{network_fields, "address", .check = config_check_address},
+	{network_fields, "addresses", .check = config_check_address_entry,
+	 .note = "; for a single one, or none, use the key 'address'"},
+};
+
+const struct config_rule *config_rule_find(const struct cyaml_schema_field *fields,
+					   const char *key)
+{
+	for (size_t i = 0; i < CYAML_ARRAY_LEN(rules); i++) {
+		if (rules[i].fields == fields && !strcmp(rules[i].key, key))
+			return &rules[i];
+	}
+	return NULL;
+}
+
+/* ---- from the file's structs to the program's ---- */
+
+void config_free(struct node_config *config)
+{
+	if (!config)
+		return;
+	for (unsigned i = 0; config->fabrics && i < config->num_fabrics; i++) {
+		free(config->fabrics[i].name);
+		free(config->fabrics[i].path);
+	}
+	for (unsigned i = 0; config->networks && i < config->num_networks; i++) {
+		free(config->networks[i].name);
+		free(config->networks[i].tap);
+	}
+	free(config->fabrics);
+	free(config->networks);
+	free(config->name);
+	free(config->cluster);
+	free(config->runtime_dir);
+	free(config);
+}
+
+/* A copy of the value, or of its default. */
+static int copy_text(const char *text, const char *fallback, char **ret_copy)
+{
+	char *copy = strdup(text ? text : fallback);
+
+	if (!copy)
+		return -ENOMEM;
+	*ret_copy = copy;
+	return 0;
+}
+
+static int build_fabric(struct config_fabric *fabric, const struct file_fabric *file,
+			const char *runtime_dir)
+{
+	int err;
+
+	fabric->kind = file->kind;
+	err = copy_text(file->name, NULL, &fabric->name);
+	if (err)
+		return err;
+	if (file->path)
+		return copy_text(file->path, NULL, &fabric->path);
+	if (asprintf(&fabric->path, "%s%s", runtime_dir, CONFIG_FABRIC_DIR_DEFAULT) < 0) {
+		fabric->path = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The checks have parsed each of them before: a failure here is theirs. */
+static int build_addresses(struct config_network *network,
+			   const struct file_network *file)
+{
+	struct config_why why;
+	int err;
+
+	if (file->address && strcmp(file->address, "none")) {
+		err = config_parse_address(file->address, &network->addresses[0], &why);
+		if (err)
+			return err;
+		network->num_addresses = 1;
+		return 0;
+	}
+	for (unsigned i = 0; i < file->addresses_count; i++) {
+		err = config_parse_address(file->addresses[i], &network->addresses[i],
+					   &why);
+		if (err)
+			return err;
+		network->num_addresses++;
+	}
+	return 0;
+}
+
+static int build_network(struct config_network *network, const struct file_network *file)
+{
+	struct config_why why;
+	int err;
+
+	network->kind = file->kind;
+	network->mtu = file->mtu ? *file->mtu : CONFIG_MTU_DEFAULT;
+	network->ring_size = CONFIG_RING_SIZE_DEFAULT;
+	if (file->ring_size) {
+		err = config_parse_ring_size(file->ring_size, &network->ring_size, &why);
+		if (err)
+			return err;
+	}
+	err = copy_text(file->name, NULL, &network->name);
+	if (err)
+		return err;
+	err = copy_text(file->tap, file->name, &network->tap);
+	if (err)
+		return err;
+	return build_addresses(network, file);
+}
+
+static int build_node(struct node_config *config, const struct file_node *file)
+{
+	int err;
+
+	config->id = file->id;
+	config->spin_us = file->spin_us ? *file->spin_us : CONFIG_SPIN_US_DEFAULT;
+	err = copy_text(file->name, NULL, &config->name);
+	if (err)
+		return err;
+	err = copy_text(file->cluster, CONFIG_CLUSTER_DEFAULT, &config->cluster);
+	if (err)
+		return err;
+	return copy_text(file->runtime_dir, CONFIG_RUNTIME_DIR_DEFAULT,
+			 &config->runtime_dir);
+}
+
+static int build_lists(struct node_config *config, const struct file_config *file)
+{
+	int err = 0;
+
+	config->fabrics = calloc(file->fabrics_count, sizeof(*config->fabrics));
+	config->networks = calloc(file->networks_count, sizeof(*config->networks));
+	if (!config->fabrics || !config->networks)
+		return -ENOMEM;
+	config->num_fabrics = file->fabrics_count;
+	config->num_networks = file->networks_count;
+	for (unsigned i = 0; i < file->fabrics_count && !err; i++)
+		err = build_fabric(&config->fabrics[i], &file->fabrics[i],
+				   config->runtime_dir);
+	for (unsigned i = 0; i < file->networks_count && !err; i++)
+		err = build_network(&config->networks[i], &file->networks[i]);
+	return err;
+}
+
+static int config_build(const struct file_config *file, struct node_config **ret_config)
+{
+	struct node_config *config = calloc(1, sizeof(*config));
+	int err;
+
+	if (!config)
+		return -ENOMEM;
+	err = build_node(config, &file->node);
+	if (!err)
+		err = build_lists(config, file);
+	if (err) {
+		config_free(config);
+		return err;
+	}
+	*ret_config = config;
+	return 0;
+}
+
+/* ---- loading ---- */
+
+static int load_values(const char *file, const void *data, size_t size, FILE *errors,
+		       struct file_config **ret_values)
+{
+	static const cyaml_config_t cyaml = {
+		.mem_fn = cyaml_mem,
+		.flags = CYAML_CFG_NO_ALIAS,
+	};
+	cyaml_data_t *values = NULL;
+	cyaml_err_t result;
+
+	result = cyaml_load_data(data, size, &cyaml, &config_schema, &values, NULL);
+	switch (result) {
+	case CYAML_OK:
+		*ret_values = values;
+		return 0;
+	case CYAML_ERR_OOM:
+	case CYAML_ERR_LIBYAML_PARSER_INIT:
+	case CYAML_ERR_LIBYAML_PARSER: /* it has parsed before: only memory is left */
+		fprintf(errors, "%s: error: out of memory while loading\n", file);
+		return -ENOMEM;
+	default:
+		fprintf(errors,
+			"%s: error: libcyaml refuses what the checks passed: %s\n", file,
+			cyaml_strerror(result));
+		return -EINVAL;
+	}
+}
+
+static void free_values(struct file_config *values)
+{
+	static const cyaml_config_t cyaml = {.mem_fn = cyaml_mem};
+
+	cyaml_free(&cyaml, &config_schema, values, 0);
+}
+
+int config_load_data(const char *file, const void *data, size_t size, FILE *errors,
+		     struct node_config **ret_config)
+{
+	const size_t bom = size >= 3 && !memcmp(data, "\xef\xbb\xbf", 3) ? 3 : 0;
+	struct file_config *values;
+	int err;
+
+	/* libyaml skips a byte order mark only where it guesses the encoding. */
+	data = (const char *)data + bom;
+	size -= bom;
+	err = config_check(file, data, size, errors);
+	if (err)
+		return err;
+	err = load_values(file, data, size, errors, &values);
+	if (err)
+		return err;
+	err = config_build(values, ret_config);
+	if (err)
+		fprintf(errors, "%s: error: %s\n", file, strerror(-err));
+	free_values(values);
+	return err;
+}
+
+/* Fills `data` from `fd`; -EFBIG if there is more than CONFIG_FILE_MAX. */
+static int read_all(int fd, char *data, size_t *ret_size)
+{
+	size_t size = 0;
+	ssize_t n;
+
+	do {
+		n = read(fd, data + size, CONFIG_FILE_MAX + 1 - size);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		size += n > 0 ? (size_t)n : 0;
+	} while (n && size <= CONFIG_FILE_MAX);
+	if (size > CONFIG_FILE_MAX)
+		return -EFBIG;
+	*ret_size = size;
+	return 0;
+}
+
+static int read_file(const char *path, char *data, size_t *ret_size)
+{
+	int fd, err;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	err = read_all(fd, data, ret_size);
+	close(fd);
+	return err;
+}
+
+static void print_read_error(const char *path, int err, FILE *errors)
+{
+	switch (err) {
+	case -EISDIR:
+		fprintf(errors, "%s: error: a directory, not a config file\n", path);
+		break;
+	case -EFBIG:
+		fprintf(errors,
+			"%s: error: larger than 1 MiB, too large for a config file\n",
+			path);
+		break;
+	default:
+		fprintf(errors, "%s: error: cannot read the config file: %s\n", path,
+			strerror(-err));
+		break;
+	}
+}
+
+int config_load(const char *path, FILE *errors, struct node_config **ret_config)
+{
+	char *data = malloc(CONFIG_FILE_MAX + 1);
+	size_t size = 0;
+	int err;
+
+	err = data ? read_file(path, data, &size) : -ENOMEM;
+	if (err)
+		print_read_error(path, err, errors);
+	else
+		err = config_load_data(path, data, size, errors, ret_config);
+	free(data);
+	return err;
+}
+
+/* ---- printing ---- */
+
+#define PLAIN_FIRST "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz/"
+#define PLAIN_BYTES PLAIN_FIRST "0123456789._-"
+
+/* In quotes unless it reads back the same without them. */
+static void print_text(const char *text, FILE *out)
+{
+	bool plain = strchr(PLAIN_FIRST, *text) && !text[strspn(text, PLAIN_BYTES)] &&
+		     strcasecmp(text, "null");
+
+	if (plain) {
+		fputs(text, out);
+		return;
+	}
+	fputc('"', out);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			fputc('\\', out);
+		fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
+static void print_key(const char *key, const char *text, FILE *out)
+{
+	fputs(key, out);
+	print_text(text, out);
+	fputc('\n', out);
+}
+
+static void print_address(const struct config_address *address, FILE *out)
+{
+	char host[INET6_ADDRSTRLEN] = "";
+
+	inet_ntop(address->family, address->bytes, host, sizeof(host));
+	fprintf(out, "\"%s/%u\"", host, address->prefix);
+}
+
+static void print_network(const struct config_network *network, FILE *out)
+{
+	uint32_t kib = network->ring_size >> 10;
+
+	print_key("  - name: ", network->name, out);
+	fprintf(out, "    kind: %s\n", network_kinds[network->kind].str);
+	print_key("    tap: ", network->tap, out);
+	fprintf(out, "    mtu: %u\n", network->mtu);
+	fprintf(out, "    ring_size: %u%c\n", kib & 1023 ? kib : kib >> 10,
+		kib & 1023 ? 'K' : 'M');
+	fputs("    addresses: [", out);
+	for (unsigned i = 0; i < network->num_addresses; i++) {
+		fputs(i ? ", " : "", out);
+		print_address(&network->addresses[i], out);
+	}
+	fputs("]\n", out);
+}
+
+void config_print(const struct node_config *config, FILE *out)
+{
+	fputs("node:\n", out);
+	print_key("  name: ", config->name, out);
+	fprintf(out, "  id: %u\n", config->id);
+	print_key("  cluster: ", config->cluster, out);
+	print_key("  runtime_dir: ", config->runtime_dir, out);
+	fprintf(out, "  spin_us: %u\n", config->spin_us);
+	fputs("fabrics:\n", out);
+	for (unsigned i = 0; i < config->num_fabrics; i++) {
+		print_key("  - name: ", config->fabrics[i].name, out);
+		fprintf(out, "    kind: %s\n", fabric_kinds[config->fabrics[i].kind].str);
+		print_key("    path: ", config->fabrics[i].path, out);
+	}
+	fputs("networks:\n", out);
+	for (unsigned i = 0; i < config->num_networks; i++)
+		print_network(&config->networks[i], out);
+}

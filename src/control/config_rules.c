@@ -1,0 +1,278 @@
+/*
+ * Rules that span several keys of a config file: what must be unique, what
+ * excludes what, what depends on the defaults.
+ *
+ * Runs over libyaml's tree after the walk of config_check.c and, so that one run
+ * shows everything, also if that found errors: a node that is missing or of the
+ * wrong kind is passed over here, as the walk has named it. Looks at no more
+ * entries of a list than the schema allows.
+ */
+#include "control/config_internal.h"
+
+#include <string.h>
+
+struct rules {
+	yaml_document_t *document;
+	struct config_errors *errors;
+	yaml_node_t *node;
+	yaml_node_t *fabrics[CONFIG_FABRICS_MAX];
+	unsigned num_fabrics;
+	yaml_node_t *networks[CONFIG_NETWORKS_MAX];
+	unsigned num_networks;
+};
+
+/* The entries of a list, up to `room`; none if `list` is no list. */
+static unsigned list_entries(yaml_document_t *document, const yaml_node_t *list,
+			     yaml_node_t **entries, unsigned room)
+{
+	yaml_node_item_t *item;
+	unsigned count = 0;
+
+	if (!list || list->type != YAML_SEQUENCE_NODE)
+		return 0;
+	for (item = list->data.sequence.items.start;
+	     item < list->data.sequence.items.top && count < room; item++)
+		entries[count++] = yaml_document_get_node(document, *item);
+	return count;
+}
+
+static yaml_node_t *find(const struct rules *rules, yaml_node_t *mapping, const char *key)
+{
+	return config_node_find(rules->document, mapping, key);
+}
+
+static const char *find_text(const struct rules *rules, yaml_node_t *mapping,
+			     const char *key)
+{
+	return config_node_text(find(rules, mapping, key));
+}
+
+/* ---- names ---- */
+
+/* What stands for the TAP's name: `tap`, or by default the network's name. */
+static yaml_node_t *find_tap(const struct rules *rules, yaml_node_t *network)
+{
+	yaml_node_t *tap = find(rules, network, "tap");
+
+	return tap ? tap : find(rules, network, "name");
+}
+
+static yaml_node_t *find_name(const struct rules *rules, yaml_node_t *entry)
+{
+	return find(rules, entry, "name");
+}
+
+static void check_unique(const struct rules *rules, yaml_node_t *const *entries,
+			 unsigned count, const char *what,
+			 yaml_node_t *(*get)(const struct rules *, yaml_node_t *))
+{
+	struct config_quote quote;
+
+	for (unsigned i = 1; i < count; i++) {
+		yaml_node_t *node = get(rules, entries[i]);
+		const char *text = config_node_text(node);
+
+		for (unsigned j = 0; text && *text && j < i; j++) {
+			yaml_node_t *other = get(rules, entries[j]);
+
+			if (!config_node_text(other) ||
+			    strcmp(config_node_text(other), text))
+				continue;
+			config_errors_add(rules->errors, node->start_mark,
+					  "%s %s is used twice, first at line %zu", what,
+					  config_quote(text, &quote),
+					  other->start_mark.line + 1);
+			break;
+		}
+	}
+}
+
+/* A network's name can be longer than an interface's and hold other bytes. */
+static void check_default_tap(const struct rules *rules, yaml_node_t *network)
+{
+	yaml_node_t *name = find_name(rules, network);
+	const char *text = config_node_text(name);
+	struct config_quote quote;
+	struct config_why why;
+
+	if (!text || find(rules, network, "tap"))
+		return;
+	if (strlen(text) > CONFIG_TAP_MAX)
+		config_errors_add(
+			rules->errors, name->start_mark,
+			"network name %s is longer than the %d bytes that an "
+			"interface's name can have; give one with the key 'tap'",
+			config_quote(text, &quote), CONFIG_TAP_MAX);
+	else if (!config_check_name(text, &why) && config_check_tap(text, &why))
+		config_errors_add(rules->errors, name->start_mark,
+				  "network name %s %s; give one with the key 'tap'",
+				  config_quote(text, &quote), why.text);
+}
+
+/* ---- fabrics and paths ---- */
+
+static bool is_shm(const struct rules *rules, yaml_node_t *fabric)
+{
+	yaml_node_t *kind = find(rules, fabric, "kind");
+
+	if (!kind)
+		return fabric->type == YAML_MAPPING_NODE;
+	return config_node_text(kind) && !strcmp(config_node_text(kind), "shm");
+}
+
+static void check_fabric_count(const struct rules *rules)
+{
+	yaml_node_t *first = NULL;
+
+	for (unsigned i = 0; i < rules->num_fabrics; i++) {
+		if (!is_shm(rules, rules->fabrics[i]))
+			continue;
+		if (first)
+			config_errors_add(rules->errors, rules->fabrics[i]->start_mark,
+					  "fabrics[%u]: a second fabric of kind shm (the "
+					  "first is at line %zu) is not supported yet; "
+					  "remove one",
+					  i, first->start_mark.line + 1);
+		else
+			first = rules->fabrics[i];
+	}
+}
+
+/* The runtime directory if it is good for more checks, otherwise NULL. */
+static const char *runtime_dir(const struct rules *rules)
+{
+	yaml_node_t *node = find(rules, rules->node, "runtime_dir");
+	const char *text = config_node_text(node);
+	struct config_why why;
+
+	if (!node)
+		return CONFIG_RUNTIME_DIR_DEFAULT;
+	if (!text || strlen(text) > CONFIG_PATH_MAX || config_check_path(text, &why))
+		return NULL;
+	return text;
+}
+
+/* <runtime_dir>/<name>.sock has to fit a socket's address. */
+static void check_control_socket(const struct rules *rules)
+{
+	yaml_node_t *at = find(rules, rules->node, "runtime_dir");
+	const char *name = find_text(rules, rules->node, "name");
+	const char *dir = runtime_dir(rules);
+	size_t len;
+
+	if (!at || !name || !dir)
+		return;
+	len = strlen(dir) + strlen("/") + strlen(name) + strlen(".sock");
+	if (len > CONFIG_PATH_MAX)
+		config_errors_add(
+			rules->errors, at->start_mark,
+			"node.runtime_dir: the control socket <runtime_dir>/<name>"
+			".sock would have a path of %zu bytes, %d is the most; "
+			"choose a shorter directory",
+			len, CONFIG_PATH_MAX);
+}
+
+/* A fabric without `path` is below runtime_dir, which then has to be shorter. */
+static void check_default_fabric_dir(const struct rules *rules)
+{
+	yaml_node_t *at = find(rules, rules->node, "runtime_dir");
+	const char *dir = runtime_dir(rules);
+	char path[CONFIG_PATH_MAX + sizeof(CONFIG_FABRIC_DIR_DEFAULT)];
+	struct config_why why;
+
+	if (!at || !dir)
+		return;
+	snprintf(path, sizeof(path), "%s%s", dir, CONFIG_FABRIC_DIR_DEFAULT);
+	for (unsigned i = 0; i < rules->num_fabrics; i++) {
+		if (!is_shm(rules, rules->fabrics[i]) ||
+		    find(rules, rules->fabrics[i], "path") ||
+		    !config_check_fabric_dir(path, &why))
+			continue;
+		config_errors_add(
+			rules->errors, at->start_mark,
+			"node.runtime_dir: fabrics[%u] has no path, and its default "
+			"<runtime_dir>%s %s",
+			i, CONFIG_FABRIC_DIR_DEFAULT, why.text);
+	}
+}
+
+/* ---- addresses ---- */
+
+/* All addresses of the file that parse, to find those that stand there twice. */
+struct address_list {
+	unsigned count;
+	struct {
+		struct config_address address;
+		const yaml_node_t *node;
+	} list[CONFIG_NETWORKS_MAX * (CONFIG_ADDRESSES_MAX + 1)];
+};
+
+static void add_address(const struct rules *rules, struct address_list *seen,
+			const yaml_node_t *node)
+{
+	const char *text = config_node_text(node);
+	struct config_address address;
+	struct config_quote quote;
+	struct config_why why;
+
+	if (!text || config_parse_address(text, &address, &why))
+		return;
+	for (unsigned i = 0; i < seen->count; i++) {
+		if (seen->list[i].address.family != address.family ||
+		    memcmp(seen->list[i].address.bytes, address.bytes, 16))
+			continue;
+		config_errors_add(rules->errors, node->start_mark,
+				  "address %s is used twice, first at line %zu",
+				  config_quote(text, &quote),
+				  seen->list[i].node->start_mark.line + 1);
+		return;
+	}
+	seen->list[seen->count].address = address;
+	seen->list[seen->count++].node = node;
+}
+
+static void check_addresses(const struct rules *rules, yaml_node_t *network,
+			    struct address_list *seen)
+{
+	yaml_node_t *one = find(rules, network, "address");
+	yaml_node_t *many = find(rules, network, "addresses");
+	yaml_node_t *entries[CONFIG_ADDRESSES_MAX];
+	yaml_node_t *later;
+	unsigned count;
+
+	if (one && many) {
+		later = one->start_mark.index > many->start_mark.index ? one : many;
+		config_errors_add(
+			rules->errors, later->start_mark,
+			"'address' and 'addresses' exclude each other; put all into "
+			"'addresses'");
+	}
+	add_address(rules, seen, one);
+	count = list_entries(rules->document, many, entries, CONFIG_ADDRESSES_MAX);
+	for (unsigned i = 0; i < count; i++)
+		add_address(rules, seen, entries[i]);
+}
+
+void config_check_rules(yaml_document_t *document, struct config_errors *errors)
+{
+	yaml_node_t *root = yaml_document_get_root_node(document);
+	struct rules rules = {.document = document, .errors = errors};
+	struct address_list seen = {0};
+
+	rules.node = find(&rules, root, "node");
+	rules.num_fabrics = list_entries(document, find(&rules, root, "fabrics"),
+					 rules.fabrics, CONFIG_FABRICS_MAX);
+	rules.num_networks = list_entries(document, find(&rules, root, "networks"),
+					  rules.networks, CONFIG_NETWORKS_MAX);
+	check_control_socket(&rules);
+	check_default_fabric_dir(&rules);
+	check_fabric_count(&rules);
+	check_unique(&rules, rules.fabrics, rules.num_fabrics, "fabric name", find_name);
+	check_unique(&rules, rules.networks, rules.num_networks, "network name",
+		     find_name);
+	check_unique(&rules, rules.networks, rules.num_networks, "TAP name", find_tap);
+	for (unsigned i = 0; i < rules.num_networks; i++) {
+		check_default_tap(&rules, rules.networks[i]);
+		check_addresses(&rules, rules.networks[i], &seen);
+	}
+}

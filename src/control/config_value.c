@@ -1,0 +1,279 @@
+/*
+ * One value's text: what it means, or in words why it is refused.
+ *
+ * Knows nothing of YAML, positions or other keys. Pure functions; called while a
+ * config is loaded, before any thread starts.
+ */
+#include "control/config_internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define NAME_BYTES "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+
+/* The longest name that a node's socket in the rendezvous directory can have. */
+#define FABRIC_SOCKET_LONGEST "/node-65534.sock"
+
+static int __attribute__((format(printf, 2, 3)))
+refuse(struct config_why *why, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why->text, sizeof(why->text), format, args);
+	va_end(args);
+	return -EINVAL;
+}
+
+/* One byte, or its escape; never more than four. */
+static size_t quote_byte(unsigned char byte, char *out)
+{
+	if (byte >= 0x20 && byte < 0x7f) {
+		out[0] = (char)byte;
+		return 1;
+	}
+	return (size_t)sprintf(out, "\\x%02x", byte);
+}
+
+const char *config_quote(const char *text, struct config_quote *buffer)
+{
+	const size_t limit = sizeof(buffer->text) - sizeof("\\xff...'");
+	size_t used = 0;
+
+	buffer->text[used++] = '\'';
+	for (; *text && used < limit; text++)
+		used += quote_byte((unsigned char)*text, buffer->text + used);
+	strcpy(buffer->text + used, *text ? "...'" : "'");
+	return buffer->text;
+}
+
+int config_parse_uint(const char *text, uint64_t *ret_value)
+{
+	const char *digits = *text == '-' ? text + 1 : text;
+	size_t len = strspn(digits, "0123456789");
+	uint64_t value = 0;
+
+	/* No leading zero: one reader takes 010 for ten, the next for eight. */
+	if (!len || digits[len] || (len > 1 && *digits == '0'))
+		return -EINVAL;
+	if (*text == '-')
+		return -ERANGE;
+	for (; *digits; digits++) {
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, (uint64_t)(*digits - '0'), &value))
+			return -ERANGE;
+	}
+	*ret_value = value;
+	return 0;
+}
+
+int config_check_name(const char *text, struct config_why *why)
+{
+	if (text[strspn(text, NAME_BYTES)])
+		return refuse(why, "holds more than letters, digits, '.', '_' and '-'");
+	return 0;
+}
+
+/* What dev_valid_name() of the kernel refuses, and '%', which makes TUNSETIFF count. */
+int config_check_tap(const char *text, struct config_why *why)
+{
+	if (!strcmp(text, ".") || !strcmp(text, ".."))
+		return refuse(why, "cannot be the name of an interface");
+	for (; *text; text++) {
+		if (*text <= ' ' || *text > '~' || strchr("/:%", *text))
+			return refuse(why,
+				      "cannot be the name of an interface: no spaces, "
+				      "no '/', ':' or '%%', ASCII only");
+	}
+	return 0;
+}
+
+int config_check_path(const char *text, struct config_why *why)
+{
+	if (*text != '/')
+		return refuse(why, "is not an absolute path: it has to start with '/'");
+	for (; *text; text++) {
+		if (*text < ' ' || *text > '~')
+			return refuse(why, "holds more than printable ASCII");
+	}
+	return 0;
+}
+
+int config_check_fabric_dir(const char *text, struct config_why *why)
+{
+	const size_t longest = CONFIG_PATH_MAX - strlen(FABRIC_SOCKET_LONGEST);
+
+	if (config_check_path(text, why))
+		return -EINVAL;
+	if (strlen(text) > longest)
+		return refuse(why,
+			      "is %zu bytes long; the names of sockets in it leave room "
+			      "for %zu",
+			      strlen(text), longest);
+	return 0;
+}
+
+/* How far to shift for a suffix; -1 if there is no such suffix. */
+static int suffix_shift(const char *suffix)
+{
+	if (!*suffix)
+		return 0;
+	if (!strcmp(suffix, "K"))
+		return 10;
+	return strcmp(suffix, "M") ? -1 : 20;
+}
+
+/* Bytes; UINT64_MAX stands for everything that is too much. -EINVAL: no size at all. */
+static int parse_size(const char *text, uint64_t *ret_size)
+{
+	size_t len = strspn(text, "0123456789");
+	int shift = suffix_shift(text + len);
+	char digits[24] = "";
+	int err;
+
+	if (shift < 0 || !len)
+		return -EINVAL;
+	if (len < sizeof(digits))
+		memcpy(digits, text, len);
+	err = len < sizeof(digits) ? config_parse_uint(digits, ret_size) : -ERANGE;
+	if (err == -EINVAL)
+		return err;
+	if (err || *ret_size > UINT64_MAX >> shift)
+		*ret_size = UINT64_MAX;
+	else
+		*ret_size <<= shift;
+	return 0;
+}
+
+int config_parse_ring_size(const char *text, uint32_t *ret_size, struct config_why *why)
+{
+	const char *const range = "a power of two from 256K to 512M is allowed";
+	uint64_t size;
+
+	if (parse_size(text, &size))
+		return refuse(why, "is not a number of bytes, K or M; %s", range);
+	if (size < CONFIG_RING_SIZE_MIN || size > CONFIG_RING_SIZE_MAX)
+		return refuse(why, "is out of range; %s", range);
+	if (size & (size - 1))
+		return refuse(why, "is not a power of two; %s", range);
+	*ret_size = (uint32_t)size;
+	return 0;
+}
+
+int config_check_ring_size(const char *text, struct config_why *why)
+{
+	uint32_t size;
+
+	return config_parse_ring_size(text, &size, why);
+}
+
+/* All bits of the host part equal to `bit`? */
+static bool host_bits_are(const struct config_address *address, unsigned bit)
+{
+	unsigned bits = address->family == AF_INET ? 32 : 128;
+
+	for (unsigned i = address->prefix; i < bits; i++) {
+		if ((address->bytes[i / 8] >> (7 - i % 8) & 1) != bit)
+			return false;
+	}
+	return true;
+}
+
+/* Addresses that no host can have, whatever the prefix. */
+static const char *useless_kind(const struct config_address *address)
+{
+	static const uint8_t zero[16], one[16] = {[15] = 1};
+	const uint8_t *bytes = address->bytes;
+
+	if (!memcmp(bytes, zero, 16))
+		return "the unspecified address";
+	if (address->family == AF_INET) {
+		if (bytes[0] == 127)
+			return "a loopback address";
+		if (bytes[0] >> 4 == 0xe)
+			return "a multicast address";
+		return memcmp(bytes, "\xff\xff\xff\xff", 4) ? NULL
+							    : "a broadcast address";
+	}
+	if (!memcmp(bytes, one, 16))
+		return "a loopback address";
+	return bytes[0] == 0xff ? "a multicast address" : NULL;
+}
+
+/* The first and the last address of a network belong to no host (RFC 3021, 6164 apart).
+ */
+static int check_host_part(const struct config_address *address, struct config_why *why)
+{
+	unsigned bits = address->family == AF_INET ? 32 : 128;
+	const char *kind = useless_kind(address);
+
+	if (kind)
+		return refuse(why, "is %s; a host cannot have it", kind);
+	if (address->prefix + 2 > bits)
+		return 0;
+	if (host_bits_are(address, 0))
+		return refuse(why,
+			      "is the network itself: the bits behind the prefix are all "
+			      "zero; give the host's address in it");
+	if (address->family == AF_INET && host_bits_are(address, 1))
+		return refuse(why, "is the network's broadcast address; give the host's "
+				   "address in it");
+	return 0;
+}
+
+int config_parse_address(const char *text, struct config_address *ret_address,
+			 struct config_why *why)
+{
+	struct config_address address = {.family =
+						 strchr(text, ':') ? AF_INET6 : AF_INET};
+	unsigned bits = address.family == AF_INET ? 32 : 128;
+	const char *slash = strchr(text, '/');
+	size_t len = slash ? (size_t)(slash - text) : strlen(text);
+	char host[INET6_ADDRSTRLEN];
+	uint64_t prefix;
+
+	if (len >= sizeof(host))
+		return refuse(why, "is not an IPv4 or IPv6 address");
+	memcpy(host, text, len);
+	host[len] = '\0';
+	if (inet_pton(address.family, host, address.bytes) != 1)
+		return refuse(why, "is not an IPv4 or IPv6 address");
+	if (!slash)
+		return refuse(why, "has no prefix length; write it like %s",
+			      bits == 32 ? "10.77.0.1/24" : "fd77::1/64");
+	if (config_parse_uint(slash + 1, &prefix) || prefix > bits)
+		return refuse(why, "has a bad prefix length; 0 to %u is allowed", bits);
+	address.prefix = (unsigned)prefix;
+	if (check_host_part(&address, why))
+		return -EINVAL;
+	*ret_address = address;
+	return 0;
+}
+
+int config_check_address_entry(const char *text, struct config_why *why)
+{
+	struct config_address address;
+
+	if (!strcmp(text, "dhcp"))
+		return refuse(why, "is not supported yet; give addresses or none");
+	if (!strcmp(text, "none"))
+		return refuse(why, "does not go into a list; write 'address: none'");
+	return config_parse_address(text, &address, why);
+}
+
+int config_check_address(const char *text, struct config_why *why)
+{
+	return strcmp(text, "none") ? config_check_address_entry(text, why) : 0;
+}
+
+int config_check_fabric_kind(const char *text, struct config_why *why)
+{
+	return strcmp(text, "shm") ? refuse(why, "is not supported yet; use shm") : 0;
+}
+
+int config_check_network_kind(const char *text, struct config_why *why)
+{
+	return strcmp(text, "local") ? refuse(why, "is not supported yet; use local") : 0;
+}
