@@ -1,0 +1,380 @@
+/*
+ * The config file: golden files, and what a file in the tree can't show.
+ *
+ * tests/golden/config/X.yaml is loaded; what comes out, the errors or the printed
+ * config, must equal X.err or X.ok. A printed config must load again and print
+ * the same. With GOLDEN_UPDATE=1 in the environment the expected files are
+ * written instead, to be read before they are committed.
+ */
+#include "control/config_internal.h"
+#include "shim.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a stream wrote; stream_end() ends the writing, the caller frees the text. */
+struct stream {
+	FILE *file;
+	char *text;
+	size_t size;
+};
+
+static void stream_start(struct stream *stream)
+{
+	stream->file = open_memstream(&stream->text, &stream->size);
+	if (!stream->file)
+		abort();
+}
+
+static char *stream_end(struct stream *stream)
+{
+	fclose(stream->file);
+	return stream->text;
+}
+
+static char *print_config(const struct node_config *config)
+{
+	struct stream out;
+
+	stream_start(&out);
+	config_print(config, out.file);
+	return stream_end(&out);
+}
+
+/* config_load() with its errors as a text. */
+static int load(const char *path, struct node_config **ret_config, char **ret_errors)
+{
+	struct stream errors;
+	int err;
+
+	stream_start(&errors);
+	err = config_load(path, errors.file, ret_config);
+	*ret_errors = stream_end(&errors);
+	return err;
+}
+
+/* ---- golden files ---- */
+
+static char *read_text(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t size = 0;
+
+	if (!file)
+		return NULL;
+	if (getdelim(&text, &size, '\0', file) < 0 && text)
+		text[0] = '\0';
+	fclose(file);
+	return text;
+}
+
+static void update_text(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "we");
+
+	REQUIRE(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+/* On standard output; `path` may not exist. */
+static void print_diff(const char *path, const char *actual)
+{
+	char command[400];
+	FILE *diff;
+
+	snprintf(command, sizeof(command), "diff -uN %s -", path);
+	diff = popen(command, "w");
+	REQUIRE(diff);
+	fputs(actual, diff);
+	pclose(diff);
+}
+
+static void compare_with_file(const char *path, const char *actual)
+{
+	char *expected;
+
+	if (getenv("GOLDEN_UPDATE"))
+		update_text(path, actual);
+	expected = read_text(path);
+	if (!CHECK(expected && !strcmp(actual, expected)))
+		print_diff(path, actual);
+	free(expected);
+}
+
+static void check_round_trip(const char *printed)
+{
+	struct node_config *config = NULL;
+	struct stream errors;
+	char *text, *again;
+
+	stream_start(&errors);
+	CHECK_INT(config_load_data("printed", printed, strlen(printed), errors.file,
+				   &config),
+		  0);
+	text = stream_end(&errors);
+	CHECK_STR(text, "");
+	free(text);
+	REQUIRE(config);
+	again = print_config(config);
+	CHECK_STR(again, printed);
+	free(again);
+	config_free(config);
+}
+
+static void check_golden(const char *name)
+{
+	size_t stem = strlen(name) - strlen(".yaml");
+	struct node_config *config = NULL;
+	char expected[300], *errors, *printed;
+	int err;
+
+	err = load(name, &config, &errors);
+	snprintf(expected, sizeof(expected), "%.*s.%s", (int)stem, name,
+		 err ? "err" : "ok");
+	if (err) {
+		CHECK_INT(err, -EINVAL);
+		CHECK(!config);
+		compare_with_file(expected, errors);
+	} else {
+		CHECK_STR(errors, "");
+		printed = print_config(config);
+		compare_with_file(expected, printed);
+		check_round_trip(printed);
+		free(printed);
+	}
+	free(errors);
+	config_free(config);
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t len = strlen(name);
+
+	return len > strlen(suffix) && !strcmp(name + len - strlen(suffix), suffix);
+}
+
+static int is_yaml(const struct dirent *entry)
+{
+	return has_suffix(entry->d_name, ".yaml");
+}
+
+static int is_expected(const struct dirent *entry)
+{
+	return has_suffix(entry->d_name, ".err") || has_suffix(entry->d_name, ".ok");
+}
+
+static int count_entries(int (*filter)(const struct dirent *))
+{
+	struct dirent **entries;
+	int count;
+
+	count = scandir(".", &entries, filter, alphasort);
+	for (int i = 0; i < count; i++)
+		free(entries[i]);
+	if (count >= 0)
+		free(entries);
+	return count;
+}
+
+TEST_CASE(config, golden_files)
+{
+	struct dirent **entries;
+	int count;
+
+	REQUIRE(!chdir(GOLDEN_DIR));
+	count = scandir(".", &entries, is_yaml, alphasort);
+	REQUIRE(count > 50);
+	for (int i = 0; i < count; i++) {
+		check_golden(entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
+	CHECK_INT(count_entries(is_expected), count); /* none is left over */
+	REQUIRE(!chdir("/"));
+}
+
+/* ---- files that are none ---- */
+
+static void check_refused(const char *path, int expected_err, const char *expected_errors)
+{
+	struct node_config *config = NULL;
+	char *errors;
+
+	CHECK_INT(load(path, &config, &errors), expected_err);
+	CHECK_STR(errors, expected_errors);
+	CHECK(!config);
+	free(errors);
+}
+
+TEST_CASE(config, refuses_a_missing_file)
+{
+	check_refused("/nonexistent/n1.yaml", -ENOENT,
+		      "/nonexistent/n1.yaml: error: cannot read the config file: "
+		      "No such file or directory\n");
+}
+
+TEST_CASE(config, refuses_a_directory)
+{
+	check_refused("/tmp", -EISDIR, "/tmp: error: a directory, not a config file\n");
+}
+
+/* /dev/zero has no size to ask for and never ends. */
+TEST_CASE(config, refuses_an_endless_file)
+{
+	check_refused(
+		"/dev/zero", -EFBIG,
+		"/dev/zero: error: larger than 1 MiB, too large for a config file\n");
+}
+
+/* A valid config, padded with a comment to `size` bytes. */
+static void write_padded(FILE *file, long size)
+{
+	fputs("node: {name: n1, id: 1}\nfabrics: [{name: a}]\nnetworks: [{name: b}]\n#",
+	      file);
+	while (ftell(file) < size)
+		fputc('x', file);
+	REQUIRE(!fflush(file));
+}
+
+static void check_size(long size, int expected_err)
+{
+	struct node_config *config = NULL;
+	char path[64], *errors;
+	FILE *file = tmpfile();
+
+	REQUIRE(file);
+	write_padded(file, size);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fileno(file));
+	CHECK_INT(load(path, &config, &errors), expected_err);
+	CHECK((config != NULL) == !expected_err);
+	CHECK((errors[0] != '\0') == (expected_err != 0));
+	free(errors);
+	config_free(config);
+	fclose(file);
+}
+
+TEST_CASE(config, takes_a_file_of_1_mib_and_no_more)
+{
+	check_size(1 << 20, 0);
+	check_size((1 << 20) + 1, -EFBIG);
+}
+
+/* ---- values ---- */
+
+#define FULL GOLDEN_DIR "/ok-full.yaml"
+
+TEST_CASE(config, fills_the_struct)
+{
+	static const uint8_t fd77[16] = {0xfd, 0x77, [15] = 1};
+	const struct config_network *network;
+	struct node_config *config = NULL;
+
+	REQUIRE(!config_load(FULL, stderr, &config));
+	CHECK_STR(config->name, "n1");
+	CHECK_INT(config->id, 65534);
+	CHECK_STR(config->cluster, "demo");
+	CHECK_STR(config->runtime_dir, "/run/shmnet-demo");
+	CHECK_INT(config->spin_us, 0);
+	CHECK_INT(config->num_fabrics, 1);
+	CHECK_INT(config->fabrics[0].kind, FABRIC_KIND_SHM);
+	CHECK_STR(config->fabrics[0].path, "/run/shmnet-demo/rendezvous");
+	CHECK_INT(config->num_networks, 3);
+	network = &config->networks[0];
+	CHECK_INT(network->kind, NETWORK_KIND_LOCAL);
+	CHECK_INT(network->mtu, 9000);
+	CHECK_INT(network->ring_size, 512 << 10);
+	CHECK_INT(network->num_addresses, 3);
+	CHECK_INT(network->addresses[0].family, AF_INET);
+	CHECK_MEM(network->addresses[0].bytes, "\x0a\x4d\x00\x01", 4);
+	CHECK_INT(network->addresses[0].prefix, 24);
+	CHECK_INT(network->addresses[1].family, AF_INET6);
+	CHECK_MEM(network->addresses[1].bytes, fd77, 16);
+	CHECK_INT(network->addresses[1].prefix, 64);
+	CHECK_INT(config->networks[1].num_addresses, 0);
+	CHECK_INT(config->networks[1].ring_size, 4 << 20);
+	CHECK_INT(config->networks[2].ring_size, 512 << 20);
+	CHECK_STR(config->networks[2].tap, "lan2");
+	config_free(config);
+}
+
+TEST_CASE(config, free_accepts_null)
+{
+	config_free(NULL);
+}
+
+TEST_CASE(config, parses_plain_numbers_only)
+{
+	uint64_t value = 7;
+
+	CHECK_INT(config_parse_uint("18446744073709551615", &value), 0);
+	CHECK_U64(value, UINT64_MAX);
+	CHECK_INT(config_parse_uint("18446744073709551616", &value), -ERANGE);
+	CHECK_INT(config_parse_uint("99999999999999999999999", &value), -ERANGE);
+	CHECK_INT(config_parse_uint("-1", &value), -ERANGE);
+	CHECK_INT(config_parse_uint("", &value), -EINVAL);
+	CHECK_INT(config_parse_uint("-", &value), -EINVAL);
+	CHECK_INT(config_parse_uint("00", &value), -EINVAL);
+	CHECK_INT(config_parse_uint("1k5", &value), -EINVAL);
+	CHECK_U64(value, UINT64_MAX);
+	CHECK_INT(config_parse_uint("0", &value), 0);
+	CHECK_U64(value, 0);
+}
+
+TEST_CASE(config, quotes_hostile_text)
+{
+	char text[300];
+	struct config_quote quote;
+
+	CHECK_STR(config_quote("a\033[1m\xc3\xa4\n", &quote),
+		  "'a\\x1b[1m\\xc3\\xa4\\x0a'");
+	memset(text, 0xff, sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	config_quote(text, &quote);
+	CHECK(strlen(quote.text) < sizeof(quote.text));
+	CHECK_STR(quote.text + strlen(quote.text) - 8, "\\xff...'");
+}
+
+/* ---- cost ---- */
+
+/* A megabyte of `unit`; must end, and soon enough for the test's time limit. */
+static void check_cost(const char *head, const char *unit)
+{
+	struct node_config *config = NULL;
+	struct stream errors, data;
+
+	stream_start(&data);
+	fputs(head, data.file);
+	while (ftell(data.file) < (1 << 20) - 64)
+		fputs(unit, data.file);
+	stream_end(&data);
+	stream_start(&errors);
+	CHECK_INT(config_load_data("big", data.text, data.size, errors.file, &config),
+		  -EINVAL);
+	stream_end(&errors);
+	CHECK(errors.size > 0);
+	free(errors.text);
+	free(data.text);
+}
+
+TEST_CASE(config, hostile_megabytes_cost_little)
+{
+	check_cost("", "[");
+	check_cost("", "{");
+	check_cost("", "- ");
+	check_cost("", "? ");
+	check_cost("", "a: \n");
+	check_cost("", "node: \n");
+	check_cost("networks: [", "{},");
+	check_cost("networks: [{addresses: [", "10.0.0.1/24,");
+	check_cost("node: {name: ", "x");
+	check_cost("node: &a [", "*a,");
+	check_cost("", "\"");
+	check_cost("%", "x");
+}
