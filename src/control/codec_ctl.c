@@ -1,0 +1,391 @@
+/*
+ * See codec_ctl.h.
+ *
+ * A reply is built in scratch memory: the messages and their pointer lists are
+ * allocated, strings point into the report. A failed allocation leaves that
+ * list empty and is remembered; it's checked once, before packing.
+ */
+#include "control/codec_ctl.h"
+
+#include "ctl.pb-c.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#define SAME_REASON(name)                                                                \
+	_Static_assert((int)DROP_##name == (int)SHMNET__CTL__DROP_REASON__DROP_##name,   \
+		       "drop.h and ctl.proto differ: " #name)
+SAME_REASON(RUNT);
+SAME_REASON(FOREIGN_SOURCE);
+SAME_REASON(TAP_COMMAND);
+SAME_REASON(UNKNOWN_UNICAST);
+SAME_REASON(NO_PEER);
+SAME_REASON(BAD_OFFLOAD);
+SAME_REASON(RING_FULL);
+SAME_REASON(PEER_DOWN);
+SAME_REASON(MISROUTED);
+SAME_REASON(BAD_LENGTH);
+SAME_REASON(BAD_SOURCE);
+SAME_REASON(BAD_DESTINATION);
+SAME_REASON(BAD_HEADER);
+SAME_REASON(OVERSIZE);
+SAME_REASON(TAP_DOWN);
+SAME_REASON(TAP_ERROR);
+_Static_assert(DROP_NUM_ == SHMNET__CTL__DROP_REASON__DROP_TAP_ERROR + 1,
+	       "a new reason goes into drop.h, ctl.proto and the list above");
+
+#define SAME_STATE(name)                                                                 \
+	_Static_assert((int)REPORT_STATE_##name ==                                       \
+			       (int)SHMNET__CTL__STATE__STATE_##name,                    \
+		       "report.h and ctl.proto differ: " #name)
+SAME_STATE(DOWN);
+SAME_STATE(UP);
+SAME_STATE(SUSPECT);
+_Static_assert(REPORT_STATE_NUM_ == 3, "a new state goes into ctl.proto, too");
+
+#define SAME_HEALTH(name)                                                                \
+	_Static_assert((int)REPORT_HEALTH_##name ==                                      \
+			       (int)SHMNET__CTL__HEALTH__HEALTH_##name,                  \
+		       "report.h and ctl.proto differ: " #name)
+SAME_HEALTH(STARTING);
+SAME_HEALTH(READY);
+SAME_HEALTH(DEGRADED);
+_Static_assert(REPORT_HEALTH_NUM_ == 3, "a new health goes into ctl.proto, too");
+
+_Static_assert((int)NETWORK_KIND_LOCAL == (int)SHMNET__CTL__NETWORK_KIND__KIND_LOCAL &&
+		       (int)NETWORK_KIND_GLOBAL ==
+			       (int)SHMNET__CTL__NETWORK_KIND__KIND_GLOBAL,
+	       "config.h and ctl.proto differ");
+
+struct scratch {
+	void **blocks; /* each starts with the pointer to the next */
+	bool failed;
+};
+
+static void *scratch_new(struct scratch *scratch, size_t count, size_t size)
+{
+	void **block = calloc(1, sizeof(*block) * 2 + count * size);
+
+	if (!block) {
+		scratch->failed = true;
+		return NULL;
+	}
+	*block = scratch->blocks;
+	scratch->blocks = block;
+	return block + 2; /* keeps malloc's alignment */
+}
+
+static void scratch_done(struct scratch *scratch)
+{
+	while (scratch->blocks) {
+		void **block = scratch->blocks;
+
+		scratch->blocks = *block;
+		free(block);
+	}
+}
+
+/* `count` empty messages of a type and the list of pointers to them. */
+static void *scratch_messages(struct scratch *scratch,
+			      const ProtobufCMessageDescriptor *type, size_t count,
+			      size_t *ret_count)
+{
+	void **list = scratch_new(scratch, count, sizeof(*list));
+	char *messages = scratch_new(scratch, count, type->sizeof_message);
+
+	*ret_count = 0;
+	if (!list || !messages)
+		return NULL;
+	for (size_t i = 0; i < count; i++) {
+		list[i] = messages + i * type->sizeof_message;
+		protobuf_c_message_init(type, list[i]);
+	}
+	*ret_count = count;
+	return list;
+}
+
+/* `width` is the size of one string's array. */
+static char **scratch_strings(struct scratch *scratch, const char *strings, size_t width,
+			      size_t count, size_t *ret_count)
+{
+	char **list = scratch_new(scratch, count, sizeof(*list));
+
+	*ret_count = list ? count : 0;
+	for (size_t i = 0; i < *ret_count; i++)
+		list[i] = (char *)strings + i * width;
+	return list;
+}
+
+static int reply_pack(struct scratch *scratch, Shmnet__Ctl__Reply *reply,
+		      Shmnet__Ctl__Reply__BodyCase body, uint8_t **ret_data,
+		      size_t *ret_size)
+{
+	uint8_t *data = NULL;
+	size_t size = 0;
+
+	reply->schema = CODEC_CTL_SCHEMA;
+	reply->body_case = body;
+	if (!scratch->failed) {
+		size = shmnet__ctl__reply__get_packed_size(reply);
+		data = malloc(size);
+		if (data)
+			shmnet__ctl__reply__pack(reply, data);
+	}
+	scratch_done(scratch);
+	if (!data)
+		return -ENOMEM;
+	*ret_data = data;
+	*ret_size = size;
+	return 0;
+}
+
+static Shmnet__Ctl__Drop **
+drops_encode(struct scratch *scratch, const struct report_drops *drops, size_t *ret_count)
+{
+	Shmnet__Ctl__Drop **list;
+	size_t room, used = 0;
+
+	list = scratch_messages(scratch, &shmnet__ctl__drop__descriptor, DROP_NUM_,
+				&room);
+	for (size_t i = 0; i < room; i++) {
+		if (!drops->frames[i])
+			continue;
+		list[used]->reason = (Shmnet__Ctl__DropReason)i;
+		list[used]->frames = drops->frames[i];
+		used++;
+	}
+	*ret_count = used;
+	return list;
+}
+
+static void network_encode(struct scratch *scratch, Shmnet__Ctl__Network *to,
+			   const struct report_network *from)
+{
+	to->name = (char *)from->name;
+	to->kind = (Shmnet__Ctl__NetworkKind)from->kind;
+	to->mtu = from->mtu;
+	to->tap = (char *)from->tap;
+	to->addresses = scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
+					from->num_addresses, &to->n_addresses);
+	to->state = (Shmnet__Ctl__State)from->state;
+}
+
+static void network_status_encode(struct scratch *scratch, Shmnet__Ctl__NetworkStatus *to,
+				  const struct report_network *from)
+{
+	to->name = (char *)from->name;
+	to->kind = (Shmnet__Ctl__NetworkKind)from->kind;
+	to->state = (Shmnet__Ctl__State)from->state;
+	to->tap = (char *)from->tap;
+	to->mtu = from->mtu;
+	to->queues = from->queues;
+	to->links_up = from->links_up;
+	to->addresses = scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
+					from->num_addresses, &to->n_addresses);
+}
+
+static void node_encode(Shmnet__Ctl__Node *to, const struct report_node *from)
+{
+	to->name = (char *)from->name;
+	to->id = from->id;
+	to->state = (Shmnet__Ctl__State)from->state;
+	to->fabric = (char *)from->fabric;
+	to->incarnation = from->incarnation;
+}
+
+static void node_status_encode(Shmnet__Ctl__NodeStatus *to,
+			       const struct report_node *from)
+{
+	to->name = (char *)from->name;
+	to->id = from->id;
+	to->state = (Shmnet__Ctl__State)from->state;
+	to->fabric = (char *)from->fabric;
+	to->incarnation = from->incarnation;
+	if (from->reason[0])
+		to->reason = (char *)from->reason;
+	to->has_pid = from->pid != 0;
+	to->pid = from->pid;
+}
+
+static void link_encode(Shmnet__Ctl__Link *to, const struct report_link *from)
+{
+	to->network = (char *)from->network;
+	to->from = (char *)from->from;
+	to->to = (char *)from->to;
+	to->fabric = (char *)from->fabric;
+	to->state = (Shmnet__Ctl__State)from->state;
+}
+
+static void network_stats_encode(struct scratch *scratch, Shmnet__Ctl__NetworkStats *to,
+				 const struct report_network_stats *from)
+{
+	to->network = (char *)from->network;
+	to->unrouted_frames = from->unrouted_frames;
+	to->drops = drops_encode(scratch, &from->drops, &to->n_drops);
+	to->kernel_tx_dropped = from->kernel_tx_dropped;
+	to->kernel_rx_dropped = from->kernel_rx_dropped;
+}
+
+static void link_stats_encode(struct scratch *scratch, Shmnet__Ctl__LinkStats *to,
+			      const struct report_link_stats *from)
+{
+	to->network = (char *)from->network;
+	to->peer = (char *)from->peer;
+	to->sent_frames = from->sent_frames;
+	to->sent_bytes = from->sent_bytes;
+	to->sent_drops = drops_encode(scratch, &from->sent_drops, &to->n_sent_drops);
+	to->received_frames = from->received_frames;
+	to->delivered_frames = from->delivered_frames;
+	to->delivered_bytes = from->delivered_bytes;
+	to->received_drops =
+		drops_encode(scratch, &from->received_drops, &to->n_received_drops);
+	to->doorbells_rung = from->doorbells_rung;
+	to->ring_used = from->ring_used;
+	to->ring_size = from->ring_size;
+}
+
+int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_data,
+			    size_t *ret_size)
+{
+	Shmnet__Ctl__Status body = SHMNET__CTL__STATUS__INIT;
+	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
+	struct scratch scratch = {0};
+
+	body.node = (char *)report->node;
+	body.id = report->id;
+	body.cluster = (char *)report->cluster;
+	body.pid = report->pid;
+	body.state = (Shmnet__Ctl__Health)report->state;
+	body.reasons = scratch_strings(&scratch, report->reasons[0], REPORT_REASON_MAX,
+				       report->num_reasons, &body.n_reasons);
+	body.uptime_ms = report->uptime_ms;
+	body.incarnation = report->incarnation;
+	body.nodes_up = report->nodes_up;
+	body.nodes_known = report->nodes_known;
+	body.drops = report->drops;
+	body.networks =
+		scratch_messages(&scratch, &shmnet__ctl__network_status__descriptor,
+				 report->num_networks, &body.n_networks);
+	for (size_t i = 0; i < body.n_networks; i++)
+		network_status_encode(&scratch, body.networks[i], &report->networks[i]);
+	body.nodes = scratch_messages(&scratch, &shmnet__ctl__node_status__descriptor,
+				      report->num_nodes, &body.n_nodes);
+	for (size_t i = 0; i < body.n_nodes; i++)
+		node_status_encode(body.nodes[i], &report->nodes[i]);
+	reply.status = &body;
+	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATUS, ret_data,
+			  ret_size);
+}
+
+int codec_ctl_encode_topology(const struct report_topology *report, uint8_t **ret_data,
+			      size_t *ret_size)
+{
+	Shmnet__Ctl__Topology body = SHMNET__CTL__TOPOLOGY__INIT;
+	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
+	struct scratch scratch = {0};
+
+	body.node = (char *)report->node;
+	body.networks = scratch_messages(&scratch, &shmnet__ctl__network__descriptor,
+					 report->num_networks, &body.n_networks);
+	for (size_t i = 0; i < body.n_networks; i++)
+		network_encode(&scratch, body.networks[i], &report->networks[i]);
+	body.nodes = scratch_messages(&scratch, &shmnet__ctl__node__descriptor,
+				      report->num_nodes, &body.n_nodes);
+	for (size_t i = 0; i < body.n_nodes; i++)
+		node_encode(body.nodes[i], &report->nodes[i]);
+	body.links = scratch_messages(&scratch, &shmnet__ctl__link__descriptor,
+				      report->num_links, &body.n_links);
+	for (size_t i = 0; i < body.n_links; i++)
+		link_encode(body.links[i], &report->links[i]);
+	reply.topology = &body;
+	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_TOPOLOGY, ret_data,
+			  ret_size);
+}
+
+int codec_ctl_encode_stats(const struct report_stats *report, uint8_t **ret_data,
+			   size_t *ret_size)
+{
+	Shmnet__Ctl__Stats body = SHMNET__CTL__STATS__INIT;
+	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
+	struct scratch scratch = {0};
+
+	body.node = (char *)report->node;
+	body.networks =
+		scratch_messages(&scratch, &shmnet__ctl__network_stats__descriptor,
+				 report->num_networks, &body.n_networks);
+	for (size_t i = 0; i < body.n_networks; i++)
+		network_stats_encode(&scratch, body.networks[i], &report->networks[i]);
+	body.links = scratch_messages(&scratch, &shmnet__ctl__link_stats__descriptor,
+				      report->num_links, &body.n_links);
+	for (size_t i = 0; i < body.n_links; i++)
+		link_stats_encode(&scratch, body.links[i], &report->links[i]);
+	reply.stats = &body;
+	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATS, ret_data,
+			  ret_size);
+}
+
+int codec_ctl_encode_version(const struct report_version *report, uint8_t **ret_data,
+			     size_t *ret_size)
+{
+	Shmnet__Ctl__Version body = SHMNET__CTL__VERSION__INIT;
+	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
+	struct scratch scratch = {0};
+
+	body.node = (char *)report->node;
+	body.version = (char *)report->version;
+	body.wire_version = report->wire_version;
+	reply.version = &body;
+	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_VERSION, ret_data,
+			  ret_size);
+}
+
+int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_data,
+			   size_t *ret_size)
+{
+	Shmnet__Ctl__Error body = SHMNET__CTL__ERROR__INIT;
+	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
+	struct scratch scratch = {0};
+
+	body.code = (char *)code;
+	body.message = (char *)message;
+	reply.error = &body;
+	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_ERROR, ret_data,
+			  ret_size);
+}
+
+static int verb_of_body(Shmnet__Ctl__Request__BodyCase body, enum ctl_verb *ret_verb)
+{
+	switch (body) {
+	case SHMNET__CTL__REQUEST__BODY_STATUS:
+		*ret_verb = CTL_VERB_STATUS;
+		return 0;
+	case SHMNET__CTL__REQUEST__BODY_TOPOLOGY:
+		*ret_verb = CTL_VERB_TOPOLOGY;
+		return 0;
+	case SHMNET__CTL__REQUEST__BODY_STATS:
+		*ret_verb = CTL_VERB_STATS;
+		return 0;
+	case SHMNET__CTL__REQUEST__BODY_VERSION:
+		*ret_verb = CTL_VERB_VERSION;
+		return 0;
+	default:
+		return -ENOSYS;
+	}
+}
+
+int codec_ctl_decode_request(const uint8_t *data, size_t size, enum ctl_verb *ret_verb)
+{
+	Shmnet__Ctl__Request *request;
+	int rc;
+
+	request = shmnet__ctl__request__unpack(NULL, size, data);
+	if (!request)
+		return -EBADMSG;
+	if (request->schema != CODEC_CTL_SCHEMA)
+		rc = -EPROTONOSUPPORT;
+	else
+		rc = verb_of_body(request->body_case, ret_verb);
+	shmnet__ctl__request__free_unpacked(request, NULL);
+	return rc;
+}

@@ -1,0 +1,155 @@
+/*
+ * What the node tells a client, as plain structs: one per verb of the control
+ * socket. Snapshots, filled by the node, encoded by codec_ctl.c.
+ *
+ * Ownership: ctlsock hands a zeroed report to the handler; the handler fills it
+ * and allocates the lists with report_list_new(); ctlsock encodes it and frees
+ * it with report_*_free(), which frees the lists, not the struct, and accepts
+ * a zeroed or half-filled one (after a handler failed, too). Strings are arrays
+ * inside the structs, always terminated; what does not fit is cut.
+ *
+ * Control thread only.
+ */
+#ifndef CONTROL_REPORT_H
+#define CONTROL_REPORT_H
+
+#include "base/drop.h"
+#include "control/config.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define REPORT_NAME_MAX	   64
+#define REPORT_ADDRESS_MAX 52 /* INET6_ADDRSTRLEN, "/128" and some */
+#define REPORT_REASON_MAX  160
+#define REPORT_REASONS_MAX 16
+
+enum report_state {
+	REPORT_STATE_DOWN,
+	REPORT_STATE_UP,
+	REPORT_STATE_SUSPECT,
+	REPORT_STATE_NUM_
+};
+
+enum report_health {
+	REPORT_HEALTH_STARTING,
+	REPORT_HEALTH_READY,
+	REPORT_HEALTH_DEGRADED,
+	REPORT_HEALTH_NUM_
+};
+
+/* A network of this node; queues and links_up are told by `status` only. */
+struct report_network {
+	char name[REPORT_NAME_MAX];
+	enum network_kind kind;
+	uint32_t mtu;
+	char tap[REPORT_NAME_MAX];
+	unsigned num_addresses;
+	char addresses[CONFIG_ADDRESSES_MAX][REPORT_ADDRESS_MAX]; /* "10.77.0.1/24" */
+	enum report_state state; /* up: has carrier; never suspect */
+	unsigned queues;	 /* of the TAP; 1: steering was refused */
+	unsigned links_up;
+};
+
+/* A node; reason and pid are told by `status` only. */
+struct report_node {
+	char name[REPORT_NAME_MAX];
+	uint32_t id;
+	enum report_state state;
+	char fabric[REPORT_NAME_MAX];	/* "shm", "rdma/rxe0"; "self" for this node */
+	uint32_t incarnation;		/* 0: not known yet */
+	char reason[REPORT_REASON_MAX]; /* why it is not up, in words; may be empty */
+	uint32_t pid;			/* 0: unknown or on another machine */
+};
+
+struct report_link {
+	char network[REPORT_NAME_MAX];
+	char from[REPORT_NAME_MAX]; /* names of nodes */
+	char to[REPORT_NAME_MAX];
+	char fabric[REPORT_NAME_MAX];
+	enum report_state state; /* up or down */
+};
+
+struct report_status {
+	char node[REPORT_NAME_MAX];
+	uint32_t id;
+	char cluster[REPORT_NAME_MAX];
+	uint32_t pid;
+	enum report_health state;
+	unsigned num_reasons;
+	char reasons[REPORT_REASONS_MAX][REPORT_REASON_MAX]; /* what is degraded */
+	uint64_t uptime_ms;
+	uint32_t incarnation;
+	unsigned nodes_up; /* others, not itself */
+	unsigned nodes_known;
+	uint64_t drops; /* frames, of all networks and links */
+	unsigned num_networks;
+	struct report_network *networks;
+	unsigned num_nodes; /* the others */
+	struct report_node *nodes;
+};
+
+struct report_topology {
+	char node[REPORT_NAME_MAX];
+	unsigned num_networks;
+	struct report_network *networks;
+	unsigned num_nodes; /* this one included */
+	struct report_node *nodes;
+	unsigned num_links;
+	struct report_link *links;
+};
+
+/* Frames by enum drop_reason. */
+struct report_drops {
+	uint64_t frames[DROP_NUM_];
+};
+
+struct report_network_stats {
+	char network[REPORT_NAME_MAX];
+	uint64_t unrouted_frames; /* dropped before a receiver was known */
+	struct report_drops drops;
+	uint64_t kernel_tx_dropped;
+	uint64_t kernel_rx_dropped;
+};
+
+struct report_link_stats {
+	char network[REPORT_NAME_MAX];
+	char peer[REPORT_NAME_MAX];
+	uint64_t sent_frames; /* handed to this link, dropped or not */
+	uint64_t sent_bytes;
+	struct report_drops sent_drops;
+	uint64_t received_frames; /* taken from the peer's ring */
+	uint64_t delivered_frames;
+	uint64_t delivered_bytes;
+	struct report_drops received_drops;
+	uint64_t doorbells_rung;
+	uint64_t ring_used; /* bytes, of the ring that we write */
+	uint64_t ring_size;
+};
+
+struct report_stats {
+	char node[REPORT_NAME_MAX];
+	unsigned num_networks;
+	struct report_network_stats *networks;
+	unsigned num_links;
+	struct report_link_stats *links;
+};
+
+struct report_version {
+	char node[REPORT_NAME_MAX];
+	char version[REPORT_NAME_MAX];
+	uint32_t wire_version;
+};
+
+/* `count` zeroed elements of `size` bytes; NULL only if memory is short. */
+void *report_list_new(size_t count, size_t size);
+
+/* Copies with termination, cutting what does not fit; `source` NULL is "". */
+void report_string_set(char *field, size_t size, const char *source);
+#define REPORT_SET(field, source) report_string_set((field), sizeof(field), (source))
+
+void report_status_free(struct report_status *report);
+void report_topology_free(struct report_topology *report);
+void report_stats_free(struct report_stats *report);
+
+#endif
