@@ -1,0 +1,449 @@
+/* See ctlsock.h. The path is ctlsock_file.c's. */
+#include "control/ctlsock.h"
+
+#include "control/codec_ctl.h"
+#include "control/ctlsock_file.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+
+#define FRAME_HEADER	  4
+#define ACCEPT_RETRY_MSEC 100
+
+/*
+ * A slot of the client table; free when bev is NULL. It's freed in one place,
+ * its deadline's callback: whoever wants it gone finishes it, which makes the
+ * deadline due.
+ */
+struct client {
+	struct ctlsock *ctlsock;
+	struct bufferevent *bev;
+	struct event *deadline;
+	bool answering; /* a reply is on its way out */
+	bool at_eof;	/* nothing more will be asked */
+	bool refused;	/* nothing more will be answered */
+};
+
+struct ctlsock {
+	struct event_base *base;
+	struct ctlsock_file file;
+	struct evconnlistener *listener;
+	struct event *retry; /* after accept failed: accept again */
+	const struct ctlsock_handler *handler;
+	void *arg;
+	struct timeval timeout;
+	struct client clients[CTLSOCK_CLIENTS_MAX];
+};
+
+struct reply {
+	uint8_t *data;
+	size_t size;
+};
+
+static void client_free(struct client *client)
+{
+	if (client->deadline)
+		event_free(client->deadline);
+	if (client->bev)
+		bufferevent_free(client->bev);
+	memset(client, 0, sizeof(*client));
+}
+
+static void client_finish(struct client *client)
+{
+	bufferevent_disable(client->bev, EV_READ | EV_WRITE);
+	event_active(client->deadline, EV_TIMEOUT, 0);
+}
+
+static void client_deadline(evutil_socket_t fd, short events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	client_free(arg);
+}
+
+static void client_start_deadline(struct client *client)
+{
+	event_add(client->deadline, &client->ctlsock->timeout);
+}
+
+static int reply_error(struct reply *reply, const char *code, const char *message)
+{
+	return codec_ctl_encode_error(code, message, &reply->data, &reply->size);
+}
+
+static int status_reply(struct ctlsock *ctlsock, struct reply *reply)
+{
+	struct report_status report = {0};
+	int rc = ctlsock->handler->status(ctlsock->arg, &report);
+
+	if (!rc)
+		rc = codec_ctl_encode_status(&report, &reply->data, &reply->size);
+	report_status_free(&report);
+	return rc;
+}
+
+static int topology_reply(struct ctlsock *ctlsock, struct reply *reply)
+{
+	struct report_topology report = {0};
+	int rc = ctlsock->handler->topology(ctlsock->arg, &report);
+
+	if (!rc)
+		rc = codec_ctl_encode_topology(&report, &reply->data, &reply->size);
+	report_topology_free(&report);
+	return rc;
+}
+
+static int stats_reply(struct ctlsock *ctlsock, struct reply *reply)
+{
+	struct report_stats report = {0};
+	int rc = ctlsock->handler->stats(ctlsock->arg, &report);
+
+	if (!rc)
+		rc = codec_ctl_encode_stats(&report, &reply->data, &reply->size);
+	report_stats_free(&report);
+	return rc;
+}
+
+static int version_reply(struct ctlsock *ctlsock, struct reply *reply)
+{
+	struct report_version report = {0};
+	int rc = ctlsock->handler->version(ctlsock->arg, &report);
+
+	if (rc)
+		return rc;
+	return codec_ctl_encode_version(&report, &reply->data, &reply->size);
+}
+
+static int (*const verb_replies[])(struct ctlsock *, struct reply *) = {
+	[CTL_VERB_STATUS] = status_reply,
+	[CTL_VERB_TOPOLOGY] = topology_reply,
+	[CTL_VERB_STATS] = stats_reply,
+	[CTL_VERB_VERSION] = version_reply,
+};
+_Static_assert(sizeof(verb_replies) / sizeof(verb_replies[0]) == CTL_VERB_NUM_,
+	       "a reply per verb");
+
+static int request_error(int rc, struct reply *reply)
+{
+	char message[128];
+
+	switch (rc) {
+	case -EBADMSG:
+		return reply_error(reply, "bad-request", "the request can't be decoded");
+	case -EPROTONOSUPPORT:
+		snprintf(message, sizeof(message),
+			 "this node speaks schema %d of the control protocol; use the "
+			 "shmnetctl of version " SHMNET_VERSION,
+			 CODEC_CTL_SCHEMA);
+		return reply_error(reply, "schema", message);
+	case -ENOSYS:
+		return reply_error(reply, "bad-request",
+				   "version " SHMNET_VERSION
+				   " of the node doesn't know this request");
+	case -EMSGSIZE:
+		snprintf(message, sizeof(message), "the reply is longer than %u bytes",
+			 CTLSOCK_REPLY_MAX);
+		return reply_error(reply, "internal", message);
+	default:
+		snprintf(message, sizeof(message), "the node can't answer: %s",
+			 strerror(-rc));
+		return reply_error(reply, "internal", message);
+	}
+}
+
+/* The reply to a request, an Error if need be. */
+static int request_answer(struct ctlsock *ctlsock, const uint8_t *data, size_t size,
+			  struct reply *reply)
+{
+	enum ctl_verb verb;
+	int rc = codec_ctl_decode_request(data, size, &verb);
+
+	if (!rc)
+		rc = verb_replies[verb](ctlsock, reply);
+	if (!rc && reply->size > CTLSOCK_REPLY_MAX) {
+		free(reply->data);
+		reply->data = NULL;
+		rc = -EMSGSIZE;
+	}
+	return rc ? request_error(rc, reply) : 0;
+}
+
+static void frame_put_size(uint8_t header[FRAME_HEADER], size_t size)
+{
+	for (unsigned i = 0; i < FRAME_HEADER; i++)
+		header[i] = (uint8_t)(size >> 8 * i);
+}
+
+static size_t frame_get_size(const uint8_t header[FRAME_HEADER])
+{
+	return (size_t)header[0] | (size_t)header[1] << 8 | (size_t)header[2] << 16 |
+	       (size_t)header[3] << 24;
+}
+
+/* Takes the reply's data. */
+static int client_send(struct client *client, struct reply *reply)
+{
+	struct evbuffer *output = bufferevent_get_output(client->bev);
+	uint8_t header[FRAME_HEADER];
+	int rc = 0;
+
+	frame_put_size(header, reply->size);
+	if (evbuffer_add(output, header, sizeof(header)) < 0 ||
+	    evbuffer_add(output, reply->data, reply->size) < 0)
+		rc = -ENOMEM;
+	free(reply->data);
+	client->answering = true;
+	return rc;
+}
+
+static void client_refuse(struct client *client, const char *code, const char *message)
+{
+	struct reply reply = {0};
+
+	client->refused = true;
+	bufferevent_disable(client->bev, EV_READ);
+	if (reply_error(&reply, code, message) < 0 || client_send(client, &reply) < 0)
+		client_finish(client);
+}
+
+static void client_answer(struct client *client, struct evbuffer *input, size_t size)
+{
+	const uint8_t *frame = evbuffer_pullup(input, (ev_ssize_t)(FRAME_HEADER + size));
+	struct reply reply = {0};
+
+	if (!frame ||
+	    request_answer(client->ctlsock, frame + FRAME_HEADER, size, &reply) < 0 ||
+	    client_send(client, &reply) < 0) {
+		client_finish(client);
+		return;
+	}
+	evbuffer_drain(input, FRAME_HEADER + size);
+}
+
+/* Looks for a whole request in the input and answers it. */
+static void client_advance(struct client *client)
+{
+	struct evbuffer *input = bufferevent_get_input(client->bev);
+	uint8_t header[FRAME_HEADER];
+	char message[96];
+	size_t size;
+
+	if (client->answering)
+		return;
+	if (evbuffer_copyout(input, header, sizeof(header)) == FRAME_HEADER) {
+		size = frame_get_size(header);
+		if (size > CTLSOCK_REQUEST_MAX) {
+			snprintf(message, sizeof(message),
+				 "a request of %zu bytes is longer than %u bytes", size,
+				 CTLSOCK_REQUEST_MAX);
+			client_refuse(client, "bad-request", message);
+			return;
+		}
+		if (evbuffer_get_length(input) >= FRAME_HEADER + size) {
+			client_answer(client, input, size);
+			return;
+		}
+	}
+	if (client->at_eof)
+		client_finish(client);
+}
+
+static void client_readable(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	client_advance(arg);
+}
+
+/* The reply has left. */
+static void client_drained(struct bufferevent *bev, void *arg)
+{
+	struct client *client = arg;
+
+	(void)bev;
+	if (!client->answering)
+		return;
+	client->answering = false;
+	client_start_deadline(client);
+	if (client->refused)
+		client_finish(client);
+	else
+		client_advance(client);
+}
+
+/* End of file: what was asked before it is still answered. */
+static void client_event(struct bufferevent *bev, short events, void *arg)
+{
+	struct client *client = arg;
+
+	(void)bev;
+	if (!(events & BEV_EVENT_EOF)) {
+		client_finish(client);
+		return;
+	}
+	client->at_eof = true;
+	client_advance(client);
+}
+
+static struct client *client_slot(struct ctlsock *ctlsock)
+{
+	for (unsigned i = 0; i < CTLSOCK_CLIENTS_MAX; i++) {
+		if (!ctlsock->clients[i].bev)
+			return &ctlsock->clients[i];
+	}
+	return NULL;
+}
+
+static int client_new(struct ctlsock *ctlsock, int fd, struct client *client)
+{
+	client->ctlsock = ctlsock;
+	client->bev = bufferevent_socket_new(ctlsock->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	if (!client->bev) {
+		close(fd);
+		return -ENOMEM;
+	}
+	client->deadline =
+		event_new(ctlsock->base, -1, EV_TIMEOUT, client_deadline, client);
+	if (!client->deadline) {
+		client_free(client);
+		return -ENOMEM;
+	}
+	bufferevent_setcb(client->bev, client_readable, client_drained, client_event,
+			  client);
+	bufferevent_setwatermark(client->bev, EV_READ, 0,
+				 FRAME_HEADER + CTLSOCK_REQUEST_MAX);
+	client_start_deadline(client);
+	return 0;
+}
+
+/* Too many clients: say so, if it can be said without waiting. */
+static void refuse_busy(int fd)
+{
+	uint8_t header[FRAME_HEADER];
+	struct reply reply = {0};
+
+	if (reply_error(&reply, "busy", "too many clients; try again") == 0) {
+		frame_put_size(header, reply.size);
+		if (send(fd, header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL) > 0 &&
+		    send(fd, reply.data, reply.size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+			errno = 0; /* it sees the end of file instead */
+		free(reply.data);
+	}
+	close(fd);
+}
+
+static void ctlsock_accept(struct evconnlistener *listener, evutil_socket_t fd,
+			   struct sockaddr *address, int size, void *arg)
+{
+	struct ctlsock *ctlsock = arg;
+	struct client *client = client_slot(ctlsock);
+
+	(void)listener;
+	(void)address;
+	(void)size;
+	if (!client) {
+		refuse_busy(fd);
+		return;
+	}
+	if (client_new(ctlsock, fd, client) < 0)
+		return;
+	if (ctlsock_file_permits(&ctlsock->file, fd))
+		bufferevent_enable(client->bev, EV_READ | EV_WRITE);
+	else
+		client_refuse(client, "permission",
+			      "only root, the node's own user and members of the "
+			      "socket's group may ask");
+}
+
+/* Out of fds, say: the connection stays in the backlog, so don't spin on it. */
+static void ctlsock_accept_error(struct evconnlistener *listener, void *arg)
+{
+	struct timeval delay = {0, ACCEPT_RETRY_MSEC * 1000};
+	struct ctlsock *ctlsock = arg;
+
+	evconnlistener_disable(listener);
+	event_add(ctlsock->retry, &delay);
+}
+
+static void ctlsock_retry(evutil_socket_t fd, short events, void *arg)
+{
+	struct ctlsock *ctlsock = arg;
+
+	(void)fd;
+	(void)events;
+	evconnlistener_enable(ctlsock->listener);
+}
+
+static void ignore_sigpipe(void)
+{
+	struct sigaction action;
+
+	if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+		signal(SIGPIPE, SIG_IGN);
+}
+
+/* The fd stays the file's, which closes it. */
+static int ctlsock_start(struct ctlsock *ctlsock)
+{
+	ctlsock->retry = event_new(ctlsock->base, -1, EV_TIMEOUT, ctlsock_retry, ctlsock);
+	ctlsock->listener =
+		evconnlistener_new(ctlsock->base, ctlsock_accept, ctlsock,
+				   LEV_OPT_CLOSE_ON_EXEC, 0, ctlsock->file.fd);
+	if (!ctlsock->retry || !ctlsock->listener)
+		return -ENOMEM;
+	evconnlistener_set_error_cb(ctlsock->listener, ctlsock_accept_error);
+	return 0;
+}
+
+int ctlsock_new(struct event_base *base, const struct ctlsock_options *options,
+		pid_t *ret_pid, struct ctlsock **ret_ctlsock)
+{
+	unsigned msec = options->timeout_ms ? options->timeout_ms : CTLSOCK_TIMEOUT_MS;
+	struct ctlsock *ctlsock = calloc(1, sizeof(*ctlsock));
+	int rc;
+
+	*ret_pid = 0;
+	if (!ctlsock)
+		return -ENOMEM;
+	ctlsock->base = base;
+	ctlsock->handler = options->handler;
+	ctlsock->arg = options->arg;
+	ctlsock->timeout.tv_sec = msec / 1000;
+	ctlsock->timeout.tv_usec = (msec % 1000) * 1000;
+	ctlsock->file.fd = -1;
+	rc = ctlsock_file_open(&ctlsock->file, options->path, ret_pid);
+	if (!rc)
+		rc = ctlsock_start(ctlsock);
+	if (rc) {
+		ctlsock_free(ctlsock);
+		return rc;
+	}
+	ignore_sigpipe();
+	*ret_ctlsock = ctlsock;
+	return 0;
+}
+
+void ctlsock_free(struct ctlsock *ctlsock)
+{
+	if (!ctlsock)
+		return;
+	for (unsigned i = 0; i < CTLSOCK_CLIENTS_MAX; i++)
+		client_free(&ctlsock->clients[i]);
+	if (ctlsock->listener)
+		evconnlistener_free(ctlsock->listener);
+	if (ctlsock->retry)
+		event_free(ctlsock->retry);
+	ctlsock_file_close(&ctlsock->file);
+	free(ctlsock);
+}

@@ -1,0 +1,77 @@
+/*
+ * The control socket: a Unix stream socket at <runtime_dir>/<node>.sock, on
+ * which shmnetctl asks and the node answers. A message is a 32-bit
+ * little-endian length and that many bytes (proto/ctl.proto).
+ *
+ * Owns the socket file, the clients and their time; knows nothing of the node:
+ * a handler fills the reports. Control thread only; evbuffers write with
+ * writev(2), which has no MSG_NOSIGNAL, so ctlsock_new() sets SIGPIPE to be
+ * ignored if nobody handles it.
+ *
+ * Theory of operation
+ *
+ * One request at a time per client: the next one is not looked at before the
+ * reply to the last has left, so a client that asks and never reads costs one
+ * reply. Each request, from its first wish to the last byte of its reply, has
+ * one deadline: a client that trickles bytes doesn't extend it. What can't be
+ * framed is answered with an Error and the connection closed; an unknown verb
+ * or schema is answered and the connection kept.
+ *
+ * Who may ask: root, the daemon's own uid and members of the group that owns
+ * the socket file, told by SO_PEERCRED and SO_PEERGROUPS at accept. Its mode
+ * 0660 says the same; the check stands for those whom file modes don't stop.
+ * All verbs only read.
+ *
+ * Taking the path: a socket file that refuses connections belongs to a dead
+ * daemon and is replaced, one that accepts them is left alone (-EADDRINUSE). A
+ * flock on the directory keeps two starting daemons from replacing each other;
+ * group members could hold that lock, so it is waited for no longer than a
+ * second.
+ */
+#ifndef CONTROL_CTLSOCK_H
+#define CONTROL_CTLSOCK_H
+
+#include "control/report.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CTLSOCK_REQUEST_MAX (64u << 10)
+#define CTLSOCK_REPLY_MAX   (4u << 20)
+#define CTLSOCK_CLIENTS_MAX 16
+#define CTLSOCK_TIMEOUT_MS  10000
+
+struct event_base;
+struct ctlsock;
+
+/*
+ * Each fills the zeroed report and returns 0 or -errno; ctlsock frees the lists
+ * in both cases. Called on the control thread, must not free the ctlsock.
+ */
+struct ctlsock_handler {
+	int (*status)(void *arg, struct report_status *report);
+	int (*topology)(void *arg, struct report_topology *report);
+	int (*stats)(void *arg, struct report_stats *report);
+	int (*version)(void *arg, struct report_version *report);
+};
+
+struct ctlsock_options {
+	const char *path;
+	const struct ctlsock_handler *handler; /* outlives the ctlsock */
+	void *arg;
+	unsigned timeout_ms; /* per request; 0: CTLSOCK_TIMEOUT_MS */
+};
+
+/*
+ * -EADDRINUSE: a live daemon holds the path; *ret_pid is its pid, 0 if it can't
+ * be told. -EEXIST: the path is there and no socket. -ENAMETOOLONG: longer than
+ * a Unix socket's path may be. Others as bind(2) has them. *ret_pid is set to 0
+ * in every other case.
+ */
+int ctlsock_new(struct event_base *base, const struct ctlsock_options *options,
+		pid_t *ret_pid, struct ctlsock **ret_ctlsock);
+
+/* Drops the clients; unlinks the path if it still is this socket. Accepts NULL. */
+void ctlsock_free(struct ctlsock *ctlsock);
+
+#endif
