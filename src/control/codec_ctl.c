@@ -7,6 +7,8 @@
  */
 #include "control/codec_ctl.h"
 
+#include <shmnet/ctl.h>
+
 #include "ctl.pb-c.h"
 
 #include <errno.h>
@@ -124,7 +126,7 @@ static int reply_pack(struct scratch *scratch, Shmnet__Ctl__Reply *reply,
 	uint8_t *data = NULL;
 	size_t size = 0;
 
-	reply->schema = CODEC_CTL_SCHEMA;
+	reply->schema = SHMNET_CTL_SCHEMA;
 	reply->body_case = body;
 	if (!scratch->failed) {
 		size = shmnet__ctl__reply__get_packed_size(reply);
@@ -382,7 +384,7 @@ int codec_ctl_decode_request(const uint8_t *data, size_t size, enum ctl_verb *re
 	request = shmnet__ctl__request__unpack(NULL, size, data);
 	if (!request)
 		return -EBADMSG;
-	if (request->schema != CODEC_CTL_SCHEMA)
+	if (request->schema != SHMNET_CTL_SCHEMA)
 		rc = -EPROTONOSUPPORT;
 	else
 		rc = verb_of_body(request->body_case, ret_verb);

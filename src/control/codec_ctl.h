@@ -13,8 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CODEC_CTL_SCHEMA 1
-
 enum ctl_verb {
 	CTL_VERB_STATUS,
 	CTL_VERB_TOPOLOGY,

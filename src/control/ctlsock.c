@@ -4,6 +4,8 @@
 #include "control/codec_ctl.h"
 #include "control/ctlsock_file.h"
 
+#include <shmnet/ctl.h>
+
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -146,7 +148,7 @@ static int request_error(int rc, struct reply *reply)
 		snprintf(message, sizeof(message),
 			 "this node speaks schema %d of the control protocol; use the "
 			 "shmnetctl of version " SHMNET_VERSION,
-			 CODEC_CTL_SCHEMA);
+			 SHMNET_CTL_SCHEMA);
 		return reply_error(reply, "schema", message);
 	case -ENOSYS:
 		return reply_error(reply, "bad-request",
@@ -154,7 +156,7 @@ static int request_error(int rc, struct reply *reply)
 				   " of the node doesn't know this request");
 	case -EMSGSIZE:
 		snprintf(message, sizeof(message), "the reply is longer than %u bytes",
-			 CTLSOCK_REPLY_MAX);
+			 SHMNET_CTL_REPLY_MAX);
 		return reply_error(reply, "internal", message);
 	default:
 		snprintf(message, sizeof(message), "the node can't answer: %s",
@@ -172,7 +174,7 @@ static int request_answer(struct ctlsock *ctlsock, const uint8_t *data, size_t s
 
 	if (!rc)
 		rc = verb_replies[verb](ctlsock, reply);
-	if (!rc && reply->size > CTLSOCK_REPLY_MAX) {
+	if (!rc && reply->size > SHMNET_CTL_REPLY_MAX) {
 		free(reply->data);
 		reply->data = NULL;
 		rc = -EMSGSIZE;
@@ -244,10 +246,10 @@ static void client_advance(struct client *client)
 		return;
 	if (evbuffer_copyout(input, header, sizeof(header)) == FRAME_HEADER) {
 		size = frame_get_size(header);
-		if (size > CTLSOCK_REQUEST_MAX) {
+		if (size > SHMNET_CTL_REQUEST_MAX) {
 			snprintf(message, sizeof(message),
 				 "a request of %zu bytes is longer than %u bytes", size,
-				 CTLSOCK_REQUEST_MAX);
+				 SHMNET_CTL_REQUEST_MAX);
 			client_refuse(client, "bad-request", message);
 			return;
 		}
@@ -322,7 +324,7 @@ static int client_new(struct ctlsock *ctlsock, int fd, struct client *client)
 	bufferevent_setcb(client->bev, client_readable, client_drained, client_event,
 			  client);
 	bufferevent_setwatermark(client->bev, EV_READ, 0,
-				 FRAME_HEADER + CTLSOCK_REQUEST_MAX);
+				 FRAME_HEADER + SHMNET_CTL_REQUEST_MAX);
 	client_start_deadline(client);
 	return 0;
 }

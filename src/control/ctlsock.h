@@ -1,7 +1,7 @@
 /*
  * The control socket: a Unix stream socket at <runtime_dir>/<node>.sock, on
  * which shmnetctl asks and the node answers. A message is a 32-bit
- * little-endian length and that many bytes (proto/ctl.proto).
+ * little-endian length and that many bytes (proto/ctl.proto, limits in <shmnet/ctl.h>).
  *
  * Owns the socket file, the clients and their time; knows nothing of the node:
  * a handler fills the reports. Control thread only; evbuffers write with
@@ -36,8 +36,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CTLSOCK_REQUEST_MAX (64u << 10)
-#define CTLSOCK_REPLY_MAX   (4u << 20)
 #define CTLSOCK_CLIENTS_MAX 16
 #define CTLSOCK_TIMEOUT_MS  10000
 

@@ -1,0 +1,124 @@
+/*
+ * What the files of shmnetctl share: the commands' table, the options, asking
+ * the node, failing.
+ *
+ * A command asks, gets a json_t, and prints it as JSON or renders text from it:
+ * both show one model. One thread; memory that runs out ends the program.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CLI_RUNTIME_DIR	    "/run/shmnet"
+#define CLI_TIMEOUT_MS	    5000
+#define CLI_WAIT_TIMEOUT_MS 30000
+
+enum cli_exit {
+	CLI_OK = 0,
+	CLI_FAILED = 1,
+	CLI_USAGE = 2, /* or config */
+	CLI_NO_DAEMON = 3,
+	CLI_DEGRADED = 4,
+};
+
+struct cli {
+	const struct cli_command *commands; /* ends with a NULL name */
+	const char *node;
+	const char *socket;
+	bool json;
+	bool help;
+	bool version;
+	unsigned timeout_ms; /* 0: not given */
+
+	/* Of single commands. */
+	const char *format;
+	const char *wait;
+	bool drops;
+};
+
+enum cli_value { CLI_FLAG, CLI_WORD, CLI_SECONDS };
+
+/* Where an option's value goes: a bool, const char * or unsigned of struct cli. */
+struct cli_option {
+	const char *name; /* NULL ends a list */
+	char letter;	  /* 0: none */
+	enum cli_value type;
+	size_t offset;
+	const char *argument;	  /* its name in the help text */
+	const char *const *words; /* what a CLI_WORD may be, NULL-terminated; or NULL */
+	const char *help;
+};
+
+/* Drives the parser and the help text. */
+struct cli_command {
+	const char *name;
+	const char *summary;
+	const struct cli_option *options; /* or NULL */
+	const char *argument;		  /* takes one, optional; or NULL */
+	int (*run)(struct cli *cli, const char *argument); /* an enum cli_exit */
+};
+
+struct cli_error {
+	enum cli_exit exit;
+	char code[32]; /* a word for programs */
+	char message[512];
+};
+
+/* options.c */
+
+/*
+ * Reads options and command; *ret_argument is the command's argument or NULL. On
+ * CLI_OK the command is to be run, on anything else the error has been printed.
+ */
+int cli_parse(struct cli *cli, int argc, char **argv,
+	      const struct cli_command **ret_command, const char **ret_argument);
+
+/* The help text, of one command if it isn't NULL. */
+void cli_help_print(const struct cli *cli, const struct cli_command *command, FILE *out);
+int cli_run_help(struct cli *cli, const char *argument);
+
+/* ask.c */
+
+/*
+ * Asks the node that the options name. Waits `timeout_ms`. Returns 0 or, with
+ * *ret_error set, an enum cli_exit; prints nothing.
+ */
+int cli_query(const struct cli *cli, const char *verb, unsigned timeout_ms,
+	      json_t **ret_reply, struct cli_error *ret_error);
+
+/* The same with the options' time-out, and an error is printed. */
+int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply);
+
+/* fail.c */
+
+void cli_error_set(struct cli_error *error, enum cli_exit exit, const char *code,
+		   const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Text on stderr, or a JSON document on stdout; returns the exit status. */
+int cli_report(const struct cli *cli, const struct cli_error *error);
+int cli_usage(const struct cli *cli, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Prints the document; returns CLI_OK. */
+int cli_print_json(const json_t *document);
+
+/* The member of a list of words that `word` may be a slip of, or NULL. */
+const char *cli_nearest(const char *word, const char *const *words);
+
+/* cmd_show.c, cmd_topology.c */
+
+extern const struct cli_option cli_status_options[];
+extern const struct cli_option cli_topology_options[];
+extern const struct cli_option cli_stats_options[];
+
+int cli_run_status(struct cli *cli, const char *argument);
+int cli_run_topology(struct cli *cli, const char *argument);
+int cli_run_stats(struct cli *cli, const char *argument);
+int cli_run_version(struct cli *cli, const char *argument);
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * shmnetctl: asks a running node. This file is the table of commands; each
+ * family of verbs has a file of its own.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <string.h>
+
+static const struct cli_command commands[] = {
+	{"status", "the node's state, its networks and the other nodes",
+	 cli_status_options, NULL, cli_run_status},
+	{"topology", "who is linked to whom, by network", cli_topology_options, NULL,
+	 cli_run_topology},
+	{"stats", "frames, bytes and drops of each link", cli_stats_options, NULL,
+	 cli_run_stats},
+	{"version", "the versions of shmnetctl and of the node", NULL, NULL,
+	 cli_run_version},
+	{"help", "this text, or that of one command", NULL, "COMMAND", cli_run_help},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+/* A full disk or a closed pipe must not pass for success. */
+static int output_close(const struct cli *cli, int exit_status)
+{
+	struct cli_error error;
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return exit_status;
+	cli_error_set(&error, CLI_FAILED, "output", "can't write the output: %s",
+		      strerror(errno));
+	return cli_report(cli, &error);
+}
+
+int main(int argc, char **argv)
+{
+	struct cli cli = {.commands = commands};
+	const struct cli_command *command;
+	const char *argument;
+	int rc;
+
+	setlocale(LC_CTYPE, "");
+	rc = cli_parse(&cli, argc, argv, &command, &argument);
+	if (!rc)
+		rc = command->run(&cli, argument);
+	return output_close(&cli, rc);
+}
