@@ -1,0 +1,136 @@
+"""The rows of the table, one function each, in the order in which they print.
+
+A row is a figure of shmnet beside the same figure of a peer. `reach` and
+`stretch` are the ratios to come to: at least, or, where less is better, at most.
+Rows M are without shmnet: M1 to M3 compare veth with itself, so what differs from
+1 there is noise; the others place the peers beside each other.
+"""
+
+from dataclasses import dataclass
+from typing import Callable
+
+from loads import TcpPingPong, TcpStream, UdpFlood
+from paths import Pump, Shmnet, Veth, Vde, Vxlan
+
+NO_SPIN = Shmnet(node="spin_us: 0")
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    what: str
+    beside: str
+    measure: Callable
+    reach: float | None = None
+    stretch: float | None = None
+    better: str = "higher"
+
+    def verdict(self, ratio):
+        """stretch, reach, or below; None for a row without a goal."""
+        if self.reach is None:
+            return None
+        for name, goal in (("stretch", self.stretch), ("reach", self.reach)):
+            if ratio >= goal if self.better == "higher" else ratio <= goal:
+                return name
+        return "below"
+
+
+ROWS = []
+
+
+def row(name, what, beside, **goals):
+    def register(measure):
+        ROWS.append(Row(name, what, beside, measure, **goals))
+        return measure
+    return register
+
+
+@row("H1", "one TCP stream, MTU 1500", "veth", reach=0.55, stretch=0.7)
+def h1(bench):
+    return bench.compare(Shmnet(), Veth(), TcpStream(), "gbps")
+
+
+@row("H2", "one TCP stream, MTU 65521", "veth, MTU 1500", reach=0.6, stretch=0.9)
+def h2(bench):
+    return bench.compare(Shmnet(mtu=65521), Veth(), TcpStream(), "gbps")
+
+
+@row("H3", "one TCP stream, MTU 1500", "vde_switch", reach=20, stretch=40)
+def h3(bench):
+    return bench.compare(Shmnet(), Vde(), TcpStream(), "gbps")
+
+
+@row("H4", "one TCP stream, MTU 1500", "VXLAN over veth", reach=0.9, stretch=1.3)
+def h4(bench):
+    return bench.compare(Shmnet(), Vxlan(), TcpStream(), "gbps")
+
+
+@row("H5", "one TCP stream, MTU 1500", "bare pump", reach=0.9, stretch=1.05)
+def h5(bench):
+    return bench.compare(Shmnet(), Pump(), TcpStream(), "gbps")
+
+
+@row("H7", "TCP 64 B ping-pong, median", "veth", reach=0.6, stretch=0.3, better="lower")
+def h7(bench):
+    return bench.compare(Shmnet(), Veth(), TcpPingPong(), "p50_us")
+
+
+@row("H7b", "the same without spinning", "veth", reach=1.5, stretch=1.2, better="lower")
+def h7b(bench):
+    return bench.compare(NO_SPIN, Veth(), TcpPingPong(), "p50_us")
+
+
+@row("H9", "CPU per GB at H1's load", "veth", reach=1.8, stretch=1.4, better="lower")
+def h9(bench):
+    return bench.compare(Shmnet(), Veth(), TcpStream(), "cpu_s_per_gb")
+
+
+@row("H11", "UDP 64 B, delivered", "veth", reach=1.0, stretch=1.15)
+def h11(bench):
+    return bench.compare(Shmnet(), Veth(), UdpFlood(64), "pps")
+
+
+@row("R1", "pair ring, 64 B, two processes", "AF_UNIX SEQPACKET", reach=50, stretch=150)
+def r1(bench):
+    return bench.ring("R1")
+
+
+@row("R3", "pair ring, 1500 B", "memcpy on one core", reach=0.6, stretch=0.9)
+def r3(bench):
+    return bench.ring("R3")
+
+
+@row("R4", "pair ring, polled round trip", "cache-line ping-pong", reach=2, stretch=1.3,
+     better="lower")
+def r4(bench):
+    return bench.ring("R4")
+
+
+@row("M1", "veth, one TCP stream", "itself")
+def m1(bench):
+    return bench.compare(Veth(), Veth(), TcpStream(), "gbps")
+
+
+@row("M2", "veth, TCP 64 B ping-pong", "itself", better="lower")
+def m2(bench):
+    return bench.compare(Veth(), Veth(), TcpPingPong(), "p50_us")
+
+
+@row("M3", "veth, UDP 64 B", "itself")
+def m3(bench):
+    return bench.compare(Veth(), Veth(), UdpFlood(64), "pps")
+
+
+@row("M4", "bare pump, one TCP stream", "veth")
+def m4(bench):
+    return bench.compare(Pump(), Veth(), TcpStream(), "gbps")
+
+
+@row("M5", "VXLAN over veth, one TCP stream", "veth")
+def m5(bench):
+    return bench.compare(Vxlan(), Veth(), TcpStream(), "gbps")
+
+
+@row("M6", "veth, one TCP stream", "vde_switch")
+def m6(bench):
+    return bench.compare(Veth(), Vde(), TcpStream(), "gbps")

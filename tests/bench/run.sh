@@ -1,0 +1,88 @@
+#!/bin/bash
+#
+# Measures shmnet beside its peers: the rows of rows.py, as a table, JSON and SVG.
+#
+#     tests/bench/run.sh [--rows H1,H3] [-r ROUNDS] [-t SECONDS] [--json FILE]
+#     tests/bench/run.sh --smoke --build DIR      what the tests run
+#
+# Everything happens inside mount, network and process namespaces of its own: when
+# this script ends, however it ends, the kernel ends and removes what was started
+# in there. Without --build it installs what is missing (as root) and builds first.
+
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+packages="iperf3 iproute2 iputils-ping python3 socat util-linux vde2"
+commands="iperf3 ip ss ping python3 socat setpriv unshare vde_switch vde_plug2tap"
+
+BENCH_COMMAND="tests/bench/run.sh $*"
+BENCH_ROOT=$([ "$(id -u)" = 0 ] && echo yes || echo no)
+export BENCH_COMMAND BENCH_ROOT
+
+has_option() {
+	local option=$1 argument
+	shift
+	for argument; do
+		case $argument in "$option" | "$option="*) return 0 ;; esac
+	done
+	return 1
+}
+
+skip() {
+	echo "skipped: $*"
+	exit 77
+}
+
+# install_missing MAY_INSTALL
+install_missing() {
+	local command missing=
+	for command in $commands; do
+		command -v "$command" >/dev/null || missing="$missing $command"
+	done
+	if [ -z "$missing" ]; then
+		return
+	fi
+	if [ "$1" = no ] || [ "$BENCH_ROOT" = no ]; then
+		skip "no$missing; try: apt-get install $packages"
+	fi
+	# shellcheck disable=SC2086 # a list of words
+	apt-get install -y --no-install-recommends $packages
+}
+
+build() {
+	cd "$here/../.."
+	[ -d build ] || meson setup build
+	meson compile -C build
+}
+
+# Replaces the (sub)shell. /run is where `ip netns` keeps its names; scratch files
+# stand beside them.
+exec_in_namespaces() {
+	local user=
+	[ "$BENCH_ROOT" = yes ] || user="--user --map-root-user"
+	# shellcheck disable=SC2086,SC2016 # no word or two; "$@" is for the inner shell
+	exec setpriv --pdeathsig KILL \
+		unshare $user --mount --net --pid --fork --mount-proc --kill-child=KILL \
+		sh -c 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$@"' sh "$@"
+}
+
+if has_option -h "$@" || has_option --help "$@"; then
+	exec python3 -B "$here/bench.py" "$@"
+fi
+if has_option --build "$@"; then
+	install_missing no
+else
+	install_missing yes
+	build
+fi
+if [ ! -r /dev/net/tun ] || [ ! -w /dev/net/tun ]; then
+	skip "no access to /dev/net/tun"
+fi
+(exec_in_namespaces true) || skip "no right to make namespaces"
+
+exec_in_namespaces python3 -B "$here/bench.py" "$@" &
+child=$!
+trap 'kill -KILL $child 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+wait $child
