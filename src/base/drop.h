@@ -5,10 +5,12 @@
  *     sent = delivered + drops at the sender + drops at the receiver.
  *
  * The numbers are those of enum DropReason in proto/ctl.proto; codec.c asserts
- * that. A new reason goes to the end of both.
+ * that.
  */
 #ifndef BASE_DROP_H
 #define BASE_DROP_H
+
+#include <stdbool.h>
 
 enum drop_reason {
 	/* At the sender, before a receiver is known; counted on the network. */
@@ -24,7 +26,8 @@ enum drop_reason {
 	DROP_PEER_DOWN, /* in the ring when the receiver went away */
 	DROP_MISROUTED, /* steered into another peer's queue; counted on the network */
 
-	/* At the receiver, for one sender; counted on the link. */
+	/* At the receiver, for one sender; counted on the link. The first one is where
+	 * drop_reason_is_sent() ends. */
 	DROP_BAD_LENGTH,
 	DROP_BAD_SOURCE,      /* source MAC does not name the ring's owner */
 	DROP_BAD_DESTINATION, /* neither this node nor a cast */
@@ -35,6 +38,12 @@ enum drop_reason {
 
 	DROP_NUM_
 };
+
+/* Counted at the sender (true) or at the receiver. */
+static inline bool drop_reason_is_sent(unsigned reason)
+{
+	return reason < DROP_BAD_LENGTH;
+}
 
 /* "ring-full" and so on; NULL out of range. */
 const char *drop_reason_name(unsigned reason);

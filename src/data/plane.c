@@ -232,6 +232,17 @@ static void copy_counters(uint64_t *to, const uint64_t *from, size_t bytes)
 		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
+void link_counters_add(struct link_counters *sum, const struct link_counters *counters)
+{
+	sum->sent_frames += counters->sent_frames;
+	sum->sent_bytes += counters->sent_bytes;
+	sum->received_frames += counters->received_frames;
+	sum->delivered_frames += counters->delivered_frames;
+	sum->delivered_bytes += counters->delivered_bytes;
+	for (unsigned reason = 0; reason < DROP_NUM_; reason++)
+		sum->drops[reason] += counters->drops[reason];
+}
+
 void plane_read_link(const struct link *link, struct link_counters *ret_counters,
 		     struct link_usage *ret_usage)
 {

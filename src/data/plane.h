@@ -111,6 +111,9 @@ int plane_add_link(struct plane *plane, const struct plane_link *spec,
 void plane_remove_link(struct plane *plane, struct link *link, bool peer_is_dead,
 		       struct link_counters *ret_final);
 
+/* Adds up the lives of a link. */
+void link_counters_add(struct link_counters *sum, const struct link_counters *counters);
+
 void plane_read_link(const struct link *link, struct link_counters *ret_counters,
 		     struct link_usage *ret_usage);
 void plane_read_port(const struct plane *plane, unsigned port,
