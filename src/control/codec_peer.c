@@ -1,0 +1,454 @@
+/*
+ * See codec_peer.h. The only file that knows of peer.proto's generated code.
+ *
+ * Theory of operation of the strictness: protobuf takes fields twice, several bodies,
+ * strings with zeroes in them, and numbers with padding. Each of these makes a
+ * message longer than the one that we would write for what was understood, so one
+ * comparison of lengths refuses them all. Fields that we don't know are kept by the
+ * library, and counted.
+ *
+ * Unpacking takes its memory from an arena on the stack: whatever a peer writes, it
+ * makes nobody allocate.
+ */
+#include "control/codec_peer.h"
+
+#include <shmnet/ring.h>
+
+#include "peer.pb-c.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ARENA_SIZE  16384 /* four times what the largest message takes */
+#define ARENA_ALIGN 16
+#define NAME_BYTES  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+
+_Static_assert((int)PEER_REFUSAL_RESOURCE == SHMNET__PEER__REFUSE__CODE__RESOURCE,
+	       "the codes are the numbers of the wire");
+_Static_assert((int)NETWORK_KIND_GLOBAL == SHMNET__PEER__NETWORK_KIND__KIND_GLOBAL,
+	       "the kinds are the numbers of the wire");
+
+struct arena {
+	_Alignas(ARENA_ALIGN) uint8_t bytes[ARENA_SIZE];
+	size_t used;
+};
+
+static const struct message_shape {
+	const char *name;
+	unsigned num_fds;
+} shapes[] = {
+	[PEER_MESSAGE_HELLO] = {"HELLO", 0},
+	[PEER_MESSAGE_READY] = {"READY", 0},
+	[PEER_MESSAGE_RING] = {"RING", 1},
+	[PEER_MESSAGE_BELL] = {"BELL", 1},
+	[PEER_MESSAGE_INCARNATION] = {"INCARNATION", 0},
+	[PEER_MESSAGE_REFUSE] = {"REFUSE", 0},
+};
+_Static_assert(sizeof(shapes) / sizeof(shapes[0]) == PEER_MESSAGE_NUM_, "one per type");
+
+const char *peer_message_name(enum peer_message_type type)
+{
+	return (unsigned)type < PEER_MESSAGE_NUM_ ? shapes[type].name : "unknown message";
+}
+
+unsigned peer_message_fds(enum peer_message_type type)
+{
+	return (unsigned)type < PEER_MESSAGE_NUM_ ? shapes[type].num_fds : 0;
+}
+
+static void *arena_alloc(void *data, size_t size)
+{
+	struct arena *arena = data;
+	void *memory = arena->bytes + arena->used;
+
+	if (size > ARENA_SIZE - arena->used)
+		return NULL;
+	size = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+	arena->used += size < ARENA_SIZE - arena->used ? size : ARENA_SIZE - arena->used;
+	return memory;
+}
+
+static void arena_free(void *data, void *memory)
+{
+	(void)data;
+	(void)memory;
+}
+
+/* ---- encoding ---- */
+
+/* What the generated struct points to while it is packed. */
+struct encoding {
+	Shmnet__Peer__Message message;
+	Shmnet__Peer__Hello hello;
+	Shmnet__Peer__Ready ready;
+	Shmnet__Peer__Ring ring;
+	Shmnet__Peer__Bell bell;
+	Shmnet__Peer__Incarnation incarnation;
+	Shmnet__Peer__Refuse refuse;
+	Shmnet__Peer__Network networks[CONFIG_NETWORKS_MAX];
+	Shmnet__Peer__Network *network_list[CONFIG_NETWORKS_MAX];
+};
+
+static void fill_hello(struct encoding *to, const struct peer_hello *from)
+{
+	shmnet__peer__hello__init(&to->hello);
+	to->hello.wire_version = from->wire_version;
+	to->hello.cluster = (char *)from->cluster;
+	to->hello.name = (char *)from->name;
+	to->hello.has_id = true;
+	to->hello.id = from->id;
+	to->hello.has_nonce = true;
+	to->hello.nonce = from->nonce;
+	to->hello.n_networks = from->num_networks;
+	to->hello.networks = to->network_list;
+	for (unsigned i = 0; i < from->num_networks; i++) {
+		shmnet__peer__network__init(&to->networks[i]);
+		to->networks[i].name = (char *)from->networks[i].name;
+		to->networks[i].kind = (Shmnet__Peer__NetworkKind)from->networks[i].kind;
+		to->networks[i].mtu = from->networks[i].mtu;
+		to->network_list[i] = &to->networks[i];
+	}
+	to->message.hello = &to->hello;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_HELLO;
+}
+
+static void fill_ready(struct encoding *to, const struct peer_ready *from)
+{
+	shmnet__peer__ready__init(&to->ready);
+	to->ready.floor = from->floor;
+	to->ready.incarnation = from->incarnation;
+	to->message.ready = &to->ready;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_READY;
+}
+
+static void fill_ring(struct encoding *to, const struct peer_ring *from)
+{
+	shmnet__peer__ring__init(&to->ring);
+	to->ring.network = (char *)from->network;
+	to->ring.size = from->size;
+	to->ring.salt = from->salt;
+	to->ring.epoch = from->epoch;
+	to->message.ring = &to->ring;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_RING;
+}
+
+static void fill_bell(struct encoding *to)
+{
+	shmnet__peer__bell__init(&to->bell);
+	to->message.bell = &to->bell;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_BELL;
+}
+
+static void fill_incarnation(struct encoding *to, const struct peer_incarnation *from)
+{
+	shmnet__peer__incarnation__init(&to->incarnation);
+	to->incarnation.value = from->value;
+	to->message.incarnation = &to->incarnation;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_INCARNATION;
+}
+
+static void fill_refuse(struct encoding *to, const struct peer_refuse *from)
+{
+	shmnet__peer__refuse__init(&to->refuse);
+	to->refuse.code = (Shmnet__Peer__Refuse__Code)from->code;
+	to->refuse.words = (char *)from->words;
+	to->message.refuse = &to->refuse;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_REFUSE;
+}
+
+static int fill(struct encoding *to, const struct peer_message *from)
+{
+	shmnet__peer__message__init(&to->message);
+	switch (from->type) {
+	case PEER_MESSAGE_HELLO:
+		fill_hello(to, &from->hello);
+		return 0;
+	case PEER_MESSAGE_READY:
+		fill_ready(to, &from->ready);
+		return 0;
+	case PEER_MESSAGE_RING:
+		fill_ring(to, &from->ring);
+		return 0;
+	case PEER_MESSAGE_BELL:
+		fill_bell(to);
+		return 0;
+	case PEER_MESSAGE_INCARNATION:
+		fill_incarnation(to, &from->incarnation);
+		return 0;
+	case PEER_MESSAGE_REFUSE:
+		fill_refuse(to, &from->refuse);
+		return 0;
+	case PEER_MESSAGE_NUM_:
+		break;
+	}
+	return -EINVAL;
+}
+
+int codec_peer_encode(const struct peer_message *message, uint8_t *bytes, size_t size,
+		      size_t *ret_length)
+{
+	struct encoding encoding;
+	size_t length;
+	int ret;
+
+	ret = fill(&encoding, message);
+	if (ret < 0)
+		return ret;
+	length = shmnet__peer__message__get_packed_size(&encoding.message);
+	if (length > size)
+		return -EMSGSIZE;
+	shmnet__peer__message__pack(&encoding.message, bytes);
+	*ret_length = length;
+	return 0;
+}
+
+/* ---- decoding ---- */
+
+static int refuse(const char *why, const char **ret_why)
+{
+	*ret_why = why;
+	return -EBADMSG;
+}
+
+/* Names are logged and shown: the bytes that a config may have, and no others. */
+static bool take_name(const char *from, char to[CONFIG_NAME_MAX])
+{
+	size_t length = from ? strlen(from) : 0;
+
+	if (length == 0 || length >= CONFIG_NAME_MAX || from[strspn(from, NAME_BYTES)])
+		return false;
+	memcpy(to, from, length + 1);
+	return true;
+}
+
+static int take_network(const Shmnet__Peer__Network *from, struct peer_network *to,
+			const char **ret_why)
+{
+	if (!take_name(from->name, to->name))
+		return refuse("has a network name that is none", ret_why);
+	if (from->kind != SHMNET__PEER__NETWORK_KIND__KIND_LOCAL &&
+	    from->kind != SHMNET__PEER__NETWORK_KIND__KIND_GLOBAL)
+		return refuse("has a network of an unknown kind", ret_why);
+	if (from->mtu < SHMNET_MTU_MIN || from->mtu > SHMNET_MTU_MAX)
+		return refuse("has a network whose MTU is out of range", ret_why);
+	to->kind = (enum network_kind)from->kind;
+	to->mtu = from->mtu;
+	return 0;
+}
+
+static bool name_is_repeated(const struct peer_hello *hello, const char *name)
+{
+	for (unsigned i = 0; i < hello->num_networks; i++) {
+		if (strcmp(hello->networks[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int take_networks(const Shmnet__Peer__Hello *from, struct peer_hello *to,
+			 const char **ret_why)
+{
+	int ret;
+
+	if (from->n_networks > CONFIG_NETWORKS_MAX)
+		return refuse("has too many networks", ret_why);
+	for (size_t i = 0; i < from->n_networks; i++) {
+		struct peer_network *network = &to->networks[i];
+
+		ret = take_network(from->networks[i], network, ret_why);
+		if (ret < 0)
+			return ret;
+		if (name_is_repeated(to, network->name))
+			return refuse("names a network twice", ret_why);
+		to->num_networks++;
+	}
+	return 0;
+}
+
+static int take_hello(const Shmnet__Peer__Hello *from, struct peer_hello *to,
+		      const char **ret_why)
+{
+	to->wire_version = from->wire_version;
+	if (!take_name(from->cluster, to->cluster))
+		return refuse("has a cluster name that is none", ret_why);
+	if (!take_name(from->name, to->name))
+		return refuse("has a node name that is none", ret_why);
+	if (!from->has_id || from->id < SHMNET_NODE_ID_MIN ||
+	    from->id > SHMNET_NODE_ID_MAX)
+		return refuse("has a node id out of range (1 to 65534)", ret_why);
+	if (!from->has_nonce)
+		return refuse("has no nonce", ret_why);
+	to->id = (uint16_t)from->id;
+	to->nonce = from->nonce;
+	return take_networks(from, to, ret_why);
+}
+
+static int take_ready(const Shmnet__Peer__Ready *from, struct peer_ready *to,
+		      const char **ret_why)
+{
+	if (from->floor == UINT32_MAX)
+		return refuse("has a floor that nothing is above", ret_why);
+	if (from->incarnation == 0)
+		return refuse("has an incarnation of 0", ret_why);
+	to->floor = from->floor;
+	to->incarnation = from->incarnation;
+	return 0;
+}
+
+static int take_ring(const Shmnet__Peer__Ring *from, struct peer_ring *to,
+		     const char **ret_why)
+{
+	if (!take_name(from->network, to->network))
+		return refuse("has a network name that is none", ret_why);
+	if (!shmnet_ring_size_valid(from->size))
+		return refuse("has a ring size that no ring has", ret_why);
+	to->size = from->size;
+	to->salt = from->salt;
+	to->epoch = from->epoch;
+	return 0;
+}
+
+static int take_incarnation(const Shmnet__Peer__Incarnation *from,
+			    struct peer_incarnation *to, const char **ret_why)
+{
+	if (from->value == 0)
+		return refuse("has an incarnation of 0", ret_why);
+	to->value = from->value;
+	return 0;
+}
+
+/* The words go to the log and to a terminal: printable ASCII only. */
+static bool words_are_clean(const char *words)
+{
+	for (; *words; words++) {
+		if (*words < 0x20 || *words > 0x7e)
+			return false;
+	}
+	return true;
+}
+
+static int take_refuse(const Shmnet__Peer__Refuse *from, struct peer_refuse *to,
+		       const char **ret_why)
+{
+	size_t length = strlen(from->words);
+
+	if ((unsigned)from->code >= PEER_REFUSAL_NUM_)
+		return refuse("has an unknown code", ret_why);
+	if (length == 0 || length >= PEER_WORDS_MAX || !words_are_clean(from->words))
+		return refuse("has words that can't be shown", ret_why);
+	to->code = (enum peer_refusal)from->code;
+	memcpy(to->words, from->words, length + 1);
+	return 0;
+}
+
+static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
+		const char **ret_why)
+{
+	to->type = (enum peer_message_type)(from->body_case - 1);
+	switch (from->body_case) {
+	case SHMNET__PEER__MESSAGE__BODY_HELLO:
+		return take_hello(from->hello, &to->hello, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_READY:
+		return take_ready(from->ready, &to->ready, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_RING:
+		return take_ring(from->ring, &to->ring, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_BELL:
+		return 0;
+	case SHMNET__PEER__MESSAGE__BODY_INCARNATION:
+		return take_incarnation(from->incarnation, &to->incarnation, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_REFUSE:
+		return take_refuse(from->refuse, &to->refuse, ret_why);
+	default:
+		return refuse("is of an unknown type", ret_why);
+	}
+}
+_Static_assert(SHMNET__PEER__MESSAGE__BODY_HELLO == PEER_MESSAGE_HELLO + 1 &&
+		       SHMNET__PEER__MESSAGE__BODY_REFUSE == PEER_MESSAGE_REFUSE + 1,
+	       "types are in the order of the wire");
+
+static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
+{
+	uint64_t value = 0;
+
+	for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
+		uint8_t byte = *(*at)++;
+
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (!(byte & 0x80)) {
+			*ret_value = value;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * The version at the front of a HELLO, which is all that is the same in every
+ * version of it: body 1 of the message, field 1 of the body.
+ */
+static bool peek_version(const uint8_t *bytes, size_t length, uint32_t *ret_version)
+{
+	const uint8_t *at = bytes, *end = bytes + length;
+	uint64_t tag, size, version;
+
+	if (!read_varint(&at, end, &tag) || tag != (1 << 3 | 2) ||
+	    !read_varint(&at, end, &size) || size != (uint64_t)(end - at) ||
+	    !read_varint(&at, end, &tag) || tag != (1 << 3 | 0) ||
+	    !read_varint(&at, end, &version) || version > UINT32_MAX)
+		return false;
+	*ret_version = (uint32_t)version;
+	return true;
+}
+
+static bool has_unknown_fields(const Shmnet__Peer__Message *message)
+{
+	/* Every body starts with its base, and the bodies are a union of pointers. */
+	unsigned count =
+		message->base.n_unknown_fields + message->hello->base.n_unknown_fields;
+
+	if (message->body_case == SHMNET__PEER__MESSAGE__BODY_HELLO) {
+		for (size_t i = 0; i < message->hello->n_networks; i++)
+			count += message->hello->networks[i]->base.n_unknown_fields;
+	}
+	return count > 0;
+}
+
+static int unpack(const uint8_t *bytes, size_t length, struct peer_message *to,
+		  const char **ret_why)
+{
+	struct arena arena;
+	ProtobufCAllocator allocator = {arena_alloc, arena_free, &arena};
+	Shmnet__Peer__Message *message;
+
+	arena.used = 0;
+	message = shmnet__peer__message__unpack(&allocator, length, bytes);
+	if (!message)
+		return refuse("is malformed", ret_why);
+	if (message->body_case == SHMNET__PEER__MESSAGE__BODY__NOT_SET)
+		return refuse("is of an unknown type", ret_why);
+	if (shmnet__peer__message__get_packed_size(message) != length ||
+	    has_unknown_fields(message))
+		return refuse("has fields that don't belong there", ret_why);
+	return take(message, to, ret_why);
+}
+
+int codec_peer_decode(const uint8_t *bytes, size_t length,
+		      struct peer_message *ret_message, const char **ret_why)
+{
+	struct peer_message message;
+	uint32_t version;
+	int ret;
+
+	memset(&message, 0, sizeof(message));
+	if (peek_version(bytes, length, &version) && version != SHMNET_WIRE_VERSION) {
+		message.type = PEER_MESSAGE_HELLO;
+		message.hello.wire_version = version;
+	} else {
+		ret = unpack(bytes, length, &message, ret_why);
+		if (ret < 0)
+			return ret;
+	}
+	*ret_message = message;
+	return 0;
+}
