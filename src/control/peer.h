@@ -97,6 +97,8 @@ pid_t peer_pid(const struct peer *peer);     /* 0 if there is no channel */
 bool peer_is_known(const struct peer *peer); /* it told its name once */
 bool peer_is_present(const struct peer *peer);
 struct world_link *peer_link(const struct peer *peer, unsigned network);
+/* Does the peer, as long as it is there, have that network of ours too? */
+bool peer_has_network(const struct peer *peer, unsigned network);
 /* Why that network has no link, though the peer is up; "" if there is no reason. */
 const char *peer_network_reason(const struct peer *peer, unsigned network);
 
