@@ -1,0 +1,1436 @@
+/* See sim.h. Objects of the world stay until sim_free(), so that a late use is seen. */
+#include "sim.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FDS_MAX	    (1u << 16)
+#define FD_FIRST    1000
+#define NEWS_MAX_NS (SIM_DELAY_MAX_NS + 1)
+
+/* Everything that has to be freed at the end. */
+struct sim_object {
+	struct sim_object *next;
+};
+
+/* The memory of a ring, which two world_rings may show. */
+struct sim_memory {
+	struct sim_object object;
+	uint16_t maker;
+	uint64_t size;
+	bool is_dead;
+	uint64_t died_ns;
+};
+
+struct sim_socketpair {
+	struct sim_object object;
+};
+
+struct sim_fd {
+	struct sim_node *node;
+	struct sim_memory *memory;	 /* either */
+	struct sim_socketpair *doorbell; /* or */
+	bool is_open;
+};
+
+struct world_timer {
+	struct sim_object object;
+	struct sim_node *node;
+	void (*fire)(void *arg);
+	void *arg;
+	uint64_t shot; /* events of earlier ones are void */
+	bool is_freed;
+};
+
+struct world_channel {
+	struct sim_object object;
+	struct sim_node *node; /* NULL: a stranger's */
+	struct world_channel *other;
+	const struct world_channel_handler *handler;
+	void *arg;
+	uid_t peer_uid;
+	pid_t peer_pid;	  /* tells its life, too */
+	uint64_t last_ns; /* when the last thing on its way to this end arrives */
+	bool is_closed;	  /* by its owner */
+	bool is_dead;	  /* closed, cut, or its owner died */
+	bool is_cut;	  /* dead, but both owners live */
+	bool had_end;	  /* `closed` was called */
+	struct world_channel *next;
+	char refusal[PEER_WORDS_MAX];
+};
+
+struct sim_message {
+	struct sim_object object;
+	struct world_channel *to;
+	uint8_t *bytes;
+	size_t length;
+	struct sim_memory *memory;
+	struct sim_socketpair *doorbell;
+	unsigned surplus;
+	int error; /* of `closed`, if there are no bytes */
+};
+
+struct world_bell {
+	struct sim_object object;
+	struct sim_node *node;
+	struct sim_socketpair *doorbell;
+	bool is_freed;
+};
+
+struct world_conn {
+	struct sim_object object;
+	struct sim_node *node;
+	struct sim_socketpair *doorbell;
+	unsigned num_links;
+	bool is_freed;
+};
+
+struct world_ring {
+	struct sim_object object;
+	struct sim_node *node;
+	struct sim_memory *memory;
+	bool is_ours;
+	bool is_freed;
+	int fd; /* of ours */
+	struct world_ring *next;
+};
+
+struct world_link {
+	struct sim_object object;
+	struct sim_node *node;
+	struct world_link_spec spec;
+	struct world_link *next; /* of those that are open */
+};
+
+struct sim_event {
+	uint64_t time_ns;
+	uint64_t sequence;
+	struct sim_node *node; /* whose life it belongs to; may be NULL */
+	unsigned life;
+	void (*run)(struct sim *sim, struct sim_node *node, void *arg, uint64_t number);
+	void *arg;
+	uint64_t number;
+};
+
+struct sim_node {
+	struct world world; /* first: what the logic has */
+	struct sim *sim;
+	struct node_config config;
+	struct config_network networks[SIM_NETWORKS];
+	char name[CONFIG_NAME_MAX];
+	struct membership *membership;
+	unsigned life; /* 0: never started */
+	bool is_alive;
+	bool is_paused;
+	bool is_visible; /* its socket is in the rendezvous */
+	uint64_t resumed_ns;
+	uint64_t last_notice_ns; /* of the rendezvous, which keeps its order */
+	struct world_link *links;
+	bool carrier[SIM_NETWORKS];
+	unsigned num_open; /* of what it has to close, free or give away */
+	struct sim_event *held;
+	size_t num_held;
+	/* The others as they were when they were up: incarnation, and of which life. */
+	uint32_t seen[SIM_NODES_MAX];
+	pid_t seen_pid[SIM_NODES_MAX];
+};
+
+struct sim {
+	uint64_t state; /* of the random numbers */
+	uint64_t now_ns;
+	uint64_t sequence;
+	uint64_t hash;
+	unsigned failures;
+	bool is_traced;
+	struct sim_event *queue; /* a heap */
+	size_t num_events, max_events;
+	struct sim_object *objects;
+	struct world_channel *channels;
+	struct world_ring *rings;
+	struct sim_node *nodes[SIM_NODES_MAX];
+	unsigned num_nodes;
+	struct sim_fd fds[FDS_MAX];
+	unsigned num_fds;
+	char error[256];
+};
+
+/* The world that runs, for the log. */
+static struct sim *current;
+
+/* ---- seed, trace, errors ---- */
+
+static uint64_t next_random(struct sim *sim)
+{
+	uint64_t x = sim->state += 0x9e3779b97f4a7c15u;
+
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+	return x ^ (x >> 31);
+}
+
+uint64_t sim_random(struct sim *sim, uint64_t limit)
+{
+	return next_random(sim) % limit;
+}
+
+static uint64_t random_delay(struct sim *sim)
+{
+	return 1 + sim_random(sim, SIM_DELAY_MAX_NS);
+}
+
+static bool fails(struct sim *sim)
+{
+	return sim->failures && sim_random(sim, 1000) < sim->failures;
+}
+
+static void __attribute__((format(printf, 2, 3)))
+trace(struct sim *sim, const char *format, ...)
+{
+	char text[1200];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	for (const char *c = text; *c; c++)
+		sim->hash = (sim->hash ^ (uint8_t)*c) * 0x100000001b3u;
+	sim->hash ^= sim->now_ns;
+	if (sim->is_traced)
+		fprintf(stderr, "%12.6f %s\n", (double)sim->now_ns / 1e9, text);
+}
+
+static void __attribute__((format(printf, 2, 3)))
+broken(struct sim *sim, const char *format, ...)
+{
+	va_list args;
+
+	if (sim->error[0])
+		return;
+	va_start(args, format);
+	vsnprintf(sim->error, sizeof(sim->error), format, args);
+	va_end(args);
+	trace(sim, "BROKEN: %s", sim->error);
+}
+
+/* The linker sends the logic's log here (--wrap). */
+void __wrap_log_write(enum log_level level, const char *subject, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+void __wrap_log_write(enum log_level level, const char *subject, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (!current)
+		return;
+	trace(current, "    log %s: %s", subject ? subject : "", text);
+	if (level == LOG_LEVEL_ERROR)
+		broken(current, "an error was logged: %s: %s", subject ? subject : "",
+		       text);
+}
+
+/* ---- the queue ---- */
+
+static bool is_before(const struct sim_event *a, const struct sim_event *b)
+{
+	return a->time_ns != b->time_ns ? a->time_ns < b->time_ns
+					: a->sequence < b->sequence;
+}
+
+static void swap_events(struct sim_event *a, struct sim_event *b)
+{
+	struct sim_event event = *a;
+
+	*a = *b;
+	*b = event;
+}
+
+static void *grow(void *array, size_t count, size_t size)
+{
+	array = realloc(array, count * size);
+	if (!array)
+		abort();
+	return array;
+}
+
+static void push_event(struct sim *sim, const struct sim_event *event)
+{
+	size_t i = sim->num_events++;
+
+	if (sim->num_events > sim->max_events) {
+		sim->max_events = 2 * sim->num_events;
+		sim->queue = grow(sim->queue, sim->max_events, sizeof(*sim->queue));
+	}
+	sim->queue[i] = *event;
+	sim->queue[i].sequence = sim->sequence++;
+	for (; i && is_before(&sim->queue[i], &sim->queue[(i - 1) / 2]); i = (i - 1) / 2)
+		swap_events(&sim->queue[i], &sim->queue[(i - 1) / 2]);
+}
+
+static struct sim_event pop_event(struct sim *sim)
+{
+	struct sim_event first = sim->queue[0];
+	size_t i = 0, child;
+
+	sim->queue[0] = sim->queue[--sim->num_events];
+	while ((child = 2 * i + 1) < sim->num_events) {
+		if (child + 1 < sim->num_events &&
+		    is_before(&sim->queue[child + 1], &sim->queue[child]))
+			child++;
+		if (!is_before(&sim->queue[child], &sim->queue[i]))
+			break;
+		swap_events(&sim->queue[child], &sim->queue[i]);
+		i = child;
+	}
+	return first;
+}
+
+static void at(struct sim *sim, uint64_t time_ns, struct sim_node *node,
+	       void (*run)(struct sim *sim, struct sim_node *node, void *arg,
+			   uint64_t number),
+	       void *arg, uint64_t number)
+{
+	const struct sim_event event = {
+		.time_ns = time_ns,
+		.node = node,
+		.life = node ? node->life : 0,
+		.run = run,
+		.arg = arg,
+		.number = number,
+	};
+
+	push_event(sim, &event);
+}
+
+static void *new_object(struct sim *sim, size_t size)
+{
+	struct sim_object *object = calloc(1, size);
+
+	if (!object)
+		abort();
+	object->next = sim->objects;
+	sim->objects = object;
+	return object;
+}
+
+/* ---- descriptors ---- */
+
+static struct sim_node *node_of(struct world *world)
+{
+	return (struct sim_node *)world;
+}
+
+static int open_fd(struct sim_node *node, struct sim_memory *memory,
+		   struct sim_socketpair *doorbell)
+{
+	struct sim *sim = node->sim;
+
+	if (sim->num_fds == FDS_MAX)
+		abort();
+	sim->fds[sim->num_fds] = (struct sim_fd){node, memory, doorbell, true};
+	node->num_open++;
+	return FD_FIRST + (int)sim->num_fds++;
+}
+
+static struct sim_fd *find_fd(struct sim_node *node, int fd)
+{
+	struct sim *sim = node->sim;
+	struct sim_fd *found;
+
+	if (fd < FD_FIRST || fd >= FD_FIRST + (int)sim->num_fds)
+		return NULL;
+	found = &sim->fds[fd - FD_FIRST];
+	return found->is_open && found->node == node ? found : NULL;
+}
+
+static void close_fd(struct sim_node *node, int fd)
+{
+	struct sim_fd *found = find_fd(node, fd);
+
+	if (!found) {
+		broken(node->sim, "%s closes descriptor %d, which is not open",
+		       node->name, fd);
+		return;
+	}
+	found->is_open = false;
+	node->num_open--;
+}
+
+static void op_fd_close(struct world *world, int fd)
+{
+	close_fd(node_of(world), fd);
+}
+
+/* ---- time ---- */
+
+static uint64_t op_now(struct world *world)
+{
+	return node_of(world)->sim->now_ns;
+}
+
+static void op_random(struct world *world, void *bytes, size_t length)
+{
+	uint8_t *to = bytes;
+
+	for (size_t i = 0; i < length; i++)
+		to[i] = (uint8_t)next_random(node_of(world)->sim);
+}
+
+static struct world_timer *op_timer_new(struct world *world, void (*fire)(void *arg),
+					void *arg)
+{
+	struct sim_node *node = node_of(world);
+	struct world_timer *timer = new_object(node->sim, sizeof(*timer));
+
+	timer->node = node;
+	timer->fire = fire;
+	timer->arg = arg;
+	node->num_open++;
+	return timer;
+}
+
+static void run_timer(struct sim *sim, struct sim_node *node, void *arg, uint64_t number)
+{
+	struct world_timer *timer = arg;
+
+	if (timer->is_freed || timer->shot != number)
+		return;
+	trace(sim, "%s: timer", node->name);
+	timer->fire(timer->arg);
+}
+
+static void op_timer_set(struct world_timer *timer, uint64_t delay_ns)
+{
+	struct sim *sim = timer->node->sim;
+
+	if (timer->is_freed)
+		broken(sim, "%s sets a timer that is freed", timer->node->name);
+	at(sim, sim->now_ns + delay_ns, timer->node, run_timer, timer, ++timer->shot);
+}
+
+static void op_timer_cancel(struct world_timer *timer)
+{
+	timer->shot++;
+}
+
+static void op_timer_free(struct world_timer *timer)
+{
+	if (!timer)
+		return;
+	if (timer->is_freed)
+		broken(timer->node->sim, "%s frees a timer twice", timer->node->name);
+	timer->is_freed = true;
+	timer->node->num_open--;
+}
+
+/* ---- channels ---- */
+
+static const char *end_name(const struct world_channel *channel)
+{
+	return channel->node ? channel->node->name : "stranger";
+}
+
+/* What travels on one channel keeps its order. */
+static uint64_t arrival(struct sim *sim, struct world_channel *to)
+{
+	uint64_t time_ns = sim->now_ns + random_delay(sim);
+
+	if (time_ns < to->last_ns)
+		time_ns = to->last_ns;
+	to->last_ns = time_ns;
+	return time_ns;
+}
+
+static void keep_refusal(struct world_channel *channel, const struct sim_message *message)
+{
+	struct peer_message decoded;
+	const char *why;
+
+	if (message->bytes &&
+	    codec_peer_decode(message->bytes, message->length, &decoded, &why) == 0 &&
+	    decoded.type == PEER_MESSAGE_REFUSE)
+		memcpy(channel->refusal, decoded.refuse.words, sizeof(channel->refusal));
+	if (!message->bytes)
+		channel->had_end = true;
+}
+
+static void deliver_bytes(struct world_channel *to, const struct sim_message *message)
+{
+	struct world_parcel parcel = {.fd = -1, .surplus = message->surplus};
+
+	if (message->memory || message->doorbell)
+		parcel.fd = open_fd(to->node, message->memory, message->doorbell);
+	to->handler->message(to->arg, message->bytes, message->length, &parcel);
+	if (parcel.fd >= 0)
+		close_fd(to->node, parcel.fd);
+}
+
+static void run_delivery(struct sim *sim, struct sim_node *node, void *arg,
+			 uint64_t number)
+{
+	const struct sim_message *message = arg;
+	struct world_channel *to = message->to;
+
+	(void)node;
+	(void)number;
+	if (to->is_closed || to->had_end)
+		return;
+	if (!to->node) {
+		keep_refusal(to, message);
+		return;
+	}
+	trace(sim, "%s: %s from %s", to->node->name,
+	      message->bytes ? "message" : "end of channel", end_name(to->other));
+	if (!to->handler) {
+		broken(sim, "%s has a channel without a handler", to->node->name);
+	} else if (message->bytes) {
+		deliver_bytes(to, message);
+	} else {
+		to->had_end = true;
+		to->handler->closed(to->arg, message->error);
+	}
+}
+
+static void send_to(struct sim *sim, struct world_channel *to, const void *bytes,
+		    size_t length, const struct sim_fd *fd, unsigned surplus, int error)
+{
+	struct sim_message *message = new_object(sim, sizeof(*message) + length);
+
+	message->to = to;
+	message->error = error;
+	message->surplus = surplus;
+	if (bytes) {
+		message->bytes = (uint8_t *)(message + 1);
+		message->length = length;
+		memcpy(message->bytes, bytes, length);
+	}
+	if (fd) {
+		message->memory = fd->memory;
+		message->doorbell = fd->doorbell;
+	}
+	at(sim, arrival(sim, to), to->node, run_delivery, message, 0);
+}
+
+/* This end is gone: the other one will hear of it. */
+static void end_channel(struct sim *sim, struct world_channel *channel, int error)
+{
+	if (channel->is_dead)
+		return;
+	channel->is_dead = true;
+	send_to(sim, channel->other, NULL, 0, NULL, 0, error);
+}
+
+static struct world_channel *new_end(struct sim *sim, struct sim_node *node)
+{
+	struct world_channel *channel = new_object(sim, sizeof(*channel));
+
+	channel->node = node;
+	channel->next = sim->channels;
+	sim->channels = channel;
+	if (node)
+		node->num_open++;
+	return channel;
+}
+
+static void run_accept(struct sim *sim, struct sim_node *node, void *arg, uint64_t number)
+{
+	struct world_channel *channel = arg;
+
+	(void)number;
+	trace(sim, "%s: accepts %s", node->name, end_name(channel->other));
+	node->world.handler->accepted(node->world.handler_arg, channel);
+	if (!channel->handler && !channel->is_closed)
+		broken(sim, "%s has set no handler for what it accepted", node->name);
+}
+
+static pid_t pid_of(const struct sim_node *node)
+{
+	return node ? node->config.id * 100 + (pid_t)node->life : 99;
+}
+
+static struct world_channel *connect_to(struct sim *sim, struct sim_node *from,
+					struct sim_node *to)
+{
+	struct world_channel *near = new_end(sim, from);
+	struct world_channel *far = new_end(sim, to);
+
+	near->other = far;
+	far->other = near;
+	near->peer_uid = to->world.uid;
+	near->peer_pid = pid_of(to);
+	far->peer_uid = from ? from->world.uid : 0;
+	far->peer_pid = pid_of(from);
+	at(sim, arrival(sim, far), to, run_accept, far, 0);
+	return near;
+}
+
+static struct sim_node *find_node(struct sim *sim, uint16_t id)
+{
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		if (sim->nodes[i]->config.id == id)
+			return sim->nodes[i];
+	}
+	return NULL;
+}
+
+static int op_dial(struct world *world, uint16_t node_id,
+		   struct world_channel **ret_channel)
+{
+	struct sim_node *node = node_of(world);
+	struct sim_node *to = find_node(node->sim, node_id);
+
+	if (!to || !to->is_visible)
+		return -ENOENT;
+	if (!to->is_alive)
+		return -ECONNREFUSED;
+	if (fails(node->sim))
+		return -EAGAIN;
+	*ret_channel = connect_to(node->sim, node, to);
+	return 0;
+}
+
+static void op_channel_set_handler(struct world_channel *channel,
+				   const struct world_channel_handler *handler, void *arg)
+{
+	channel->handler = handler;
+	channel->arg = arg;
+}
+
+static void op_channel_credentials(struct world_channel *channel,
+				   struct world_credentials *ret)
+{
+	ret->pid = channel->peer_pid;
+	ret->uid = channel->peer_uid;
+	ret->gid = 0;
+}
+
+static int op_channel_send(struct world_channel *channel, const uint8_t *bytes,
+			   size_t length, int fd)
+{
+	struct sim_node *node = channel->node;
+	struct sim_fd *found = fd < 0 ? NULL : find_fd(node, fd);
+
+	if (channel->is_closed)
+		broken(node->sim, "%s sends on a channel that it closed", node->name);
+	if (length > WORLD_MESSAGE_MAX)
+		broken(node->sim, "%s sends %zu bytes", node->name, length);
+	if (fd >= 0 && !found)
+		broken(node->sim, "%s sends descriptor %d, which is not open", node->name,
+		       fd);
+	if (channel->is_dead || channel->other->is_dead)
+		return -EPIPE;
+	if (fails(node->sim))
+		return sim_random(node->sim, 2) ? -EAGAIN : -ENOBUFS;
+	send_to(node->sim, channel->other, bytes, length, found, 0, 0);
+	return 0;
+}
+
+static bool op_channel_at_end(struct world_channel *channel)
+{
+	return channel->other->is_dead && !channel->is_cut;
+}
+
+static void op_channel_close(struct world_channel *channel)
+{
+	struct sim_node *node = channel->node;
+
+	if (channel->is_closed) {
+		broken(node->sim, "%s closes a channel twice", node->name);
+		return;
+	}
+	channel->is_closed = true;
+	node->num_open--;
+	end_channel(node->sim, channel, 0);
+}
+
+/* ---- rings and links ---- */
+
+static struct world_ring *show_ring(struct sim_node *node, struct sim_memory *memory)
+{
+	struct world_ring *ring = new_object(node->sim, sizeof(*ring));
+
+	ring->node = node;
+	ring->memory = memory;
+	ring->fd = -1;
+	ring->next = node->sim->rings;
+	node->sim->rings = ring;
+	node->num_open++;
+	return ring;
+}
+
+static int op_ring_new(struct world *world, uint64_t size, struct world_ring **ret_ring,
+		       const char **ret_why)
+{
+	struct sim_node *node = node_of(world);
+	struct sim_memory *memory;
+
+	if (fails(node->sim)) {
+		*ret_why = "the simulator has no memory";
+		return -ENOMEM;
+	}
+	memory = new_object(node->sim, sizeof(*memory));
+	memory->maker = node->config.id;
+	memory->size = size;
+	*ret_ring = show_ring(node, memory);
+	(*ret_ring)->is_ours = true;
+	(*ret_ring)->fd = open_fd(node, memory, NULL);
+	return 0;
+}
+
+static int op_ring_accept(struct world *world, struct world_parcel *parcel, uint64_t size,
+			  struct world_ring **ret_ring, const char **ret_why)
+{
+	struct sim_node *node = node_of(world);
+	struct sim_fd *fd = find_fd(node, parcel->fd);
+	struct sim_memory *memory = fd ? fd->memory : NULL;
+
+	close_fd(node, parcel->fd);
+	parcel->fd = -1;
+	if (!memory || memory->size != size) {
+		*ret_why = "is no memory of that size";
+		return -EPROTO;
+	}
+	*ret_ring = show_ring(node, memory);
+	return 0;
+}
+
+static int op_ring_fd(const struct world_ring *ring)
+{
+	return ring->fd;
+}
+
+static void leave_memory(struct world_ring *ring)
+{
+	if (!ring->memory->is_dead)
+		ring->memory->died_ns = ring->node->sim->now_ns;
+	ring->memory->is_dead = true;
+}
+
+static void op_ring_free(struct world_ring *ring)
+{
+	struct sim_node *node;
+
+	if (!ring)
+		return;
+	node = ring->node;
+	if (ring->is_freed)
+		broken(node->sim, "%s frees a ring twice", node->name);
+	ring->is_freed = true;
+	node->num_open--;
+	if (!ring->is_ours)
+		return;
+	close_fd(node, ring->fd);
+	leave_memory(ring);
+}
+
+static struct world_bell *hold_bell(struct sim_node *node,
+				    struct sim_socketpair *doorbell)
+{
+	struct world_bell *bell = new_object(node->sim, sizeof(*bell));
+
+	bell->node = node;
+	bell->doorbell = doorbell;
+	node->num_open++;
+	return bell;
+}
+
+static int op_bell_new(struct world *world, struct world_bell **ret_ours, int *ret_theirs)
+{
+	struct sim_node *node = node_of(world);
+	struct sim_socketpair *doorbell;
+
+	if (fails(node->sim))
+		return -EMFILE;
+	doorbell = new_object(node->sim, sizeof(*doorbell));
+	*ret_ours = hold_bell(node, doorbell);
+	*ret_theirs = open_fd(node, NULL, doorbell);
+	return 0;
+}
+
+static int op_bell_accept(struct world *world, struct world_parcel *parcel,
+			  struct world_bell **ret_bell, const char **ret_why)
+{
+	struct sim_node *node = node_of(world);
+	struct sim_fd *fd = find_fd(node, parcel->fd);
+	struct sim_socketpair *doorbell = fd ? fd->doorbell : NULL;
+
+	close_fd(node, parcel->fd);
+	parcel->fd = -1;
+	if (!doorbell) {
+		*ret_why = "is no socket";
+		return -EPROTO;
+	}
+	*ret_bell = hold_bell(node, doorbell);
+	return 0;
+}
+
+static void op_bell_free(struct world_bell *bell)
+{
+	if (!bell)
+		return;
+	if (bell->is_freed)
+		broken(bell->node->sim, "%s frees a bell twice", bell->node->name);
+	bell->is_freed = true;
+	bell->node->num_open--;
+}
+
+static int op_conn_new(struct world *world, struct world_bell *bell,
+		       struct world_conn **ret_conn)
+{
+	struct sim_node *node = node_of(world);
+	struct sim_socketpair *doorbell = bell->doorbell;
+
+	op_bell_free(bell);
+	if (fails(node->sim))
+		return -ENOMEM;
+	*ret_conn = new_object(node->sim, sizeof(**ret_conn));
+	(*ret_conn)->node = node;
+	(*ret_conn)->doorbell = doorbell;
+	node->num_open++;
+	return 0;
+}
+
+static void op_conn_free(struct world_conn *conn)
+{
+	if (!conn)
+		return;
+	if (conn->is_freed || conn->num_links)
+		broken(conn->node->sim, "%s frees a connection %s", conn->node->name,
+		       conn->is_freed ? "twice" : "before its links");
+	conn->is_freed = true;
+	conn->node->num_open--;
+}
+
+static void check_spec(struct sim_node *node, const struct world_link_spec *spec)
+{
+	if (spec->rx->is_freed || spec->tx->is_freed || spec->conn->is_freed)
+		broken(node->sim, "%s links what is freed", node->name);
+	if (!spec->rx->is_ours || spec->tx->is_ours)
+		broken(node->sim, "%s mixes up the rings of a link", node->name);
+	if (spec->tx->memory->maker != spec->peer_id)
+		broken(node->sim, "%s links a ring of %u as that of %u", node->name,
+		       spec->tx->memory->maker, spec->peer_id);
+}
+
+static int op_link_new(struct world *world, const struct world_link_spec *spec,
+		       struct world_link **ret_link)
+{
+	struct sim_node *node = node_of(world);
+	struct world_link *link;
+
+	check_spec(node, spec);
+	if (fails(node->sim))
+		return -ENOMEM;
+	link = new_object(node->sim, sizeof(*link));
+	link->node = node;
+	link->spec = *spec;
+	link->next = node->links;
+	node->links = link;
+	node->num_open++;
+	spec->conn->num_links++;
+	trace(node->sim, "%s: link to %u on %s", node->name, spec->peer_id,
+	      node->networks[spec->network].name);
+	*ret_link = link;
+	return 0;
+}
+
+static void op_link_free(struct world_link *link, bool peer_is_dead)
+{
+	struct sim_node *node = link->node;
+	struct world_link **at_link = &node->links;
+
+	while (*at_link && *at_link != link)
+		at_link = &(*at_link)->next;
+	if (!*at_link) {
+		broken(node->sim, "%s frees a link twice", node->name);
+		return;
+	}
+	*at_link = link->next;
+	if (peer_is_dead && node->is_alive && !link->spec.tx->memory->is_dead)
+		broken(node->sim, "%s salvages from %u, which can still store",
+		       node->name, link->spec.peer_id);
+	trace(node->sim, "%s: no link to %u on %s", node->name, link->spec.peer_id,
+	      node->networks[link->spec.network].name);
+	link->spec.conn->num_links--;
+	op_ring_free(link->spec.rx);
+	op_ring_free(link->spec.tx);
+	node->num_open--;
+}
+
+static const struct world_ops sim_ops = {
+	.now = op_now,
+	.random = op_random,
+	.timer_new = op_timer_new,
+	.timer_set = op_timer_set,
+	.timer_cancel = op_timer_cancel,
+	.timer_free = op_timer_free,
+	.dial = op_dial,
+	.channel_set_handler = op_channel_set_handler,
+	.channel_credentials = op_channel_credentials,
+	.channel_send = op_channel_send,
+	.channel_at_end = op_channel_at_end,
+	.channel_close = op_channel_close,
+	.ring_new = op_ring_new,
+	.ring_accept = op_ring_accept,
+	.ring_fd = op_ring_fd,
+	.ring_free = op_ring_free,
+	.bell_new = op_bell_new,
+	.bell_accept = op_bell_accept,
+	.bell_free = op_bell_free,
+	.fd_close = op_fd_close,
+	.conn_new = op_conn_new,
+	.conn_free = op_conn_free,
+	.link_new = op_link_new,
+	.link_free = op_link_free,
+};
+
+/* ---- nodes ---- */
+
+static void run_appeared(struct sim *sim, struct sim_node *node, void *arg,
+			 uint64_t number)
+{
+	(void)arg;
+	trace(sim, "%s: sees %u", node->name, (unsigned)number);
+	node->world.handler->appeared(node->world.handler_arg, (uint16_t)number);
+}
+
+static void run_disappeared(struct sim *sim, struct sim_node *node, void *arg,
+			    uint64_t number)
+{
+	(void)arg;
+	trace(sim, "%s: misses %u", node->name, (unsigned)number);
+	node->world.handler->disappeared(node->world.handler_arg, (uint16_t)number);
+}
+
+static void notify(struct sim_node *node, const struct sim_node *about,
+		   void (*run)(struct sim *sim, struct sim_node *node, void *arg,
+			       uint64_t number))
+{
+	struct sim *sim = node->sim;
+	uint64_t time_ns = sim->now_ns + random_delay(sim);
+
+	if (node == about || !node->is_alive)
+		return;
+	if (time_ns < node->last_notice_ns)
+		time_ns = node->last_notice_ns;
+	node->last_notice_ns = time_ns;
+	at(sim, time_ns, node, run, NULL, about->config.id);
+}
+
+void sim_show_again(struct sim_node *node)
+{
+	for (unsigned i = 0; i < node->sim->num_nodes && node->is_visible; i++)
+		notify(node->sim->nodes[i], node, run_appeared);
+}
+
+static void on_carrier(void *arg, unsigned network, bool has_carrier)
+{
+	struct sim_node *node = arg;
+
+	if (node->carrier[network] == has_carrier)
+		broken(node->sim, "%s is told of its carrier twice", node->name);
+	node->carrier[network] = has_carrier;
+	trace(node->sim, "%s: %s %s", node->name, node->networks[network].name,
+	      has_carrier ? "has carrier" : "has no carrier");
+}
+
+static const struct membership_handler membership_handler = {
+	.network_carrier = on_carrier,
+};
+
+static void make_config(struct sim_node *node, uint16_t id)
+{
+	static const struct config_network networks[SIM_NETWORKS] = {
+		{.name = (char *)"lan0", .mtu = 1500, .ring_size = 1u << 20},
+		{.name = (char *)"big0", .mtu = 9000, .ring_size = 1u << 20},
+	};
+
+	memcpy(node->networks, networks, sizeof(networks));
+	node->config = (struct node_config){
+		.name = node->name,
+		.id = id,
+		.cluster = (char *)"sim",
+		.num_networks = SIM_NETWORKS,
+		.networks = node->networks,
+	};
+}
+
+struct sim_node *sim_add_node(struct sim *sim, uint16_t id, const char *name)
+{
+	struct sim_node *node = calloc(1, sizeof(*node));
+
+	if (!node || sim->num_nodes == SIM_NODES_MAX)
+		abort();
+	snprintf(node->name, sizeof(node->name), "%s", name);
+	node->sim = sim;
+	node->world.ops = &sim_ops;
+	make_config(node, id);
+	sim->nodes[sim->num_nodes++] = node;
+	return node;
+}
+
+void sim_start(struct sim_node *node)
+{
+	struct sim *sim = node->sim;
+
+	current = sim;
+	trace(sim, "%s: starts", node->name);
+	node->life++;
+	node->is_alive = true;
+	node->is_paused = false;
+	node->last_notice_ns = sim->now_ns;
+	memset(node->seen, 0, sizeof(node->seen));
+	memset(node->seen_pid, 0, sizeof(node->seen_pid));
+	memset(node->carrier, 0, sizeof(node->carrier));
+	if (membership_new(&node->config, &node->world, &membership_handler, node,
+			   &node->membership) < 0)
+		abort();
+	node->is_visible = true;
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		if (sim->nodes[i]->is_visible)
+			notify(node, sim->nodes[i], run_appeared);
+	}
+	sim_show_again(node);
+}
+
+/* The end of a process takes its memory and sockets before it can say anything. */
+static void take_everything(struct sim_node *node)
+{
+	struct sim *sim = node->sim;
+
+	for (struct world_ring *ring = sim->rings; ring; ring = ring->next) {
+		if (ring->node == node && ring->is_ours)
+			leave_memory(ring);
+	}
+	for (struct world_channel *end = sim->channels; end; end = end->next) {
+		if (end->node == node)
+			end_channel(sim, end, sim_random(sim, 2) ? -ECONNRESET : 0);
+	}
+}
+
+/* What was connected but not accepted is the kernel's to close. */
+static void close_backlog(struct sim_node *node)
+{
+	for (struct world_channel *end = node->sim->channels; end; end = end->next) {
+		if (end->node == node && !end->handler && !end->is_closed)
+			op_channel_close(end);
+	}
+}
+
+/* A life that ended has let go of everything. */
+static void end_life(struct sim_node *node)
+{
+	membership_free(node->membership);
+	close_backlog(node);
+	node->membership = NULL;
+	node->is_alive = false;
+	node->num_held = 0;
+	if (node->num_open)
+		broken(node->sim, "%s left %u things open", node->name, node->num_open);
+}
+
+void sim_kill(struct sim_node *node)
+{
+	current = node->sim;
+	trace(node->sim, "%s: is killed", node->name);
+	node->is_alive = false;
+	take_everything(node);
+	end_life(node);
+}
+
+void sim_stop(struct sim_node *node)
+{
+	current = node->sim;
+	trace(node->sim, "%s: stops", node->name);
+	node->is_visible = false;
+	for (unsigned i = 0; i < node->sim->num_nodes; i++)
+		notify(node->sim->nodes[i], node, run_disappeared);
+	end_life(node);
+}
+
+void sim_pause(struct sim_node *node)
+{
+	trace(node->sim, "%s: pauses", node->name);
+	node->is_paused = true;
+}
+
+void sim_resume(struct sim_node *node)
+{
+	struct sim *sim = node->sim;
+
+	trace(sim, "%s: goes on", node->name);
+	node->is_paused = false;
+	node->resumed_ns = sim->now_ns;
+	for (size_t i = 0; i < node->num_held; i++) {
+		node->held[i].time_ns = sim->now_ns;
+		push_event(sim, &node->held[i]);
+	}
+	node->num_held = 0;
+}
+
+bool sim_is_alive(const struct sim_node *node)
+{
+	return node->is_alive;
+}
+
+bool sim_is_paused(const struct sim_node *node)
+{
+	return node->is_paused;
+}
+
+void sim_cut(struct sim_node *a, struct sim_node *b)
+{
+	for (struct world_channel *end = a->sim->channels; end; end = end->next) {
+		if (end->node != a || end->other->node != b || end->is_dead)
+			continue;
+		trace(a->sim, "%s and %s are cut", a->name, b->name);
+		end->is_cut = true;
+		end->other->is_cut = true;
+		end_channel(a->sim, end, -EIO);
+		end_channel(a->sim, end->other, -EIO);
+	}
+}
+
+static void run_fault(struct sim *sim, struct sim_node *node, void *arg, uint64_t number)
+{
+	struct world_link *fault = arg;
+
+	for (struct world_link *link = node->links; link; link = link->next) {
+		if (link != fault)
+			continue;
+		trace(sim, "%s: fault of its link to %u", node->name, link->spec.peer_id);
+		node->world.handler->link_fault(node->world.handler_arg, link,
+						(int)(int64_t)number);
+		return;
+	}
+}
+
+bool sim_fault_link(struct sim_node *node, struct sim_node *peer, unsigned network,
+		    int error)
+{
+	for (struct world_link *link = node->links; link; link = link->next) {
+		if (link->spec.peer_id != peer->config.id ||
+		    link->spec.network != network)
+			continue;
+		at(node->sim, node->sim->now_ns + random_delay(node->sim), node,
+		   run_fault, link, (uint64_t)(int64_t)error);
+		return true;
+	}
+	return false;
+}
+
+struct node_config *sim_config(struct sim_node *node)
+{
+	return &node->config;
+}
+
+void sim_set_uid(struct sim_node *node, uid_t uid)
+{
+	node->world.uid = uid;
+}
+
+struct membership *sim_membership(struct sim_node *node)
+{
+	return node->membership;
+}
+
+struct sim_node *sim_node_at(struct sim *sim, unsigned index)
+{
+	return sim->nodes[index];
+}
+
+unsigned sim_num_nodes(const struct sim *sim)
+{
+	return sim->num_nodes;
+}
+
+/* ---- strangers ---- */
+
+struct world_channel *sim_dial_stranger(struct sim *sim, struct sim_node *node, uid_t uid)
+{
+	struct world_channel *channel = connect_to(sim, NULL, node);
+
+	channel->other->peer_uid = uid;
+	return channel;
+}
+
+void sim_stranger_send_bytes(struct world_channel *channel, const void *bytes,
+			     size_t length, bool with_fd, unsigned surplus)
+{
+	struct sim *sim = channel->other->node->sim;
+	struct sim_fd fd = {
+		.doorbell = new_object(sim, sizeof(struct sim_socketpair)),
+	};
+
+	send_to(sim, channel->other, bytes, length, with_fd ? &fd : NULL, surplus, 0);
+}
+
+void sim_stranger_send(struct world_channel *channel, const struct peer_message *message)
+{
+	uint8_t bytes[4096];
+	size_t length;
+
+	if (codec_peer_encode(message, bytes, sizeof(bytes), &length) < 0)
+		abort();
+	sim_stranger_send_bytes(channel, bytes, length,
+				peer_message_fds(message->type) == 1, 0);
+}
+
+void sim_stranger_close(struct world_channel *channel)
+{
+	channel->is_closed = true;
+	end_channel(channel->other->node->sim, channel, 0);
+}
+
+const char *sim_stranger_refusal(const struct world_channel *channel)
+{
+	return channel->refusal;
+}
+
+bool sim_stranger_is_closed(const struct world_channel *channel)
+{
+	return channel->had_end;
+}
+
+/* ---- what must hold ---- */
+
+static struct world_link *find_link(const struct sim_node *node, uint16_t peer_id,
+				    unsigned network)
+{
+	for (struct world_link *link = node->links; link; link = link->next) {
+		if (link->spec.peer_id == peer_id && link->spec.network == network)
+			return link;
+	}
+	return NULL;
+}
+
+static void check_pair(struct sim *sim, const struct world_link *a,
+		       const struct world_link *b)
+{
+	if (a->spec.tx->memory != b->spec.rx->memory ||
+	    a->spec.tx_salt != b->spec.rx_salt)
+		broken(sim, "%s writes to %s what that one doesn't read", a->node->name,
+		       b->node->name);
+	if (a->spec.conn->doorbell != b->spec.conn->doorbell)
+		broken(sim, "%s and %s have different doorbells", a->node->name,
+		       b->node->name);
+}
+
+/* News of the other one's end takes a while, and a node that sleeps hears nothing. */
+static void check_epoch(struct sim *sim, const struct world_link *link)
+{
+	const struct sim_memory *memory = link->spec.tx->memory;
+	const struct sim_node *node = link->node;
+	uint64_t since =
+		memory->died_ns > node->resumed_ns ? memory->died_ns : node->resumed_ns;
+
+	if (memory->is_dead && !node->is_paused && sim->now_ns > since + NEWS_MAX_NS)
+		broken(sim, "%s keeps a link into memory that %u left", node->name,
+		       memory->maker);
+}
+
+static void check_link(struct sim *sim, const struct world_link *link)
+{
+	const struct sim_node *peer = find_node(sim, link->spec.peer_id);
+	const struct world_link *other =
+		find_link(peer, link->node->config.id, link->spec.network);
+
+	for (struct world_link *next = link->next; next; next = next->next) {
+		if (next->spec.peer_id == link->spec.peer_id &&
+		    next->spec.network == link->spec.network)
+			broken(sim, "%s has two links to %s", link->node->name,
+			       peer->name);
+	}
+	if (other)
+		check_pair(sim, link, other);
+	check_epoch(sim, link);
+}
+
+static void check_carrier(struct sim *sim, struct sim_node *node, unsigned network)
+{
+	unsigned count = 0;
+
+	for (struct world_link *link = node->links; link; link = link->next)
+		count += link->spec.network == network;
+	if (membership_links_up(node->membership, network) != count ||
+	    node->carrier[network] != (count > 0))
+		broken(sim, "%s has %u links on %s, counts %u, carrier %d", node->name,
+		       count, node->networks[network].name,
+		       membership_links_up(node->membership, network),
+		       node->carrier[network]);
+}
+
+static void check_report(const struct member_report *report, void *arg)
+{
+	struct sim_node *node = arg;
+	struct sim *sim = node->sim;
+
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		if (sim->nodes[i]->config.id != report->id || report->state != MEMBER_UP)
+			continue;
+		if (report->incarnation < node->seen[i] ||
+		    (report->incarnation == node->seen[i] &&
+		     report->pid != node->seen_pid[i]))
+			broken(sim, "%s has not risen in the eyes of %s",
+			       sim->nodes[i]->name, node->name);
+		node->seen[i] = report->incarnation;
+		node->seen_pid[i] = report->pid;
+	}
+	if (report->state == MEMBER_DOWN && !*report->reason)
+		broken(sim, "%s does not say why %s is down", node->name, report->name);
+}
+
+static void check_world(struct sim *sim)
+{
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		struct sim_node *node = sim->nodes[i];
+
+		if (!node->is_alive)
+			continue;
+		for (struct world_link *link = node->links; link; link = link->next)
+			check_link(sim, link);
+		for (unsigned network = 0; network < node->config.num_networks; network++)
+			check_carrier(sim, node, network);
+		membership_each_peer(node->membership, check_report, node);
+	}
+}
+
+/* ---- running ---- */
+
+static void hold(struct sim_node *node, const struct sim_event *event)
+{
+	node->held = grow(node->held, node->num_held + 1, sizeof(*node->held));
+	node->held[node->num_held++] = *event;
+}
+
+static void step(struct sim *sim)
+{
+	struct sim_event event = pop_event(sim);
+	struct sim_node *node = event.node;
+
+	sim->now_ns = event.time_ns;
+	if (node && (node->life != event.life || !node->is_alive))
+		return;
+	if (node && node->is_paused) {
+		hold(node, &event);
+		return;
+	}
+	event.run(sim, node, event.arg, event.number);
+	check_world(sim);
+}
+
+void sim_run(struct sim *sim, uint64_t duration_ns)
+{
+	uint64_t end_ns = sim->now_ns + duration_ns;
+
+	current = sim;
+	while (!sim->error[0] && sim->num_events && sim->queue[0].time_ns <= end_ns)
+		step(sim);
+	sim->now_ns = end_ns;
+}
+
+uint64_t sim_now(const struct sim *sim)
+{
+	return sim->now_ns;
+}
+
+bool sim_linked(const struct sim_node *a, const struct sim_node *b, unsigned network)
+{
+	return find_link(a, b->config.id, network) && find_link(b, a->config.id, network);
+}
+
+bool sim_has_carrier(const struct sim_node *node, unsigned network)
+{
+	return node->carrier[network];
+}
+
+struct view {
+	uint16_t id;
+	struct member_report report;
+};
+
+static void find_view(const struct member_report *report, void *arg)
+{
+	struct view *view = arg;
+
+	if (report->id == view->id)
+		view->report = *report;
+}
+
+enum member_state sim_view(struct sim_node *node, const struct sim_node *other,
+			   uint32_t *ret_incarnation, const char **ret_reason)
+{
+	struct view view = {.id = other->config.id, .report = {.reason = ""}};
+
+	if (node->membership)
+		membership_each_peer(node->membership, find_view, &view);
+	if (ret_incarnation)
+		*ret_incarnation = view.report.incarnation;
+	if (ret_reason)
+		*ret_reason = view.report.reason;
+	return view.report.state;
+}
+
+const char *sim_error(const struct sim *sim)
+{
+	return sim->error[0] ? sim->error : NULL;
+}
+
+uint64_t sim_hash(const struct sim *sim)
+{
+	return sim->hash;
+}
+
+void sim_trace(struct sim *sim)
+{
+	sim->is_traced = true;
+}
+
+void sim_set_failures(struct sim *sim, unsigned per_mille)
+{
+	sim->failures = per_mille;
+}
+
+struct sim *sim_new(uint64_t seed)
+{
+	struct sim *sim = calloc(1, sizeof(*sim));
+
+	if (!sim)
+		abort();
+	sim->state = seed;
+	sim->now_ns = SIM_S;
+	current = sim;
+	return sim;
+}
+
+void sim_stop_all(struct sim *sim)
+{
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		if (sim->nodes[i]->is_alive)
+			sim_stop(sim->nodes[i]);
+	}
+}
+
+void sim_free(struct sim *sim)
+{
+	sim_stop_all(sim);
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		free(sim->nodes[i]->held);
+		free(sim->nodes[i]);
+	}
+	for (struct sim_object *object = sim->objects, *next; object; object = next) {
+		next = object->next;
+		free(object);
+	}
+	free(sim->queue);
+	free(sim);
+	current = NULL;
+}
