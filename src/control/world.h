@@ -42,7 +42,10 @@ struct world_credentials {
 	gid_t gid;
 };
 
-/* What a channel's owner wants to hear. `closed` comes once, and is the last. */
+/*
+ * What a channel's owner wants to hear. `closed` comes once, and is the last; the
+ * channel is still the owner's to close.
+ */
 struct world_channel_handler {
 	void (*message)(void *arg, const uint8_t *bytes, size_t length,
 			struct world_parcel *parcel);
@@ -97,7 +100,8 @@ struct world_ops {
 				    struct world_credentials *ret);
 	/*
 	 * `fd` travels along unless it is -1; it stays the caller's. Never waits:
-	 * -EAGAIN if the peer doesn't read what it has.
+	 * -EAGAIN if the peer doesn't read what it has; -EPIPE if it closed, and then
+	 * what it sent before and `closed` are still to come.
 	 */
 	int (*channel_send)(struct world_channel *channel, const uint8_t *bytes,
 			    size_t length, int fd);

@@ -20,6 +20,7 @@
 
 struct event_base;
 struct link;
+struct link_counters;
 struct plane;
 
 #define WORLD_EVENT_ERROR_MAX 512
@@ -32,6 +33,9 @@ struct world_event_options {
 
 	/* The TAP of a port is gone; the plane's other faults are handled here. */
 	void (*port_fault)(void *arg, unsigned port, int error);
+	/* A link ended; what it counted, for those who add up. */
+	void (*link_ended)(void *arg, unsigned network, uint16_t peer_id,
+			   const struct link_counters *counters);
 	void *arg;
 };
 

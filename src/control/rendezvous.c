@@ -1,0 +1,494 @@
+/* See rendezvous.h. From top to bottom: directory, lock, socket, news. */
+#include "control/rendezvous.h"
+
+#include "base/log.h"
+
+#include <shmnet/wire.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LISTEN_BACKLOG 64
+#define ACCEPTS_MAX    16 /* per turn of the loop */
+
+static const struct timeval look_interval = {.tv_sec = 1};
+
+/* A node's socket as it was seen last: another inode is another life. */
+struct sighting {
+	uint16_t node_id;
+	bool seen; /* in the look around that goes on */
+	ino_t inode;
+	struct timespec born;
+};
+
+struct rendezvous {
+	const struct rendezvous_handler *handler;
+	void *arg;
+	char *directory;
+	uint16_t node_id;
+	int lock_fd;
+	int listen_fd;
+	int watch_fd; /* inotify; -1 if there is none */
+	struct event *listen_event;
+	struct event *watch_event;
+	struct event *look_event;
+	unsigned num_sightings;
+	struct sighting *sightings;
+};
+
+static void format_path(const struct rendezvous *rendezvous, uint16_t node_id,
+			const char *suffix, char *path, size_t size)
+{
+	snprintf(path, size, "%s/node-%u.%s", rendezvous->directory, node_id, suffix);
+}
+
+void rendezvous_address(const struct rendezvous *rendezvous, uint16_t node_id,
+			struct sockaddr_un *ret_address)
+{
+	memset(ret_address, 0, sizeof(*ret_address));
+	ret_address->sun_family = AF_UNIX;
+	format_path(rendezvous, node_id, "sock", ret_address->sun_path,
+		    sizeof(ret_address->sun_path));
+}
+
+/* ---- the directory ---- */
+
+static int make_directory(const char *path, char *error, size_t size)
+{
+	int ret;
+
+	if (mkdir(path, 0750) == 0 || errno == EEXIST)
+		return 0;
+	ret = -errno;
+	if (ret == -ENOENT)
+		snprintf(error, size,
+			 "rendezvous directory %s can't be made: its parent is missing; "
+			 "make it "
+			 "with 'install -d -m 0750 %s'",
+			 path, path);
+	else
+		snprintf(error, size, "rendezvous directory %s can't be made: %s", path,
+			 strerror(-ret));
+	return ret;
+}
+
+/* Who may write here may pose as any node, so it must be us or root alone. */
+static int check_directory(const char *path, char *error, size_t size)
+{
+	struct stat info;
+
+	if (stat(path, &info) < 0) {
+		snprintf(error, size, "rendezvous directory %s: %s", path,
+			 strerror(errno));
+		return -errno;
+	}
+	if (!S_ISDIR(info.st_mode)) {
+		snprintf(error, size, "rendezvous directory %s is not a directory", path);
+		return -ENOTDIR;
+	}
+	if (info.st_uid != geteuid() && info.st_uid != 0) {
+		snprintf(error, size,
+			 "rendezvous directory %s belongs to uid %u, not to this node's "
+			 "uid %u "
+			 "or root; 'chown %u %s', or choose another path",
+			 path, info.st_uid, geteuid(), geteuid(), path);
+		return -EPERM;
+	}
+	if (info.st_mode & S_IWOTH) {
+		snprintf(error, size,
+			 "rendezvous directory %s is writable by everybody (mode %04o); "
+			 "'chmod "
+			 "0750 %s'",
+			 path, info.st_mode & 07777, path);
+		return -EPERM;
+	}
+	if (access(path, R_OK | W_OK | X_OK) < 0) {
+		snprintf(error, size,
+			 "rendezvous directory %s can't be written to by uid %u: %s",
+			 path, geteuid(), strerror(errno));
+		return -errno;
+	}
+	return 0;
+}
+
+/* ---- the lock ---- */
+
+/* The holder's pid as it wrote it, 0 if it can't be read. */
+static int read_holder(int fd)
+{
+	char text[16] = "";
+
+	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atoi(text) : 0;
+}
+
+/* Is the file that we locked still the one with that name? Its last holder may have
+ * removed it between our open() and flock(). */
+static bool is_current(int fd, const char *path)
+{
+	struct stat ours, theirs;
+
+	return fstat(fd, &ours) == 0 && stat(path, &theirs) == 0 &&
+	       ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+}
+
+static int try_lock(struct rendezvous *rendezvous, const char *path, char *error,
+		    size_t size)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	int ret;
+
+	if (fd < 0) {
+		ret = -errno;
+		snprintf(error, size, "lock file %s: %s", path, strerror(-ret));
+		return ret;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		snprintf(error, size,
+			 "node %u is running already (pid %d, by %s); stop it, or give "
+			 "this "
+			 "node another id",
+			 rendezvous->node_id, read_holder(fd), path);
+		close(fd);
+		return -EADDRINUSE;
+	}
+	if (!is_current(fd, path)) {
+		close(fd);
+		return -EAGAIN;
+	}
+	rendezvous->lock_fd = fd;
+	return 0;
+}
+
+static int take_lock(struct rendezvous *rendezvous, char *error, size_t size)
+{
+	struct sockaddr_un address;
+	char path[sizeof(address.sun_path) + 1];
+	int ret;
+
+	format_path(rendezvous, rendezvous->node_id, "lock", path, sizeof(path));
+	do
+		ret = try_lock(rendezvous, path, error, size);
+	while (ret == -EAGAIN);
+	if (ret < 0)
+		return ret;
+	if (ftruncate(rendezvous->lock_fd, 0) < 0 ||
+	    dprintf(rendezvous->lock_fd, "%d\n", (int)getpid()) < 0) {
+		snprintf(error, size, "lock file %s can't be written: %s", path,
+			 strerror(errno));
+		return -EIO;
+	}
+	/* We hold the id: a socket of that name is a dead node's. */
+	rendezvous_address(rendezvous, rendezvous->node_id, &address);
+	unlink(address.sun_path);
+	return 0;
+}
+
+/* ---- the socket ---- */
+
+static int listen_hidden(struct rendezvous *rendezvous, struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	rendezvous->listen_fd = fd;
+	memset(address, 0, sizeof(*address));
+	address->sun_family = AF_UNIX;
+	format_path(rendezvous, rendezvous->node_id, "new", address->sun_path,
+		    sizeof(address->sun_path));
+	unlink(address->sun_path);
+	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
+	    chmod(address->sun_path, 0660) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+		return -errno;
+	return 0;
+}
+
+static int show_socket(struct rendezvous *rendezvous, char *error, size_t size)
+{
+	struct sockaddr_un hidden, shown;
+	int ret = listen_hidden(rendezvous, &hidden);
+
+	rendezvous_address(rendezvous, rendezvous->node_id, &shown);
+	if (ret == 0 && rename(hidden.sun_path, shown.sun_path) < 0)
+		ret = -errno;
+	if (ret < 0) {
+		unlink(hidden.sun_path);
+		snprintf(error, size, "can't listen at %s: %s", shown.sun_path,
+			 strerror(-ret));
+	}
+	return ret;
+}
+
+static void on_connect(evutil_socket_t fd, short what, void *arg)
+{
+	struct rendezvous *rendezvous = arg;
+
+	(void)what;
+	for (int i = 0; i < ACCEPTS_MAX; i++) {
+		int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (peer >= 0) {
+			rendezvous->handler->connected(rendezvous->arg, peer);
+			continue;
+		}
+		/* Out of descriptors: the socket stays readable, so rest until the next
+		 * look. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+			event_del(rendezvous->listen_event);
+		return;
+	}
+}
+
+/* ---- who is there ---- */
+
+/* The id in "node-<id>.sock", or 0. */
+static uint16_t parse_name(const char *name)
+{
+	unsigned id;
+	int used = 0;
+
+	if (sscanf(name, "node-%5u.sock%n", &id, &used) != 1 || name[used] || used == 0)
+		return 0;
+	return id >= SHMNET_NODE_ID_MIN && id <= SHMNET_NODE_ID_MAX ? (uint16_t)id : 0;
+}
+
+static struct sighting *find_sighting(struct rendezvous *rendezvous, uint16_t id)
+{
+	for (unsigned i = 0; i < rendezvous->num_sightings; i++) {
+		if (rendezvous->sightings[i].node_id == id)
+			return &rendezvous->sightings[i];
+	}
+	return NULL;
+}
+
+static struct sighting *add_sighting(struct rendezvous *rendezvous, uint16_t id)
+{
+	unsigned count = rendezvous->num_sightings;
+	struct sighting *grown =
+		realloc(rendezvous->sightings, (count + 1) * sizeof(*grown));
+
+	if (!grown)
+		return NULL;
+	rendezvous->sightings = grown;
+	rendezvous->num_sightings = count + 1;
+	grown[count] = (struct sighting){.node_id = id};
+	return &grown[count];
+}
+
+static bool is_same_life(const struct sighting *sighting, const struct stat *info)
+{
+	return sighting->inode == info->st_ino &&
+	       sighting->born.tv_sec == info->st_ctim.tv_sec &&
+	       sighting->born.tv_nsec == info->st_ctim.tv_nsec;
+}
+
+static void see_node(struct rendezvous *rendezvous, int directory, const char *name,
+		     uint16_t id)
+{
+	struct sighting *sighting = find_sighting(rendezvous, id);
+	struct stat info;
+
+	if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISSOCK(info.st_mode))
+		return;
+	if (!sighting)
+		sighting = add_sighting(rendezvous, id);
+	if (!sighting)
+		return; /* out of memory: the next look may do */
+	sighting->seen = true;
+	if (is_same_life(sighting, &info))
+		return;
+	sighting->inode = info.st_ino;
+	sighting->born = info.st_ctim;
+	rendezvous->handler->appeared(rendezvous->arg, id);
+}
+
+static void forget_absent(struct rendezvous *rendezvous)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < rendezvous->num_sightings; i++) {
+		struct sighting sighting = rendezvous->sightings[i];
+
+		if (!sighting.seen) {
+			rendezvous->handler->disappeared(rendezvous->arg,
+							 sighting.node_id);
+			continue;
+		}
+		sighting.seen = false;
+		rendezvous->sightings[kept++] = sighting;
+	}
+	rendezvous->num_sightings = kept;
+}
+
+static void look_around(struct rendezvous *rendezvous)
+{
+	DIR *directory = opendir(rendezvous->directory);
+	struct dirent *entry;
+
+	if (!directory)
+		return; /* out of descriptors, or removed: what we know stays true enough
+			 */
+	while ((entry = readdir(directory))) {
+		uint16_t id = parse_name(entry->d_name);
+
+		if (id != 0 && id != rendezvous->node_id)
+			see_node(rendezvous, dirfd(directory), entry->d_name, id);
+	}
+	closedir(directory);
+	forget_absent(rendezvous);
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct rendezvous *rendezvous = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(rendezvous->listen_event, NULL);
+	look_around(rendezvous);
+	if (!rendezvous->watch_event)
+		event_add(rendezvous->look_event, &look_interval);
+}
+
+/* What changed is not read: a look around finds it, in whatever order it came. */
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+	char events[4096];
+
+	(void)what;
+	while (read(fd, events, sizeof(events)) > 0)
+		;
+	look_around(arg);
+}
+
+static int open_watch(struct rendezvous *rendezvous, struct event_base *base)
+{
+	const uint32_t mask =
+		IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_ONLYDIR;
+
+	rendezvous->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (rendezvous->watch_fd < 0 ||
+	    inotify_add_watch(rendezvous->watch_fd, rendezvous->directory, mask) < 0) {
+		log_warn(NULL,
+			 "no inotify (%s): new nodes are found within a second only",
+			 strerror(errno));
+		return 0;
+	}
+	rendezvous->watch_event = event_new(base, rendezvous->watch_fd,
+					    EV_READ | EV_PERSIST, on_watch, rendezvous);
+	if (!rendezvous->watch_event || event_add(rendezvous->watch_event, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+/* ---- life ---- */
+
+int rendezvous_start(struct rendezvous *rendezvous, char *ret_error, size_t error_size)
+{
+	struct event_base *base = event_get_base(rendezvous->look_event);
+	int ret = show_socket(rendezvous, ret_error, error_size);
+
+	if (ret < 0)
+		return ret;
+	rendezvous->listen_event =
+		event_new(base, rendezvous->listen_fd, EV_READ | EV_PERSIST, on_connect,
+			  rendezvous);
+	if (!rendezvous->listen_event || event_add(rendezvous->listen_event, NULL) < 0)
+		ret = -ENOMEM;
+	/* The watch before the first look, so that nobody slips between them. */
+	if (ret == 0)
+		ret = open_watch(rendezvous, base);
+	if (ret < 0)
+		snprintf(ret_error, error_size, "can't watch %s: %s",
+			 rendezvous->directory, strerror(-ret));
+	else
+		event_active(rendezvous->look_event, EV_TIMEOUT, 0);
+	return ret;
+}
+
+int rendezvous_new(struct event_base *base, const char *directory, uint16_t node_id,
+		   const struct rendezvous_handler *handler, void *arg,
+		   struct rendezvous **ret_rendezvous, char *ret_error, size_t error_size)
+{
+	struct rendezvous *rendezvous;
+	int ret = make_directory(directory, ret_error, error_size);
+
+	if (ret == 0)
+		ret = check_directory(directory, ret_error, error_size);
+	if (ret < 0)
+		return ret;
+	snprintf(ret_error, error_size, "out of memory");
+	rendezvous = calloc(1, sizeof(*rendezvous));
+	if (!rendezvous)
+		return -ENOMEM;
+	rendezvous->handler = handler;
+	rendezvous->arg = arg;
+	rendezvous->node_id = node_id;
+	rendezvous->lock_fd = rendezvous->listen_fd = rendezvous->watch_fd = -1;
+	rendezvous->directory = strdup(directory);
+	rendezvous->look_event = event_new(base, -1, 0, on_look, rendezvous);
+	ret = rendezvous->directory && rendezvous->look_event ? 0 : -ENOMEM;
+	if (ret == 0)
+		ret = take_lock(rendezvous, ret_error, error_size);
+	if (ret < 0) {
+		rendezvous_free(rendezvous);
+		return ret;
+	}
+	*ret_rendezvous = rendezvous;
+	return 0;
+}
+
+static void event_free_any(struct event *event)
+{
+	if (event)
+		event_free(event);
+}
+
+static void close_any(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/* The socket before the lock: who holds the lock may take the name. */
+static void remove_files(const struct rendezvous *rendezvous)
+{
+	struct sockaddr_un address;
+
+	if (rendezvous->lock_fd < 0)
+		return;
+	rendezvous_address(rendezvous, rendezvous->node_id, &address);
+	if (rendezvous->listen_fd >= 0)
+		unlink(address.sun_path);
+	format_path(rendezvous, rendezvous->node_id, "lock", address.sun_path,
+		    sizeof(address.sun_path));
+	unlink(address.sun_path);
+}
+
+void rendezvous_free(struct rendezvous *rendezvous)
+{
+	if (!rendezvous)
+		return;
+	remove_files(rendezvous);
+	event_free_any(rendezvous->listen_event);
+	event_free_any(rendezvous->watch_event);
+	event_free_any(rendezvous->look_event);
+	close_any(rendezvous->listen_fd);
+	close_any(rendezvous->watch_fd);
+	close_any(rendezvous->lock_fd);
+	free(rendezvous->sightings);
+	free(rendezvous->directory);
+	free(rendezvous);
+}

@@ -1,0 +1,55 @@
+/*
+ * The rendezvous directory of the shm fabric: who is on this machine.
+ *
+ *     node-<id>.sock   where the node listens: a SEQPACKET socket
+ *     node-<id>.lock   held with flock(2) by the node as long as it lives; its pid
+ *
+ * The lock is the node's id on this machine: it goes with the process however that
+ * ends, so a stale socket is told from a live one without asking anybody. A socket
+ * is bound and listened on under another name and then renamed into place: one
+ * that can be seen accepts.
+ *
+ * News come by inotify and, in case there is none to be had (its instances are
+ * limited per user), by a look around every second.
+ *
+ * Knows nothing of what is said over the sockets. Control thread.
+ */
+#ifndef CONTROL_RENDEZVOUS_H
+#define CONTROL_RENDEZVOUS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/un.h>
+
+struct event_base;
+struct rendezvous;
+
+struct rendezvous_handler {
+	/* Somebody connected; the fd is the callee's. */
+	void (*connected)(void *arg, int fd);
+	/* See struct world_handler. */
+	void (*appeared)(void *arg, uint16_t node_id);
+	void (*disappeared)(void *arg, uint16_t node_id);
+};
+
+/*
+ * Makes the directory if only it is missing, checks whose it is, and takes the
+ * node's lock. On failure `ret_error` has a line for the user. -EADDRINUSE: another
+ * instance is alive.
+ */
+int rendezvous_new(struct event_base *base, const char *directory, uint16_t node_id,
+		   const struct rendezvous_handler *handler, void *arg,
+		   struct rendezvous **ret_rendezvous, char *ret_error,
+		   size_t error_size);
+
+/* Others see us from now on; who is there already appears in the loop's next turn. */
+int rendezvous_start(struct rendezvous *rendezvous, char *ret_error, size_t error_size);
+
+/* Removes its own two files. Accepts NULL. */
+void rendezvous_free(struct rendezvous *rendezvous);
+
+/* The address of a node's socket, there or not. */
+void rendezvous_address(const struct rendezvous *rendezvous, uint16_t node_id,
+			struct sockaddr_un *ret_address);
+
+#endif
