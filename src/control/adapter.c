@@ -1,0 +1,201 @@
+/* See adapter.h. */
+#include "control/adapter.h"
+
+#include "base/log.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+static void log_tap_error(const struct config_network *network, enum tap_error why,
+			  int error)
+{
+	const char *text = tap_error_text(why);
+
+	log_err(network->name, "can't open TAP %s: %s", network->tap,
+		text ? text : strerror(-error));
+}
+
+/* The address must not be on another interface: the host would answer for both. */
+static int check_address(struct kernel *kernel, const struct config_network *network,
+			 const struct config_address *address)
+{
+	char text[INET6_ADDRSTRLEN];
+	struct kernel_owner owner;
+	int ret = kernel_find_address(kernel, address, &owner);
+
+	if (ret < 0) {
+		log_err(network->name, "can't list the host's addresses: %s",
+			kernel_last_error(kernel));
+		return ret;
+	}
+	if (ret == 0 || strcmp(owner.ifname, network->tap) == 0)
+		return 0;
+	inet_ntop(address->family, address->bytes, text, sizeof(text));
+	log_err(network->name,
+		"address %s is on interface %s of this host already; remove it there "
+		"('ip addr del') or give the network another one",
+		text, owner.ifname);
+	return -EADDRINUSE;
+}
+
+static int check_addresses(struct kernel *kernel, const struct config_network *network)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < network->num_addresses && ret == 0; i++)
+		ret = check_address(kernel, network, &network->addresses[i]);
+	return ret;
+}
+
+static int claim(struct adapter *adapter, struct kernel *kernel, const char *mark)
+{
+	const struct config_network *network = adapter->network;
+	struct kernel_link link;
+	int ret = kernel_claim_port(kernel, network->tap, mark, &link);
+
+	if (ret == -EBUSY)
+		log_err(network->name, "TAP %s is held by another process", network->tap);
+	else if (ret == -EEXIST)
+		log_err(network->name,
+			"can't have interface %s: %s; give the network another 'tap' "
+			"name",
+			network->tap, kernel_last_error(kernel));
+	else if (ret < 0)
+		log_err(network->name, "can't look at interface %s: %s", network->tap,
+			kernel_last_error(kernel));
+	adapter->adopted = ret == 1;
+	return ret < 0 ? ret : 0;
+}
+
+static int open_tap(struct adapter *adapter)
+{
+	const struct config_network *network = adapter->network;
+	enum tap_error why;
+	int ret = tap_open(&adapter->tap, network->tap, TAP_QUEUES_MAX,
+			   adapter->adopted ? TAP_ADOPT : TAP_CREATE, &why);
+
+	if (ret < 0) {
+		log_tap_error(network, why, ret);
+		return ret;
+	}
+	adapter->is_open = true;
+	if (adapter->tap.steering_refused)
+		log_info(network->name,
+			 "TAP %s works with one queue, frames are copied: steering was "
+			 "refused "
+			 "(%s)",
+			 network->tap, strerror(adapter->tap.steering_errno));
+	return 0;
+}
+
+/* Another program may have attached between claim() and open_tap(). */
+static int check_sole_holder(struct adapter *adapter, struct kernel *kernel)
+{
+	struct kernel_link link;
+	int ret = kernel_get_link(kernel, adapter->network->tap, &link);
+
+	if (ret == 0 && link.tap_queues > adapter->tap.num_queues)
+		ret = -EBUSY;
+	if (ret < 0)
+		log_err(adapter->network->name, "TAP %s is held by another process",
+			adapter->network->tap);
+	return ret;
+}
+
+static int set_up(struct adapter *adapter, struct kernel *kernel, const char *mark)
+{
+	const struct config_network *network = adapter->network;
+	int ret = kernel_setup_port(kernel, mark, network, adapter->mac);
+
+	if (ret == 0)
+		ret = tap_persist(&adapter->tap);
+	if (ret < 0)
+		log_err(network->name, "can't set up interface %s: %s", network->tap,
+			kernel_last_error(kernel));
+	return ret;
+}
+
+int adapter_open(struct adapter *adapter, struct kernel *kernel, const char *mark,
+		 const struct config_network *network, uint16_t node_id)
+{
+	int ret;
+
+	memset(adapter, 0, sizeof(*adapter));
+	tap_init(&adapter->tap);
+	adapter->network = network;
+	shmnet_mac_make(adapter->mac, shmnet_network_tag(network->name), node_id);
+
+	ret = claim(adapter, kernel, mark);
+	if (ret == 0)
+		ret = check_addresses(kernel, network);
+	if (ret == 0)
+		ret = open_tap(adapter);
+	if (ret == 0)
+		ret = check_sole_holder(adapter, kernel);
+	if (ret == 0)
+		ret = set_up(adapter, kernel, mark);
+	if (ret < 0)
+		adapter_close(adapter, true);
+	return ret;
+}
+
+void adapter_close(struct adapter *adapter, bool keep_adopted)
+{
+	if (!adapter->is_open)
+		return;
+	adapter->is_open = false;
+	if (keep_adopted && adapter->adopted)
+		tap_close(&adapter->tap);
+	else
+		tap_destroy(&adapter->tap);
+}
+
+void adapter_set_carrier(struct adapter *adapter, bool on)
+{
+	int ret;
+
+	if (adapter->gone || adapter->has_carrier == on)
+		return;
+	ret = tap_set_carrier(&adapter->tap, on);
+	if (ret < 0) {
+		log_warn(adapter->network->name, "can't set the carrier of %s: %s",
+			 adapter->network->tap, strerror(-ret));
+		return;
+	}
+	adapter->has_carrier = on;
+	log_info(adapter->network->name, on ? "carrier on" : "carrier off: no live peer");
+}
+
+static void restore_mac(struct adapter *adapter, struct kernel *kernel,
+			const struct kernel_link *link)
+{
+	int ret;
+
+	log_warn(adapter->network->name,
+		 "somebody changed the MAC address of %s, setting it back (udev? see "
+		 "MACAddressPolicy in systemd.link(5))",
+		 link->name);
+	ret = kernel_set_mac(kernel, link->index, adapter->mac);
+	if (ret < 0)
+		log_err(adapter->network->name, "can't set the MAC address of %s: %s",
+			link->name, kernel_last_error(kernel));
+}
+
+void adapter_check(struct adapter *adapter, struct kernel *kernel,
+		   const struct kernel_link *link)
+{
+	if (!adapter->is_open || adapter->gone)
+		return;
+	if (link->gone) {
+		adapter->gone = true;
+		adapter->has_carrier = false;
+		log_err(adapter->network->name,
+			"interface %s was removed; the network is down until the node is "
+			"restarted",
+			adapter->network->tap);
+		return;
+	}
+	if (memcmp(link->mac, adapter->mac, sizeof(adapter->mac)) != 0)
+		restore_mac(adapter, kernel, link);
+}

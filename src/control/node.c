@@ -1,0 +1,450 @@
+/* See node.h. From top to bottom: the parts, their order, clean-up. */
+#include "control/node.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/node_internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+/* ---- callbacks ---- */
+
+static void on_stop(evutil_socket_t signal, short what, void *arg)
+{
+	struct node *node = arg;
+
+	(void)what;
+	log_info(node->config->name, "stopping: signal %d (%s)", (int)signal,
+		 strsignal((int)signal));
+	event_base_loopbreak(node->base);
+}
+
+static void on_link_changed(const struct kernel_link *link, void *arg)
+{
+	struct node *node = arg;
+
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		struct adapter *adapter = &node->adapters[i];
+
+		if (strcmp(link->name, adapter->network->tap) == 0)
+			adapter_check(adapter, node->kernel, link);
+	}
+}
+
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+	struct node *node = arg;
+
+	(void)fd;
+	(void)what;
+	kernel_read_watch(node->kernel, on_link_changed, node);
+}
+
+static void on_port_fault(void *arg, unsigned port, int error)
+{
+	struct node *node = arg;
+	struct kernel_link link = {.gone = true};
+
+	(void)error;
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		if (node->ports[i] == port)
+			adapter_check(&node->adapters[i], node->kernel, &link);
+	}
+}
+
+static void on_carrier(void *arg, unsigned network, bool has_carrier)
+{
+	struct node *node = arg;
+
+	adapter_set_carrier(&node->adapters[network], has_carrier);
+}
+
+/* ---- what ended links leave to the statistics ---- */
+
+const struct node_history *node_find_history(const struct node *node, unsigned network,
+					     uint16_t peer_id)
+{
+	const struct node_history *at = node->history;
+
+	while (at && (at->network != network || at->peer_id != peer_id))
+		at = at->next;
+	return at;
+}
+
+static struct node_history *history_get(struct node *node, unsigned network,
+					uint16_t peer_id)
+{
+	struct node_history *found =
+		(struct node_history *)node_find_history(node, network, peer_id);
+
+	if (found)
+		return found;
+	found = calloc(1, sizeof(*found));
+	if (!found)
+		return NULL;
+	found->network = network;
+	found->peer_id = peer_id;
+	found->next = node->history;
+	node->history = found;
+	return found;
+}
+
+static void on_link_ended(void *arg, unsigned network, uint16_t peer_id,
+			  const struct link_counters *counters)
+{
+	struct node_history *history = history_get(arg, network, peer_id);
+
+	if (history)
+		link_counters_add(&history->counters, counters);
+}
+
+static void history_free(struct node *node)
+{
+	struct node_history *next;
+
+	for (struct node_history *at = node->history; at; at = next) {
+		next = at->next;
+		free(at);
+	}
+}
+
+/* ---- the parts, in the order in which they start ---- */
+
+static int open_runtime_dir(struct node *node)
+{
+	const char *path = node->config->runtime_dir;
+	int error;
+
+	if (mkdir(path, 0750) == 0 || errno == EEXIST)
+		return 0;
+	error = errno;
+	if (error == ENOENT)
+		log_err(NULL,
+			"runtime_dir %s can't be made: its parent is missing; make it "
+			"with "
+			"'install -d -m 0750 %s'",
+			path, path);
+	else
+		log_err(NULL, "runtime_dir %s can't be made: %s", path, strerror(error));
+	return -error;
+}
+
+static int open_events(struct node *node)
+{
+	struct event_config *config = event_config_new();
+
+	if (!config)
+		return -ENOMEM;
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+	node->base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (!node->base)
+		return -ENOMEM;
+	for (size_t i = 0; i < sizeof(stop_signals) / sizeof(stop_signals[0]); i++) {
+		node->signals[i] =
+			evsignal_new(node->base, stop_signals[i], on_stop, node);
+		if (!node->signals[i] || event_add(node->signals[i], NULL) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int open_kernel(struct node *node)
+{
+	int ret = kernel_open(&node->kernel);
+
+	if (ret < 0) {
+		log_err(NULL, "can't talk to the kernel by netlink: %s", strerror(-ret));
+		return ret;
+	}
+	node->watch = event_new(node->base, kernel_watch_fd(node->kernel),
+				EV_READ | EV_PERSIST, on_watch, node);
+	if (!node->watch || event_add(node->watch, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int open_plane(struct node *node)
+{
+	const struct plane_options options = {.spin_us = node->config->spin_us};
+
+	return plane_new(&options, &node->plane);
+}
+
+static const char *find_rendezvous(const struct node_config *config)
+{
+	for (unsigned i = 0; i < config->num_fabrics; i++) {
+		if (config->fabrics[i].kind == FABRIC_KIND_SHM)
+			return config->fabrics[i].path;
+	}
+	return NULL;
+}
+
+/* Claims the node's id, before anything of the host is touched. */
+static int open_world(struct node *node)
+{
+	const struct world_event_options options = {
+		.directory = find_rendezvous(node->config),
+		.node_id = node->config->id,
+		.plane = node->plane,
+		.ports = node->ports,
+		.port_fault = on_port_fault,
+		.link_ended = on_link_ended,
+		.arg = node,
+	};
+	char error[WORLD_EVENT_ERROR_MAX];
+	int ret =
+		world_event_new(node->base, &options, &node->world, error, sizeof(error));
+
+	if (ret < 0)
+		log_err(NULL, "%s", error);
+	return ret;
+}
+
+static bool config_has_tap(const struct node_config *config, const char *name)
+{
+	for (unsigned i = 0; i < config->num_networks; i++) {
+		if (strcmp(config->networks[i].tap, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int remove_link(struct node *node, const struct kernel_link *link)
+{
+	int ret =
+		link->tap_queues ? -EBUSY : kernel_delete_link(node->kernel, link->index);
+
+	if (ret == 0)
+		log_info(NULL, "removed interface %s, left by an earlier run",
+			 link->name);
+	else
+		log_err(NULL, "can't remove interface %s: %s", link->name,
+			ret == -EBUSY ? "a process holds it"
+				      : kernel_last_error(node->kernel));
+	return ret;
+}
+
+/* A TAP of an earlier config under this node's name. */
+static void remove_stale(const struct kernel_link *link, void *arg)
+{
+	struct node *node = arg;
+
+	if (strcmp(link->alias, node->mark) == 0 &&
+	    !config_has_tap(node->config, link->name))
+		remove_link(node, link);
+}
+
+static int open_adapters(struct node *node)
+{
+	const struct node_config *config = node->config;
+
+	for (unsigned i = 0; i < config->num_networks; i++) {
+		int ret = adapter_open(&node->adapters[i], node->kernel, node->mark,
+				       &config->networks[i], config->id);
+
+		if (ret < 0)
+			return ret;
+		node->num_adapters++;
+	}
+	return kernel_each_link(node->kernel, node->mark, remove_stale, node);
+}
+
+static int open_ports(struct node *node)
+{
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		struct adapter *adapter = &node->adapters[i];
+		const struct plane_port port = {
+			.tap = &adapter->tap,
+			.node_id = node->config->id,
+			.tag = shmnet_network_tag(adapter->network->name),
+			.mtu = adapter->network->mtu,
+		};
+		int ret = plane_add_port(node->plane, &port, &node->ports[i]);
+
+		if (ret < 0)
+			return ret;
+	}
+	return plane_start(node->plane);
+}
+
+static int open_membership(struct node *node)
+{
+	static const struct membership_handler handler = {.network_carrier = on_carrier};
+
+	return membership_new(node->config, node->world, &handler, node,
+			      &node->membership);
+}
+
+static int open_ctlsock(struct node *node)
+{
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	const struct ctlsock_options options = {
+		.path = path,
+		.handler = &node_report_handler,
+		.arg = node,
+	};
+	pid_t pid;
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/%s.sock", node->config->runtime_dir,
+		 node->config->name);
+	ret = ctlsock_new(node->base, &options, &pid, &node->ctlsock);
+	if (ret == -EADDRINUSE)
+		log_err(NULL,
+			"control socket %s belongs to a running node (pid %d); stop it, "
+			"or give "
+			"this one another name or runtime_dir",
+			path, (int)pid);
+	else if (ret < 0)
+		log_err(NULL, "can't make the control socket %s: %s", path,
+			strerror(-ret));
+	return ret;
+}
+
+static int start_world(struct node *node)
+{
+	char error[WORLD_EVENT_ERROR_MAX];
+	int ret = world_event_start(node->world, error, sizeof(error));
+
+	if (ret < 0)
+		log_err(NULL, "%s", error);
+	return ret;
+}
+
+/*
+ * What is checked by making it comes before what the host can see. A part says
+ * itself what is wrong; `what` is for those that can only run out of something.
+ */
+static const struct {
+	int (*open)(struct node *node);
+	const char *what;
+} parts[] = {
+	{open_runtime_dir, NULL},
+	{open_events, "event loop"},
+	{open_kernel, NULL},
+	{open_plane, "data plane"},
+	{open_world, NULL},
+	{open_ctlsock, NULL},
+	{open_adapters, NULL},
+	{open_ports, "worker"},
+	{open_membership, "membership"},
+	{start_world, NULL},
+};
+
+static void node_close(struct node *node, bool keep_adopted)
+{
+	membership_free(node->membership);
+	world_event_free(node->world);
+	plane_free(node->plane);
+	for (unsigned i = 0; i < node->num_adapters; i++)
+		adapter_close(&node->adapters[i], keep_adopted);
+	ctlsock_free(node->ctlsock);
+	if (node->watch)
+		event_free(node->watch);
+	kernel_close(node->kernel);
+	for (size_t i = 0; i < sizeof(stop_signals) / sizeof(stop_signals[0]); i++) {
+		if (node->signals[i])
+			event_free(node->signals[i]);
+	}
+	if (node->base)
+		event_base_free(node->base);
+	history_free(node);
+	free(node);
+}
+
+int node_new(const struct node_config *config, struct node **ret_node)
+{
+	struct node *node = calloc(1, sizeof(*node));
+	int ret;
+
+	if (!node)
+		return -ENOMEM;
+	node->config = config;
+	node->started_ns = clock_now_ns();
+	snprintf(node->mark, sizeof(node->mark), "%s%s", KERNEL_MARK_PREFIX,
+		 config->name);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		ret = parts[i].open(node);
+		if (ret == 0)
+			continue;
+		if (parts[i].what)
+			log_err(config->name, "can't start the %s: %s", parts[i].what,
+				strerror(-ret));
+		node_close(node, true);
+		return ret;
+	}
+	node->is_ready = true;
+	log_info(config->name, "ready: node %u of cluster %s, %u network%s", config->id,
+		 config->cluster, config->num_networks,
+		 config->num_networks == 1 ? "" : "s");
+	*ret_node = node;
+	return 0;
+}
+
+int node_run(struct node *node)
+{
+	if (event_base_dispatch(node->base) < 0)
+		return -EIO;
+	return node->error;
+}
+
+void node_free(struct node *node)
+{
+	if (node)
+		node_close(node, false);
+}
+
+/* ---- clean-up after a killed node ---- */
+
+static void remove_leftover(const struct kernel_link *link, void *arg)
+{
+	struct node *node = arg;
+
+	if (strcmp(link->alias, node->mark) == 0 && remove_link(node, link) < 0)
+		node->error = -EBUSY;
+}
+
+/* The files first: claiming them proves that the node is dead. */
+static int remove_files(struct node *node)
+{
+	int ret = open_events(node);
+
+	if (ret == 0)
+		ret = open_plane(node);
+	if (ret == 0 && access(find_rendezvous(node->config), F_OK) == 0)
+		ret = open_world(node);
+	if (ret == 0 && access(node->config->runtime_dir, F_OK) == 0)
+		ret = open_ctlsock(node);
+	return ret;
+}
+
+int node_cleanup(const struct node_config *config)
+{
+	struct node *node = calloc(1, sizeof(*node));
+	int ret;
+
+	if (!node)
+		return -ENOMEM;
+	node->config = config;
+	snprintf(node->mark, sizeof(node->mark), "%s%s", KERNEL_MARK_PREFIX,
+		 config->name);
+	ret = remove_files(node);
+	if (ret == 0)
+		ret = open_kernel(node);
+	if (ret == 0)
+		ret = kernel_each_link(node->kernel, node->mark, remove_leftover, node);
+	if (ret == 0)
+		ret = node->error;
+	node_close(node, false);
+	return ret;
+}

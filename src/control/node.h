@@ -1,0 +1,34 @@
+/*
+ * The node: everything in its order, started, run until a signal, and taken
+ * down in reverse.
+ *
+ * Owns the event base, the adapters, the plane, the world, the membership and the
+ * control socket. Called by main on its thread, which is the control thread.
+ * Says in the log what went wrong.
+ */
+#ifndef CONTROL_NODE_H
+#define CONTROL_NODE_H
+
+#include "control/config.h"
+
+struct node;
+
+/*
+ * Brings the node up; on failure nothing of it is left (a TAP that was adopted stays
+ * as it was found). The config outlives the node.
+ */
+int node_new(const struct node_config *config, struct node **ret_node);
+
+/* Runs until SIGINT, SIGTERM or SIGHUP. 0, or -errno if the node had to give up. */
+int node_run(struct node *node);
+
+/* Leaves nothing behind. Accepts NULL. */
+void node_free(struct node *node);
+
+/*
+ * Removes what a killed node of this config left: TAPs, sockets, locks. -EBUSY if
+ * it is alive.
+ */
+int node_cleanup(const struct node_config *config);
+
+#endif

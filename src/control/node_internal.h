@@ -1,0 +1,52 @@
+/* What node.c and node_report.c share. */
+#ifndef CONTROL_NODE_INTERNAL_H
+#define CONTROL_NODE_INTERNAL_H
+
+#include "control/adapter.h"
+#include "control/ctlsock.h"
+#include "control/kernel.h"
+#include "control/member.h"
+#include "control/node.h"
+#include "control/world_event.h"
+#include "data/plane.h"
+
+#include <event2/event.h>
+
+#define NODE_MARK_MAX (sizeof(KERNEL_MARK_PREFIX) + CONFIG_NAME_MAX)
+
+/* What the links to a peer that ended have counted, per network. */
+struct node_history {
+	struct node_history *next;
+	unsigned network;
+	uint16_t peer_id;
+	struct link_counters counters;
+};
+
+struct node {
+	const struct node_config *config;
+	char mark[NODE_MARK_MAX];
+	uint64_t started_ns;
+	bool is_ready;
+	int error; /* why the loop ended, if not by a signal */
+
+	struct event_base *base;
+	struct event *signals[3];
+	struct event *watch; /* of the kernel's links */
+	struct kernel *kernel;
+	struct plane *plane;
+	struct world *world;
+	struct membership *membership;
+	struct ctlsock *ctlsock;
+	struct node_history *history;
+	unsigned num_adapters; /* that are open */
+	struct adapter adapters[CONFIG_NETWORKS_MAX];
+	unsigned ports[CONFIG_NETWORKS_MAX]; /* of the plane, by network */
+};
+
+extern const struct ctlsock_handler node_report_handler; /* its arg is the node */
+
+/* What ended links of this peer and network had counted; NULL if none did. */
+const struct node_history *node_find_history(const struct node *node, unsigned network,
+					     uint16_t peer_id);
+
+#endif

@@ -1,0 +1,338 @@
+/* What the node tells its clients: fills control/report.h from the live parts. */
+#include "base/clock.h"
+#include "control/node_internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const enum report_state state_of_member[] = {
+	[MEMBER_DOWN] = REPORT_STATE_DOWN,
+	[MEMBER_UP] = REPORT_STATE_UP,
+	[MEMBER_SUSPECT] = REPORT_STATE_SUSPECT,
+};
+
+/* ---- networks and nodes ---- */
+
+static void fill_address(char *text, size_t size, const struct config_address *address)
+{
+	char host[INET6_ADDRSTRLEN];
+
+	inet_ntop(address->family, address->bytes, host, sizeof(host));
+	snprintf(text, size, "%s/%u", host, address->prefix);
+}
+
+static void fill_network(const struct node *node, unsigned index,
+			 struct report_network *report)
+{
+	const struct adapter *adapter = &node->adapters[index];
+	const struct config_network *network = adapter->network;
+
+	REPORT_SET(report->name, network->name);
+	REPORT_SET(report->tap, network->tap);
+	report->kind = network->kind;
+	report->mtu = network->mtu;
+	report->state = adapter->has_carrier ? REPORT_STATE_UP : REPORT_STATE_DOWN;
+	report->queues = adapter->tap.num_queues;
+	report->links_up = membership_links_up(node->membership, index);
+	report->num_addresses = network->num_addresses;
+	for (unsigned i = 0; i < network->num_addresses; i++)
+		fill_address(report->addresses[i], sizeof(report->addresses[i]),
+			     &network->addresses[i]);
+}
+
+static struct report_network *fill_networks(const struct node *node, unsigned *ret_count)
+{
+	struct report_network *networks =
+		report_list_new(node->num_adapters, sizeof(*networks));
+
+	if (!networks)
+		return NULL;
+	for (unsigned i = 0; i < node->num_adapters; i++)
+		fill_network(node, i, &networks[i]);
+	*ret_count = node->num_adapters;
+	return networks;
+}
+
+static void fill_self(const struct node *node, struct report_node *report)
+{
+	REPORT_SET(report->name, node->config->name);
+	REPORT_SET(report->fabric, "self");
+	report->id = node->config->id;
+	report->state = REPORT_STATE_UP;
+	report->incarnation = membership_incarnation(node->membership);
+	report->pid = (uint32_t)getpid();
+}
+
+/* A list under construction; `at` stops where the room ends. */
+struct node_list {
+	struct report_node *nodes;
+	unsigned count;
+	unsigned room;
+};
+
+static void add_node(const struct member_report *member, void *arg)
+{
+	struct node_list *list = arg;
+	struct report_node *report = &list->nodes[list->count];
+
+	if (list->count == list->room)
+		return;
+	list->count++;
+	REPORT_SET(report->name, member->name);
+	REPORT_SET(report->fabric, member->fabric);
+	REPORT_SET(report->reason, member->reason);
+	report->id = member->id;
+	report->state = state_of_member[member->state];
+	report->incarnation = member->incarnation;
+	report->pid = (uint32_t)member->pid;
+}
+
+static void count_member(const struct member_report *member, void *arg)
+{
+	(void)member;
+	++*(unsigned *)arg;
+}
+
+static struct report_node *fill_nodes(const struct node *node, bool with_self,
+				      unsigned *ret_count)
+{
+	struct node_list list = {.count = with_self};
+
+	list.room = with_self;
+	membership_each_peer(node->membership, count_member, &list.room);
+	list.nodes = report_list_new(list.room, sizeof(*list.nodes));
+	if (!list.nodes)
+		return NULL;
+	if (with_self)
+		fill_self(node, &list.nodes[0]);
+	membership_each_peer(node->membership, add_node, &list);
+	*ret_count = list.count;
+	return list.nodes;
+}
+
+/* ---- links ---- */
+
+typedef void fill_link_t(const struct node *node, const struct member_link_report *link,
+			 void *element);
+
+struct link_list {
+	const struct node *node;
+	fill_link_t *fill;
+	uint8_t *elements;
+	size_t size; /* of one */
+	unsigned count;
+	unsigned room;
+};
+
+static void count_link(const struct member_link_report *link, void *arg)
+{
+	(void)link;
+	++*(unsigned *)arg;
+}
+
+static void add_link(const struct member_link_report *link, void *arg)
+{
+	struct link_list *list = arg;
+
+	if (list->count < list->room)
+		list->fill(list->node, link, list->elements + list->size * list->count++);
+}
+
+/* One element per network and peer, made by `fill`. NULL if memory is short. */
+static void *fill_links(const struct node *node, fill_link_t *fill, size_t size,
+			unsigned *ret_count)
+{
+	struct link_list list = {.node = node, .fill = fill, .size = size};
+
+	membership_each_link(node->membership, count_link, &list.room);
+	list.elements = report_list_new(list.room, size);
+	if (!list.elements)
+		return NULL;
+	membership_each_link(node->membership, add_link, &list);
+	*ret_count = list.count;
+	return list.elements;
+}
+
+static void fill_topology_link(const struct node *node,
+			       const struct member_link_report *link, void *element)
+{
+	struct report_link *report = element;
+
+	REPORT_SET(report->network, node->config->networks[link->network].name);
+	REPORT_SET(report->from, node->config->name);
+	REPORT_SET(report->to, link->peer_name);
+	REPORT_SET(report->fabric, link->fabric);
+	report->state = link->link ? REPORT_STATE_UP : REPORT_STATE_DOWN;
+}
+
+/* A reason is counted at one end only, so the reason says which. */
+static void split_drops(const struct link_counters *counters,
+			struct report_link_stats *report)
+{
+	for (unsigned reason = 0; reason < DROP_NUM_; reason++) {
+		struct report_drops *drops = drop_reason_is_sent(reason)
+						     ? &report->sent_drops
+						     : &report->received_drops;
+
+		drops->frames[reason] = counters->drops[reason];
+	}
+}
+
+static void fill_link_stats(const struct node *node,
+			    const struct member_link_report *link, void *element)
+{
+	const struct node_history *history =
+		node_find_history(node, link->network, link->peer_id);
+	struct report_link_stats *report = element;
+	struct link_counters counters = {0};
+	struct link_usage usage = {0};
+
+	if (link->link)
+		plane_read_link(world_event_link(link->link), &counters, &usage);
+	if (history)
+		link_counters_add(&counters, &history->counters);
+	REPORT_SET(report->network, node->config->networks[link->network].name);
+	REPORT_SET(report->peer, link->peer_name);
+	report->sent_frames = counters.sent_frames;
+	report->sent_bytes = counters.sent_bytes;
+	report->received_frames = counters.received_frames;
+	report->delivered_frames = counters.delivered_frames;
+	report->delivered_bytes = counters.delivered_bytes;
+	report->doorbells_rung = usage.bells_rung;
+	report->ring_used = usage.ring_used;
+	report->ring_size = usage.ring_size;
+	split_drops(&counters, report);
+}
+
+/* ---- statistics of a network ---- */
+
+static void fill_network_stats(const struct node *node, unsigned index,
+			       struct report_network_stats *report)
+{
+	const struct config_network *network = &node->config->networks[index];
+	struct kernel_drops drops = {0};
+	struct port_counters counters;
+
+	plane_read_port(node->plane, node->ports[index], &counters);
+	if (kernel_get_drops(node->kernel, network->tap, &drops) < 0)
+		drops = (struct kernel_drops){
+			0}; /* the interface is gone: so is its count */
+	REPORT_SET(report->network, network->name);
+	report->unrouted_frames = counters.unrouted_frames;
+	memcpy(report->drops.frames, counters.drops, sizeof(report->drops.frames));
+	report->kernel_tx_dropped = drops.tx_dropped;
+	report->kernel_rx_dropped = drops.rx_dropped;
+}
+
+static uint64_t count_drops(const struct report_stats *stats)
+{
+	uint64_t sum = 0;
+
+	for (unsigned reason = 0; reason < DROP_NUM_; reason++) {
+		for (unsigned i = 0; i < stats->num_networks; i++)
+			sum += stats->networks[i].drops.frames[reason];
+		for (unsigned i = 0; i < stats->num_links; i++)
+			sum += stats->links[i].sent_drops.frames[reason] +
+			       stats->links[i].received_drops.frames[reason];
+	}
+	return sum;
+}
+
+/* ---- the verbs ---- */
+
+static int report_stats(void *arg, struct report_stats *report)
+{
+	const struct node *node = arg;
+
+	REPORT_SET(report->node, node->config->name);
+	report->networks = report_list_new(node->num_adapters, sizeof(*report->networks));
+	if (!report->networks)
+		return -ENOMEM;
+	report->num_networks = node->num_adapters;
+	for (unsigned i = 0; i < node->num_adapters; i++)
+		fill_network_stats(node, i, &report->networks[i]);
+	report->links = fill_links(node, fill_link_stats, sizeof(*report->links),
+				   &report->num_links);
+	return report->links ? 0 : -ENOMEM;
+}
+
+static int report_topology(void *arg, struct report_topology *report)
+{
+	const struct node *node = arg;
+
+	REPORT_SET(report->node, node->config->name);
+	report->networks = fill_networks(node, &report->num_networks);
+	report->nodes = fill_nodes(node, true, &report->num_nodes);
+	report->links = fill_links(node, fill_topology_link, sizeof(*report->links),
+				   &report->num_links);
+	return report->networks && report->nodes && report->links ? 0 : -ENOMEM;
+}
+
+static void add_reason(const char *words, void *arg)
+{
+	struct report_status *report = arg;
+
+	if (report->num_reasons < REPORT_REASONS_MAX)
+		REPORT_SET(report->reasons[report->num_reasons++], words);
+}
+
+static void fill_health(const struct node *node, struct report_status *report)
+{
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		char words[REPORT_REASON_MAX];
+		const struct adapter *adapter = &node->adapters[i];
+
+		if (!adapter->gone)
+			continue;
+		snprintf(words, sizeof(words), "network %s: interface %s was removed",
+			 adapter->network->name, adapter->network->tap);
+		add_reason(words, report);
+	}
+	membership_each_reason(node->membership, add_reason, report);
+	report->state =
+		report->num_reasons ? REPORT_HEALTH_DEGRADED : REPORT_HEALTH_READY;
+}
+
+static int report_status(void *arg, struct report_status *report)
+{
+	const struct node *node = arg;
+	struct report_stats stats = {0};
+	int ret = report_stats(arg, &stats);
+
+	report->drops = count_drops(&stats);
+	report_stats_free(&stats);
+	if (ret < 0)
+		return ret;
+	REPORT_SET(report->node, node->config->name);
+	REPORT_SET(report->cluster, node->config->cluster);
+	report->id = node->config->id;
+	report->pid = (uint32_t)getpid();
+	report->uptime_ms = (clock_now_ns() - node->started_ns) / NSEC_PER_MSEC;
+	report->incarnation = membership_incarnation(node->membership);
+	report->nodes_up = membership_peers_up(node->membership);
+	report->nodes_known = membership_peers_known(node->membership);
+	report->networks = fill_networks(node, &report->num_networks);
+	report->nodes = fill_nodes(node, false, &report->num_nodes);
+	fill_health(node, report);
+	return report->networks && report->nodes ? 0 : -ENOMEM;
+}
+
+static int report_version(void *arg, struct report_version *report)
+{
+	const struct node *node = arg;
+
+	REPORT_SET(report->node, node->config->name);
+	REPORT_SET(report->version, SHMNET_VERSION);
+	report->wire_version = SHMNET_WIRE_VERSION;
+	return 0;
+}
+
+const struct ctlsock_handler node_report_handler = {
+	.status = report_status,
+	.topology = report_topology,
+	.stats = report_stats,
+	.version = report_version,
+};
