@@ -337,9 +337,8 @@ static void refuse_busy(int fd)
 
 	if (reply_error(&reply, "busy", "too many clients; try again") == 0) {
 		frame_put_size(header, reply.size);
-		if (send(fd, header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL) > 0 &&
-		    send(fd, reply.data, reply.size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-			errno = 0; /* it sees the end of file instead */
+		send(fd, header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(fd, reply.data, reply.size, MSG_DONTWAIT | MSG_NOSIGNAL);
 		free(reply.data);
 	}
 	close(fd);
@@ -371,7 +370,7 @@ static void ctlsock_accept(struct evconnlistener *listener, evutil_socket_t fd,
 /* Out of fds, say: the connection stays in the backlog, so don't spin on it. */
 static void ctlsock_accept_error(struct evconnlistener *listener, void *arg)
 {
-	struct timeval delay = {0, ACCEPT_RETRY_MSEC * 1000};
+	struct timeval delay = {0, ACCEPT_RETRY_MSEC * 1000L};
 	struct ctlsock *ctlsock = arg;
 
 	evconnlistener_disable(listener);
@@ -422,7 +421,7 @@ int ctlsock_new(struct event_base *base, const struct ctlsock_options *options,
 	ctlsock->handler = options->handler;
 	ctlsock->arg = options->arg;
 	ctlsock->timeout.tv_sec = msec / 1000;
-	ctlsock->timeout.tv_usec = (msec % 1000) * 1000;
+	ctlsock->timeout.tv_usec = msec % 1000 * 1000L;
 	ctlsock->file.fd = -1;
 	rc = ctlsock_file_open(&ctlsock->file, options->path, ret_pid);
 	if (!rc)
