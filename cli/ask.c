@@ -233,7 +233,7 @@ int cli_query(const struct cli *cli, const char *verb, unsigned timeout_ms,
 	else if (rc)
 		error_set_rc(ret_error, rc, path, timeout_ms);
 	shmnet_ctl_close(ctl);
-	return rc ? ret_error->exit : CLI_OK;
+	return rc ? (int)ret_error->exit : CLI_OK;
 }
 
 int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply)

@@ -70,7 +70,7 @@ static json_t *enum_to_json(const ProtobufCEnumDescriptor *type, int number)
 	word = strchr(value->name, '_');
 	word = word ? word + 1 : value->name;
 	for (i = 0; word[i] && i < sizeof(name) - 1; i++)
-		name[i] = word[i] == '_' ? '-' : (char)tolower((unsigned char)word[i]);
+		name[i] = (char)(word[i] == '_' ? '-' : tolower((unsigned char)word[i]));
 	name[i] = '\0';
 	return json_string(name);
 }
@@ -217,7 +217,7 @@ static int address_set(struct sockaddr_un *address, const char *path)
 /* A full backlog makes connect wait; SO_SNDTIMEO bounds that. */
 static int fd_connect(int fd, const struct sockaddr_un *address, unsigned timeout_ms)
 {
-	struct timeval timeout = {timeout_ms / 1000, (timeout_ms % 1000) * 1000};
+	struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000L};
 
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
 		return -errno;
@@ -363,31 +363,35 @@ static int reply_receive(const struct shmnet_ctl *ctl, Shmnet__Ctl__Reply **ret_
 	return rc;
 }
 
-/* The body of that name, or the error; takes its part of the reply's JSON. */
-static int reply_open(struct shmnet_ctl *ctl, const Shmnet__Ctl__Reply *reply,
-		      const char *verb, json_t **ret_reply)
+/* The body of that name behind "schema", or the node's error. */
+static int reply_open(struct shmnet_ctl *ctl, const json_t *reply, const char *verb,
+		      json_t **ret_reply)
 {
-	json_t *object = message_to_json(&reply->base);
-	json_t *body;
+	json_t *error = json_object_get(reply, "error");
+	json_t *schema = json_object_get(reply, "schema");
+	json_t *body = json_object_get(reply, verb);
+	json_t *document;
 
-	if (!object)
-		return -ENOMEM;
-	ctl->error = json_incref(json_object_get(object, "error"));
-	body = json_object_get(object, verb);
-	if (!ctl->error && body && reply->schema == SHMNET_CTL_SCHEMA) {
-		*ret_reply = json_pack("{s:i}", "schema", SHMNET_CTL_SCHEMA);
-		json_object_update(*ret_reply, body);
-	}
-	json_decref(object);
-	if (ctl->error)
+	if (error) {
+		ctl->error = json_incref(error);
 		return -EREMOTEIO;
-	return body && reply->schema == SHMNET_CTL_SCHEMA ? 0 : -EPROTO;
+	}
+	if (!body || json_integer_value(schema) != SHMNET_CTL_SCHEMA)
+		return -EPROTO;
+	document = json_pack("{s:O}", "schema", schema);
+	if (!document || json_object_update(document, body) < 0) {
+		json_decref(document);
+		return -ENOMEM;
+	}
+	*ret_reply = document;
+	return 0;
 }
 
 int shmnet_ctl_call(struct shmnet_ctl *ctl, const char *verb, struct json_t **ret_reply)
 {
 	const ProtobufCFieldDescriptor *field;
 	Shmnet__Ctl__Reply *reply;
+	json_t *object;
 	int rc;
 
 	field = protobuf_c_message_descriptor_get_field_by_name(
@@ -402,8 +406,12 @@ int shmnet_ctl_call(struct shmnet_ctl *ctl, const char *verb, struct json_t **re
 		rc = reply_receive(ctl, &reply);
 	if (rc)
 		return rc;
-	rc = reply_open(ctl, reply, verb, ret_reply);
+	object = message_to_json(&reply->base);
 	shmnet__ctl__reply__free_unpacked(reply, NULL);
+	if (!object)
+		return -ENOMEM;
+	rc = reply_open(ctl, object, verb, ret_reply);
+	json_decref(object);
 	return rc;
 }
 

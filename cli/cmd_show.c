@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_MSEC 100
+#define POLL_MSEC     100
+#define STEP_MIN_MSEC 1000
 
 static const char *const wait_words[] = {"ready", NULL};
 
@@ -147,6 +148,16 @@ static bool status_is_ready(const json_t *status)
 	return strcmp(text_get(status, "state"), "ready") == 0;
 }
 
+/* What's left, but enough for an answer: a late one beats none. */
+static unsigned step_timeout(uint64_t now, uint64_t deadline)
+{
+	uint64_t left = now < deadline ? (deadline - now) / NSEC_PER_MSEC : 0;
+
+	if (left < STEP_MIN_MSEC)
+		return STEP_MIN_MSEC;
+	return left < CLI_TIMEOUT_MS ? (unsigned)left : CLI_TIMEOUT_MS;
+}
+
 /*
  * Asks again and again: a daemon that isn't there yet is what one waits for, too.
  * *ret_status is the last answer; without one, the last error is the result.
@@ -159,8 +170,7 @@ static int status_wait(const struct cli *cli, json_t **ret_status,
 	const struct timespec pause = {0, POLL_MSEC * (long)NSEC_PER_MSEC};
 
 	for (;;) {
-		uint64_t left = (deadline - clock_now_ns()) / NSEC_PER_MSEC + 1;
-		unsigned step = left < CLI_TIMEOUT_MS ? (unsigned)left : CLI_TIMEOUT_MS;
+		unsigned step = step_timeout(clock_now_ns(), deadline);
 		int rc = cli_query(cli, "status", step, ret_status, ret_error);
 		bool ready = !rc && status_is_ready(*ret_status);
 

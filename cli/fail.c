@@ -10,21 +10,15 @@
 #define NEAR_ENOUGH 2
 #define WORD_MAX    32
 
-static void error_vset(struct cli_error *error, enum cli_exit exit, const char *code,
-		       const char *format, va_list args)
-{
-	error->exit = exit;
-	snprintf(error->code, sizeof(error->code), "%s", code);
-	vsnprintf(error->message, sizeof(error->message), format, args);
-}
-
 void cli_error_set(struct cli_error *error, enum cli_exit exit, const char *code,
 		   const char *format, ...)
 {
 	va_list args;
 
+	error->exit = exit;
+	snprintf(error->code, sizeof(error->code), "%s", code);
 	va_start(args, format);
-	error_vset(error, exit, code, format, args);
+	vsnprintf(error->message, sizeof(error->message), format, args);
 	va_end(args);
 }
 
@@ -57,11 +51,11 @@ int cli_report(const struct cli *cli, const struct cli_error *error)
 
 int cli_usage(const struct cli *cli, const char *format, ...)
 {
-	struct cli_error error;
+	struct cli_error error = {.exit = CLI_USAGE, .code = "usage"};
 	va_list args;
 
 	va_start(args, format);
-	error_vset(&error, CLI_USAGE, "usage", format, args);
+	vsnprintf(error.message, sizeof(error.message), format, args);
 	va_end(args);
 	return cli_report(cli, &error);
 }

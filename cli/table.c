@@ -29,7 +29,8 @@ static void cell_add(struct table *table, enum text_style style, char *text)
 		exit(EXIT_FAILURE);
 	}
 	table->cells = cells;
-	table->cells[table->num_cells++] = (struct cell){style, text};
+	cells[table->num_cells].style = style;
+	cells[table->num_cells++].text = text;
 }
 
 struct table *table_new(const char *head)
