@@ -1,0 +1,187 @@
+/* Requests as hostile bytes, replies read back through the generated code. */
+#include "control/codec_ctl.h"
+
+#include "ctl.pb-c.h"
+#include "shim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DECODE(verb, ...)                                                                \
+	codec_ctl_decode_request((const uint8_t[]){__VA_ARGS__},                         \
+				 sizeof((const uint8_t[]){__VA_ARGS__}), verb)
+
+TEST_CASE(codec_ctl, each_verb_is_decoded)
+{
+	enum ctl_verb verb = CTL_VERB_NUM_;
+
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x12, 0), 0);
+	CHECK_INT(verb, CTL_VERB_STATUS);
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x1a, 0), 0);
+	CHECK_INT(verb, CTL_VERB_TOPOLOGY);
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x22, 0), 0);
+	CHECK_INT(verb, CTL_VERB_STATS);
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x2a, 0), 0);
+	CHECK_INT(verb, CTL_VERB_VERSION);
+}
+
+TEST_CASE(codec_ctl, bad_requests_are_told_apart)
+{
+	enum ctl_verb verb = CTL_VERB_NUM_;
+
+	CHECK_INT(codec_ctl_decode_request((const uint8_t *)"", 0, &verb), -EBADMSG);
+	CHECK_INT(DECODE(&verb, 0x12, 0), -EBADMSG);	      /* no schema */
+	CHECK_INT(DECODE(&verb, 0x08), -EBADMSG);	      /* cut off */
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x12, 5), -EBADMSG); /* longer than it is */
+	CHECK_INT(DECODE(&verb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), -EBADMSG);
+	CHECK_INT(DECODE(&verb, 0x08, 2, 0x12, 0), -EPROTONOSUPPORT);
+	CHECK_INT(DECODE(&verb, 0x08, 0, 0x12, 0), -EPROTONOSUPPORT);
+	CHECK_INT(DECODE(&verb, 0x08, 1), -ENOSYS);	     /* no body */
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x7a, 0), -ENOSYS); /* body 15 */
+	CHECK_INT(verb, CTL_VERB_NUM_);
+}
+
+/* The last body wins, as protobuf has it; unknown fields are no error. */
+TEST_CASE(codec_ctl, odd_requests_are_taken)
+{
+	enum ctl_verb verb = CTL_VERB_NUM_;
+
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x12, 0, 0x22, 0), 0);
+	CHECK_INT(verb, CTL_VERB_STATS);
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x12, 0, 0xa0, 0x06, 7), 0);
+	CHECK_INT(verb, CTL_VERB_STATUS);
+}
+
+/* The names in the JSON are the names that the rest of shmnet uses. */
+TEST_CASE(codec_ctl, every_drop_reason_has_its_name_in_the_proto)
+{
+	const ProtobufCEnumDescriptor *type = &shmnet__ctl__drop_reason__descriptor;
+	char name[64];
+
+	CHECK_INT(type->n_values, DROP_NUM_);
+	for (unsigned i = 0; i < DROP_NUM_; i++) {
+		const ProtobufCEnumValue *value =
+			protobuf_c_enum_descriptor_get_value(type, (int)i);
+		const char *from = drop_reason_name(i);
+		size_t used = 0;
+
+		REQUIRE(value != NULL && from != NULL);
+		for (; from[used] && used < sizeof(name) - 1; used++)
+			name[used] = (char)(from[used] == '-' ? '_' : from[used] - 32);
+		name[used] = '\0';
+		REQUIRE(strncmp(value->name, "DROP_", 5) == 0);
+		CHECK_STR(value->name + 5, name);
+	}
+}
+
+static Shmnet__Ctl__Reply *reply_unpack(uint8_t *data, size_t size)
+{
+	Shmnet__Ctl__Reply *reply = shmnet__ctl__reply__unpack(NULL, size, data);
+
+	free(data);
+	return reply;
+}
+
+static void status_fill(struct report_status *report)
+{
+	REPORT_SET(report->node, "n1");
+	REPORT_SET(report->cluster, "demo");
+	report->state = REPORT_HEALTH_DEGRADED;
+	report->num_reasons = 1;
+	REPORT_SET(report->reasons[0], "why");
+	report->uptime_ms = UINT64_MAX;
+	report->networks = report_list_new(1, sizeof(*report->networks));
+	report->nodes = report_list_new(2, sizeof(*report->nodes));
+	if (!report->networks || !report->nodes)
+		return;
+	report->num_networks = 1;
+	report->num_nodes = 2;
+	report->networks[0].num_addresses = CONFIG_ADDRESSES_MAX;
+	REPORT_SET(report->networks[0].addresses[CONFIG_ADDRESSES_MAX - 1], "fd77::1/64");
+	REPORT_SET(report->nodes[1].reason, "gone");
+	report->nodes[1].pid = 7;
+	report->nodes[1].state = REPORT_STATE_SUSPECT;
+}
+
+TEST_CASE(codec_ctl, status_comes_back)
+{
+	struct report_status report = {0};
+	Shmnet__Ctl__Reply *reply;
+	uint8_t *data;
+	size_t size;
+
+	status_fill(&report);
+	REQUIRE(codec_ctl_encode_status(&report, &data, &size) == 0);
+	report_status_free(&report);
+	CHECK(report.nodes == NULL);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	CHECK_INT(reply->schema, 1);
+	CHECK_INT(reply->body_case, SHMNET__CTL__REPLY__BODY_STATUS);
+	CHECK_STR(reply->status->reasons[0], "why");
+	CHECK_INT(reply->status->state, SHMNET__CTL__HEALTH__HEALTH_DEGRADED);
+	CHECK_U64(reply->status->uptime_ms, UINT64_MAX);
+	CHECK_INT(reply->status->networks[0]->n_addresses, CONFIG_ADDRESSES_MAX);
+	CHECK_STR(reply->status->networks[0]->addresses[CONFIG_ADDRESSES_MAX - 1],
+		  "fd77::1/64");
+	CHECK(reply->status->nodes[0]->reason == NULL);
+	CHECK_INT(reply->status->nodes[0]->has_pid, 0);
+	CHECK_STR(reply->status->nodes[1]->reason, "gone");
+	CHECK_INT(reply->status->nodes[1]->pid, 7);
+	CHECK_INT(reply->status->nodes[1]->state, SHMNET__CTL__STATE__STATE_SUSPECT);
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+}
+
+TEST_CASE(codec_ctl, stats_carry_the_drops_that_occurred)
+{
+	struct report_stats report = {0};
+	Shmnet__Ctl__Reply *reply;
+	uint8_t *data;
+	size_t size;
+
+	report.links = report_list_new(1, sizeof(*report.links));
+	REQUIRE(report.links != NULL);
+	report.num_links = 1;
+	report.links[0].sent_drops.frames[DROP_RUNT] = 1;
+	report.links[0].sent_drops.frames[DROP_TAP_ERROR] = UINT64_MAX;
+	REQUIRE(codec_ctl_encode_stats(&report, &data, &size) == 0);
+	report_stats_free(&report);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	CHECK_INT(reply->stats->n_networks, 0);
+	REQUIRE(reply->stats->n_links == 1 && reply->stats->links[0]->n_sent_drops == 2);
+	CHECK_INT(reply->stats->links[0]->sent_drops[0]->reason, DROP_RUNT);
+	CHECK_INT(reply->stats->links[0]->sent_drops[1]->reason, DROP_TAP_ERROR);
+	CHECK_U64(reply->stats->links[0]->sent_drops[1]->frames, UINT64_MAX);
+	CHECK_INT(reply->stats->links[0]->n_received_drops, 0);
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+}
+
+TEST_CASE(codec_ctl, an_empty_topology_is_a_reply)
+{
+	struct report_topology report = {0};
+	Shmnet__Ctl__Reply *reply;
+	uint8_t *data;
+	size_t size;
+
+	REQUIRE(codec_ctl_encode_topology(&report, &data, &size) == 0);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	CHECK_INT(reply->body_case, SHMNET__CTL__REPLY__BODY_TOPOLOGY);
+	CHECK_STR(reply->topology->node, "");
+	CHECK_INT(reply->topology->n_nodes, 0);
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+}
+
+TEST_CASE(codec_ctl, strings_that_do_not_fit_are_cut)
+{
+	char field[4];
+
+	REPORT_SET(field, "abcdef");
+	CHECK_STR(field, "abc");
+	REPORT_SET(field, "ab");
+	CHECK_STR(field, "ab");
+	REPORT_SET(field, NULL);
+	CHECK_STR(field, "");
+}
