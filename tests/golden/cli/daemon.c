@@ -1,0 +1,313 @@
+/*
+ * A node for the CLI's tests: the real control socket, reports made up.
+ *
+ *     cli-daemon SOCKET MODE
+ *
+ * MODE says what it is: ready, degraded, empty (no network, no node), starting
+ * (ready from its third answer to "status" on), hostile (strings as a bad peer
+ * would choose them), mute (accepts, never answers), failing (every handler
+ * fails). Prints "listening" when it does; SIGTERM ends it.
+ */
+#include "control/ctlsock.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+enum mode { READY, DEGRADED, EMPTY, STARTING, HOSTILE, MUTE, FAILING, MODE_NUM_ };
+
+static const char *const mode_names[] = {"ready",   "degraded", "empty",  "starting",
+					 "hostile", "mute",	"failing"};
+_Static_assert(sizeof(mode_names) / sizeof(mode_names[0]) == MODE_NUM_,
+	       "a name per mode");
+
+struct fake {
+	enum mode mode;
+	unsigned asked;
+};
+
+static int networks_fill(const struct fake *fake, unsigned *count,
+			 struct report_network **list)
+{
+	struct report_network *networks;
+
+	if (fake->mode == EMPTY)
+		return 0;
+	networks = report_list_new(2, sizeof(*networks));
+	if (!networks)
+		return -ENOMEM;
+	REPORT_SET(networks[0].name, "lan0");
+	REPORT_SET(networks[0].tap, "shm0");
+	networks[0].kind = NETWORK_KIND_LOCAL;
+	networks[0].mtu = 9000;
+	networks[0].num_addresses = 2;
+	REPORT_SET(networks[0].addresses[0], "10.77.0.1/24");
+	REPORT_SET(networks[0].addresses[1], "fd77::1/64");
+	networks[0].state = REPORT_STATE_UP;
+	networks[0].queues = 4;
+	networks[0].links_up = fake->mode == DEGRADED ? 1 : 2;
+	REPORT_SET(networks[1].name, "svc0");
+	REPORT_SET(networks[1].tap, "shmg0");
+	networks[1].kind = NETWORK_KIND_GLOBAL;
+	networks[1].mtu = 1500;
+	networks[1].state = fake->mode == DEGRADED ? REPORT_STATE_DOWN : REPORT_STATE_UP;
+	networks[1].queues = 1;
+	networks[1].links_up = fake->mode == DEGRADED ? 0 : 2;
+	*count = 2;
+	*list = networks;
+	return 0;
+}
+
+static void node_set(struct report_node *node, const char *name, uint32_t id,
+		     const char *fabric, uint32_t incarnation)
+{
+	REPORT_SET(node->name, name);
+	node->id = id;
+	node->state = REPORT_STATE_UP;
+	REPORT_SET(node->fabric, fabric);
+	node->incarnation = incarnation;
+}
+
+/* Itself last, so that "status" can leave it out. */
+static int nodes_fill(const struct fake *fake, bool with_self, unsigned *count,
+		      struct report_node **list)
+{
+	struct report_node *nodes = report_list_new(3, sizeof(*nodes));
+	unsigned others = fake->mode == EMPTY ? 0 : 2;
+
+	if (!nodes)
+		return -ENOMEM;
+	*list = nodes;
+	*count = others + with_self;
+	if (with_self)
+		node_set(&nodes[others], "n1", 1, "self", 5);
+	if (fake->mode == EMPTY)
+		return 0;
+	node_set(&nodes[0], "n2", 2, "shm", 3);
+	nodes[0].pid = 812;
+	node_set(&nodes[1], fake->mode == HOSTILE ? "n\033[31m3\nx" : "n3", 65534,
+		 fake->mode == HOSTILE ? "sh\xff\xfem" : "rdma/rxe0", 1);
+	if (fake->mode == DEGRADED) {
+		nodes[0].state = REPORT_STATE_SUSPECT;
+		nodes[1].state = REPORT_STATE_DOWN;
+		nodes[1].incarnation = 0;
+		REPORT_SET(nodes[1].reason, "socket closed 12 s ago");
+	}
+	return 0;
+}
+
+static int fake_status(void *arg, struct report_status *report)
+{
+	struct fake *fake = arg;
+	int rc;
+
+	if (fake->mode == FAILING)
+		return -ENOMEM;
+	REPORT_SET(report->node, "n1");
+	report->id = 1;
+	REPORT_SET(report->cluster, "demo");
+	report->pid = 4711;
+	report->state = REPORT_HEALTH_READY;
+	report->uptime_ms = 11520000;
+	report->incarnation = 5;
+	report->nodes_known = fake->mode == EMPTY ? 0 : 2;
+	report->nodes_up = report->nodes_known;
+	if (fake->mode == STARTING && ++fake->asked < 3)
+		report->state = REPORT_HEALTH_STARTING;
+	if (fake->mode == DEGRADED) {
+		report->state = REPORT_HEALTH_DEGRADED;
+		report->nodes_up = 0;
+		report->num_reasons = 2;
+		REPORT_SET(report->reasons[0], "n3 is down: socket closed 12 s ago");
+		REPORT_SET(report->reasons[1], "svc0 has no carrier");
+		report->drops = 1234567;
+	}
+	rc = networks_fill(fake, &report->num_networks, &report->networks);
+	return rc ? rc : nodes_fill(fake, false, &report->num_nodes, &report->nodes);
+}
+
+static void link_set(struct report_link *link, const char *network, const char *from,
+		     const char *to)
+{
+	REPORT_SET(link->network, network);
+	REPORT_SET(link->from, from);
+	REPORT_SET(link->to, to);
+	REPORT_SET(link->fabric, "shm");
+	link->state = REPORT_STATE_UP;
+}
+
+static int links_fill(const struct fake *fake, unsigned *count, struct report_link **list)
+{
+	struct report_link *links = report_list_new(6, sizeof(*links));
+
+	if (!links)
+		return -ENOMEM;
+	*list = links;
+	if (fake->mode == EMPTY)
+		return 0;
+	link_set(&links[0], "lan0", "n1", "n2");
+	link_set(&links[1], "lan0", "n2", "n1");
+	*count = 2;
+	if (fake->mode == DEGRADED) {
+		links[1].state = REPORT_STATE_DOWN;
+		return 0;
+	}
+	link_set(&links[2], "lan0", "n1", "n3");
+	link_set(&links[3], "lan0", "n3", "n1");
+	REPORT_SET(links[2].fabric, "rdma/rxe0");
+	REPORT_SET(links[3].fabric, "rdma/rxe0");
+	link_set(&links[4], "svc0", "n1", "n2");
+	link_set(&links[5], "svc0", "n2", "n1");
+	links[4].state = links[5].state = REPORT_STATE_DOWN;
+	*count = 6;
+	return 0;
+}
+
+static int fake_topology(void *arg, struct report_topology *report)
+{
+	struct fake *fake = arg;
+	int rc;
+
+	if (fake->mode == FAILING)
+		return -EIO;
+	REPORT_SET(report->node, "n1");
+	rc = networks_fill(fake, &report->num_networks, &report->networks);
+	if (!rc)
+		rc = nodes_fill(fake, true, &report->num_nodes, &report->nodes);
+	return rc ? rc : links_fill(fake, &report->num_links, &report->links);
+}
+
+static void link_stats_set(struct report_link_stats *link, const char *network,
+			   const char *peer, uint64_t scale)
+{
+	REPORT_SET(link->network, network);
+	REPORT_SET(link->peer, peer);
+	link->sent_frames = 12 * scale;
+	link->sent_bytes = 12 * 1448 * scale;
+	link->received_frames = 9 * scale;
+	link->delivered_frames = 9 * scale;
+	link->delivered_bytes = 9 * 66 * scale;
+	link->doorbells_rung = 3 * scale;
+	link->ring_used = 65536;
+	link->ring_size = 1 << 20;
+}
+
+static int fake_stats(void *arg, struct report_stats *report)
+{
+	struct fake *fake = arg;
+
+	if (fake->mode == FAILING)
+		return -EIO;
+	REPORT_SET(report->node, "n1");
+	if (fake->mode == EMPTY)
+		return 0;
+	report->networks = report_list_new(2, sizeof(*report->networks));
+	report->links = report_list_new(2, sizeof(*report->links));
+	if (!report->networks || !report->links)
+		return -ENOMEM;
+	report->num_networks = report->num_links = 2;
+	REPORT_SET(report->networks[0].network, "lan0");
+	REPORT_SET(report->networks[1].network, "svc0");
+	link_stats_set(&report->links[0], "lan0", "n2", 1000000);
+	link_stats_set(&report->links[1], "svc0", "n3", 1);
+	if (fake->mode == DEGRADED) {
+		report->networks[0].unrouted_frames = 5;
+		report->networks[0].drops.frames[DROP_FOREIGN_SOURCE] = 3;
+		report->networks[0].drops.frames[DROP_NO_PEER] = 2;
+		report->networks[0].kernel_tx_dropped = 4;
+		report->links[0].sent_drops.frames[DROP_RING_FULL] = 123456;
+		report->links[0].received_drops.frames[DROP_BAD_LENGTH] = 1;
+		report->links[0].received_drops.frames[DROP_TAP_ERROR] = 7;
+	}
+	return 0;
+}
+
+static int fake_version(void *arg, struct report_version *report)
+{
+	struct fake *fake = arg;
+
+	if (fake->mode == FAILING)
+		return -EIO;
+	REPORT_SET(report->node, "n1");
+	REPORT_SET(report->version, "0.1.0-test");
+	report->wire_version = 1;
+	return 0;
+}
+
+static const struct ctlsock_handler handler = {
+	fake_status,
+	fake_topology,
+	fake_stats,
+	fake_version,
+};
+
+static void stop(evutil_socket_t signal, short events, void *arg)
+{
+	(void)signal;
+	(void)events;
+	event_base_loopexit(arg, NULL);
+}
+
+/* Waits for the signal by itself: the socket's events are never looked at. */
+static void stay_mute(void)
+{
+	sigset_t signals;
+	int signal;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	puts("listening");
+	fflush(stdout);
+	sigwait(&signals, &signal);
+}
+
+static int run(struct event_base *base, struct fake *fake, const char *path)
+{
+	struct ctlsock_options options = {.path = path, .handler = &handler, .arg = fake};
+	struct event *term;
+	struct ctlsock *ctlsock;
+	pid_t pid;
+	int rc = ctlsock_new(base, &options, &pid, &ctlsock);
+
+	if (rc) {
+		fprintf(stderr, "%s: %s (pid %d)\n", path, strerror(-rc), (int)pid);
+		return 1;
+	}
+	if (fake->mode == MUTE) {
+		stay_mute();
+	} else {
+		term = evsignal_new(base, SIGTERM, stop, base);
+		event_add(term, NULL);
+		puts("listening");
+		fflush(stdout);
+		event_base_dispatch(base);
+		event_free(term);
+	}
+	ctlsock_free(ctlsock);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct event_base *base;
+	struct fake fake = {READY, 0};
+	int rc;
+
+	if (argc != 3)
+		return 2;
+	while (fake.mode < MODE_NUM_ && strcmp(mode_names[fake.mode], argv[2]) != 0)
+		fake.mode++;
+	if (fake.mode == MODE_NUM_)
+		return 2;
+	base = event_base_new();
+	if (!base)
+		return 1;
+	rc = run(base, &fake, argv[1]);
+	event_base_free(base);
+	return rc;
+}

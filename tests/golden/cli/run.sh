@@ -1,0 +1,286 @@
+#!/bin/bash
+# shmnetctl against cli-daemon, which has the real control socket and made-up
+# reports: output, messages and exit status of every verb, as text and as JSON.
+#
+#   run.sh SHMNETCTL CLI-DAEMON            compare with the files beside this one
+#   run.sh SHMNETCTL CLI-DAEMON --update   write those files
+#
+# A case's file is "$ command", its standard output, its standard error with "! "
+# before each line, and "= exit status"; directory and version are masked.
+set -u
+
+ctl=$(realpath "$1")
+daemon=$(realpath "$2")
+update=${3:-}
+here=$(dirname "$(realpath "$0")")
+dir=$(mktemp -d "${TMPDIR:-/tmp}/shmnet-cli.XXXXXX") || exit 1
+pids=()
+failed=0
+cases=0
+
+cleanup() {
+	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null
+	wait
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+unset SHMNET_SOCKET NO_COLOR
+export LC_ALL=C.UTF-8 TERM=xterm
+export SHMNET_RUNTIME_DIR=$dir/run
+version=$("$ctl" --version | cut -d' ' -f2)
+
+start() { # mode [path]: waits until it listens
+	local path=${2:-$SHMNET_RUNTIME_DIR/$1.sock} line
+	mkdir -p "$(dirname "$path")"
+	rm -f "$dir/fifo"
+	mkfifo "$dir/fifo"
+	"$daemon" "$path" "$1" >"$dir/fifo" &
+	pids+=($!)
+	read -r line <"$dir/fifo"
+	[ "$line" = listening ] || { echo "cli-daemon $1 does not start" && exit 1; }
+}
+
+mask() {
+	sed -e "s|$dir|DIR|g" -e "s/\\b${version//./\\.}\\([^-.0-9]\\|\$\\)/VERSION\\1/g"
+}
+
+fail() {
+	echo "FAILED $*"
+	failed=$((failed + 1))
+}
+
+# name, command...: standard output of a case stays in $dir/out for more checks.
+golden() {
+	local name=$1 rc
+	shift
+	cases=$((cases + 1))
+	"$@" >"$dir/out" 2>"$dir/err"
+	rc=$?
+	{
+		echo "\$ $*" | sed "s|$ctl|shmnetctl|"
+		cat "$dir/out"
+		sed 's/^/! /' "$dir/err"
+		echo "= $rc"
+	} | mask >"$dir/actual"
+	if [ "$update" = --update ]; then
+		cp "$dir/actual" "$here/$name.txt"
+	elif ! diff -u "$here/$name.txt" "$dir/actual"; then
+		fail "$name"
+	fi
+}
+
+# name, jq expression, command...: one JSON document, nothing on standard error.
+golden_json() {
+	local name=$1 expression=$2
+	shift 2
+	golden "$name" "$@"
+	[ "$(jq -s length "$dir/out")" = 1 ] || fail "$name: not one JSON document"
+	[ -s "$dir/err" ] && fail "$name: text on standard error in JSON mode"
+	jq -e ".schema == 1 and ($expression)" "$dir/out" >/dev/null ||
+		fail "$name: not true: $expression"
+}
+
+expect() { # name, exit status, command...
+	local name=$1 want=$2 rc
+	shift 2
+	cases=$((cases + 1))
+	"$@" >"$dir/out" 2>"$dir/err"
+	rc=$?
+	[ $rc -eq "$want" ] || fail "$name: exit status $rc, not $want: $*"
+}
+
+# ---- no daemon ----
+golden none-status "$ctl" status
+golden none-node "$ctl" -n n1 topology
+golden_json none-json '.error.code == "no-daemon"' "$ctl" -n n1 status --json
+golden none-version "$ctl" version
+golden none-version-node "$ctl" -n n1 version
+golden_json none-version-json '.node == null' "$ctl" version -j
+golden none-wait "$ctl" -n n1 -T 0.3 status --wait ready
+mkdir -p "$SHMNET_RUNTIME_DIR"
+golden none-empty-dir "$ctl" stats
+golden name-too-long "$ctl" -s "$(printf '%0200d' 0)" status
+
+# ---- usage ----
+golden usage-none "$ctl"
+golden usage-help "$ctl" help
+golden usage-help-option "$ctl" --help
+golden usage-help-command "$ctl" help status
+golden usage-help-after "$ctl" topology --help
+golden usage-command "$ctl" stauts
+golden usage-command-far "$ctl" reboot
+golden_json usage-command-json '.error.code == "usage"' "$ctl" --json stat
+golden usage-option "$ctl" --jsn status
+golden usage-option-of-other "$ctl" status --drops
+golden usage-letter "$ctl" -x status
+golden usage-no-value "$ctl" status -n
+golden usage-needless-value "$ctl" status --json=yes
+golden usage-seconds "$ctl" -T 5x status
+golden usage-seconds-zero "$ctl" -T 0 status
+golden usage-format "$ctl" topology --format dot
+golden usage-wait "$ctl" status --wait forever
+golden usage-argument "$ctl" status n1
+golden usage-both "$ctl" -n n1 -s /x status
+golden usage-node-path "$ctl" -n /x.sock status
+golden usage-help-unknown "$ctl" help sta
+
+# ---- one daemon: found without being named ----
+start ready
+golden ready-status "$ctl" status
+golden_json ready-status-json '.state == "ready" and (.reasons | type) == "array"' \
+	"$ctl" status --json
+golden ready-topology "$ctl" topology
+golden_json ready-topology-json '
+	([.networks[] | keys] | unique) ==
+		[["addresses", "kind", "mtu", "name", "state", "tap"]] and
+	([.nodes[] | keys] | unique) ==
+		[["fabric", "id", "incarnation", "name", "state"]] and
+	([.links[] | keys] | unique) == [["fabric", "from", "network", "state", "to"]] and
+	keys == ["links", "networks", "node", "nodes", "schema"] and
+	([.networks[].addresses | type] | unique) == ["array"]' \
+	"$ctl" --json topology
+golden ready-stats "$ctl" stats
+golden_json ready-stats-json '[.links[].sent_drops | type] == ["array", "array"]' \
+	"$ctl" -j stats
+golden ready-drops "$ctl" stats --drops
+golden_json ready-drops-json '.drops == []' "$ctl" stats --drops --json
+golden ready-version "$ctl" version
+golden_json ready-version-json '.node.name == "n1"' "$ctl" version --json
+golden ready-wait "$ctl" status --wait ready
+golden ready-option "$ctl" --version
+expect format-json 0 "$ctl" topology --format json
+cp "$dir/out" "$dir/format"
+expect json-option 0 "$ctl" topology --json
+cmp "$dir/format" "$dir/out" || fail "topology --format json is not --json"
+expect format-tree 0 "$ctl" topology --format=tree
+expect socket-option 0 "$ctl" -s "$SHMNET_RUNTIME_DIR/ready.sock" status
+expect socket-variable 0 env SHMNET_SOCKET="$SHMNET_RUNTIME_DIR/ready.sock" \
+	SHMNET_RUNTIME_DIR=/nonexistent "$ctl" status
+golden ascii-topology env LC_ALL=C "$ctl" topology
+# shellcheck disable=SC2016
+golden output-full bash -c '"$1" topology >/dev/full' bash "$ctl"
+
+# ---- several ----
+start degraded
+start empty
+golden several "$ctl" status
+golden several-version "$ctl" version
+golden_json several-json '.error.code == "usage"' "$ctl" status -j
+golden degraded-status "$ctl" -n degraded status
+golden_json degraded-status-json '.state == "degraded"' "$ctl" -n degraded status --json
+golden degraded-wait "$ctl" -n degraded -T 0.3 status --wait ready
+golden degraded-topology "$ctl" -n degraded topology
+golden_json degraded-topology-json '[.nodes[].state] == ["suspect", "down", "up"]' \
+	"$ctl" -n degraded topology --json
+golden degraded-stats "$ctl" -n degraded stats
+golden_json degraded-stats-json '.links[0].sent_drops[0].reason == "ring-full"' \
+	"$ctl" -n degraded stats --json
+golden degraded-drops "$ctl" -n degraded stats --drops
+golden_json degraded-drops-json '[.drops[].frames] | add == 123473' \
+	"$ctl" -n degraded stats --drops --json
+golden empty-status "$ctl" -n empty status
+golden empty-topology "$ctl" -n empty topology
+golden_json empty-topology-json '.networks == [] and .links == []' \
+	"$ctl" -n empty topology --json
+golden empty-stats "$ctl" -n empty stats
+
+# ---- colour on a terminal only, and not by itself ----
+expect colour 4 script -qec "'$ctl' -n degraded status" /dev/null
+grep -q $'\033\\[1;31mDOWN' "$dir/out" || fail "colour: DOWN is not red on a terminal"
+expect no-colour 4 env NO_COLOR=1 script -qec "'$ctl' -n degraded status" /dev/null
+grep -q $'\033' "$dir/out" && fail "NO_COLOR: an escape sequence"
+expect dumb 4 env TERM=dumb script -qec "'$ctl' -n degraded status" /dev/null
+grep -q $'\033' "$dir/out" && fail "TERM=dumb: an escape sequence"
+
+# ---- nodes in odd states ----
+start starting
+golden starting-wait "$ctl" -n starting status --wait ready -T 30
+start hostile
+golden hostile-status "$ctl" -n hostile status
+golden hostile-topology "$ctl" -n hostile topology
+golden_json hostile-status-json '.nodes[1].name == "n\u001b[31m3\nx"' \
+	"$ctl" -n hostile status --json
+start failing
+golden failing-status "$ctl" -n failing status
+golden_json failing-json '.error.code == "internal"' "$ctl" -n failing topology --json
+start mute
+golden mute-status "$ctl" -n mute -T 0.2 status
+golden_json mute-json '.error.code == "timeout"' "$ctl" -n mute -T 0.2 status --json
+
+# ---- something else listens there ----
+impostor() { # name, reply in printf's notation
+	local path=$SHMNET_RUNTIME_DIR/$1.sock
+	# shellcheck disable=SC2059 # it is a format
+	printf "$2" >"$dir/reply"
+	# the request is 8 bytes
+	socat "UNIX-LISTEN:$path" SYSTEM:"head -c 8 >/dev/null; cat $dir/reply" &
+	pids+=($!)
+	# bound is not yet listening, which is flag 0x10000
+	until grep -q "00010000 .* $path\$" /proc/net/unix; do sleep 0.02; done
+	golden "impostor-$1" "$ctl" -n "$1" -T 30 status
+	wait "${pids[-1]}"
+	unset 'pids[-1]'
+}
+
+if [ -x "$(command -v socat)" ]; then
+	impostor garbage '\002\000\000\000\377\377'
+	impostor oversize 'HTTP/1.1 400 Bad Request'
+	impostor silent ''
+	impostor cut '\020\000\000\000\010'
+	# an empty topology, where a status was asked for
+	impostor other-verb '\006\000\000\000\010\001\032\002\012\000'
+	# schema 2 with a body that this version does not have
+	impostor schema '\006\000\000\000\010\002\062\002\012\000'
+else
+	echo "skipped: impostors (no socat)"
+fi
+
+# ---- a daemon that was killed leaves its socket; the next one takes it ----
+start ready "$dir/two/dead.sock"
+disown "${pids[-1]}"
+kill -9 "${pids[-1]}"
+while kill -0 "${pids[-1]}" 2>/dev/null; do sleep 0.02; done
+unset 'pids[-1]'
+golden dead-status env SHMNET_RUNTIME_DIR="$dir/two" "$ctl" status
+start ready "$dir/two/live.sock"
+golden dead-beside-live env SHMNET_RUNTIME_DIR="$dir/two" "$ctl" status
+start ready "$dir/two/dead.sock"
+golden dead-again env SHMNET_RUNTIME_DIR="$dir/two" "$ctl" -n dead version
+cases=$((cases + 1))
+"$daemon" "$dir/two/dead.sock" ready 2>"$dir/err" && fail "a live socket was taken"
+grep -q "Address already in use (pid ${pids[-1]})" "$dir/err" ||
+	fail "the holder of the socket is not named: $(cat "$dir/err")"
+
+# ---- without permission: another uid, and a member of the socket's group ----
+if [ "$(id -u)" = 0 ]; then
+	chmod 755 "$dir" "$SHMNET_RUNTIME_DIR"
+	cp "$ctl" "$dir/shmnetctl"
+	as() { setpriv --reuid=65534 --regid=65534 "$@"; }
+	chgrp daemon "$SHMNET_RUNTIME_DIR/ready.sock"
+	golden permission-status as --clear-groups "$dir/shmnetctl" -n ready status
+	golden_json permission-json '.error.code == "permission"' \
+		as --clear-groups "$dir/shmnetctl" -n ready status --json
+	expect permission-member 0 as --groups=daemon "$dir/shmnetctl" -n ready status
+	golden permission-version as --clear-groups "$dir/shmnetctl" -n ready version
+	chmod 700 "$SHMNET_RUNTIME_DIR"
+	golden permission-dir as --clear-groups "$dir/shmnetctl" status
+	chmod 755 "$SHMNET_RUNTIME_DIR"
+	chmod 666 "$SHMNET_RUNTIME_DIR/ready.sock"
+	expect permission-root-gid 0 setpriv --reuid=65534 --regid=daemon --clear-groups \
+		"$dir/shmnetctl" -n ready status
+	golden permission-daemon as --clear-groups "$dir/shmnetctl" -n ready status
+else
+	echo "skipped: permissions (they need root)"
+fi
+
+# ---- SIGTERM leaves no socket ----
+kill "${pids[@]}"
+wait
+pids=()
+left=$(find "$dir" -type s)
+[ -z "$left" ] || fail "sockets left: $left"
+
+echo "$((cases - failed))/$cases passed"
+[ $failed -eq 0 ]
