@@ -1,0 +1,289 @@
+/* Messages of a pair's channel: what goes through, and what is refused for what. */
+#include "control/codec_peer.h"
+
+#include "shim.h"
+
+#include <shmnet/ring.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BYTES_MAX 4096
+
+static void set_name(char name[CONFIG_NAME_MAX], const char *text)
+{
+	snprintf(name, CONFIG_NAME_MAX, "%s", text);
+}
+
+static struct peer_message make_hello(unsigned num_networks)
+{
+	struct peer_message message;
+	struct peer_hello *hello = &message.hello;
+
+	memset(&message, 0, sizeof(message));
+	message.type = PEER_MESSAGE_HELLO;
+	hello->wire_version = SHMNET_WIRE_VERSION;
+	hello->id = 513;
+	hello->nonce = 0x0123456789abcdef;
+	set_name(hello->cluster, "demo");
+	set_name(hello->name, "n1");
+	hello->num_networks = num_networks;
+	for (unsigned i = 0; i < num_networks; i++) {
+		snprintf(hello->networks[i].name, CONFIG_NAME_MAX,
+			 "a-network-of-the-longest-na-%03u", i);
+		hello->networks[i].kind =
+			i % 2 ? NETWORK_KIND_GLOBAL : NETWORK_KIND_LOCAL;
+		hello->networks[i].mtu = SHMNET_MTU_MIN + i;
+	}
+	return message;
+}
+
+static struct peer_message make(enum peer_message_type type)
+{
+	struct peer_message message;
+
+	if (type == PEER_MESSAGE_HELLO)
+		return make_hello(2);
+	memset(&message, 0, sizeof(message));
+	message.type = type;
+	switch (type) {
+	case PEER_MESSAGE_READY:
+		message.ready = (struct peer_ready){.floor = 7, .incarnation = 8};
+		break;
+	case PEER_MESSAGE_RING:
+		set_name(message.ring.network, "lan0");
+		message.ring.size = SHMNET_RING_SIZE_MIN;
+		message.ring.salt = UINT64_MAX;
+		message.ring.epoch = 3;
+		break;
+	case PEER_MESSAGE_INCARNATION:
+		message.incarnation.value = UINT32_MAX;
+		break;
+	case PEER_MESSAGE_REFUSE:
+		message.refuse.code = PEER_REFUSAL_RESOURCE;
+		snprintf(message.refuse.words, PEER_WORDS_MAX, "a and b differ");
+		break;
+	default:
+		break;
+	}
+	return message;
+}
+
+static size_t encode(const struct peer_message *message, uint8_t bytes[BYTES_MAX])
+{
+	size_t length = 0;
+
+	CHECK_INT(codec_peer_encode(message, bytes, BYTES_MAX, &length), 0);
+	return length;
+}
+
+static void check_refused(const void *bytes, size_t length, const char *words)
+{
+	struct peer_message message;
+	const char *why = NULL;
+
+	CHECK_INT(codec_peer_decode(bytes, length, &message, &why), -EBADMSG);
+	CHECK_STR(why, words);
+}
+
+/* What encode() takes without looking, decode() refuses. */
+static void check_message_refused(const struct peer_message *message, const char *words)
+{
+	uint8_t bytes[BYTES_MAX];
+
+	check_refused(bytes, encode(message, bytes), words);
+}
+
+static void check_same(const struct peer_message *message)
+{
+	uint8_t bytes[BYTES_MAX];
+	size_t length = encode(message, bytes);
+	struct peer_message decoded;
+	const char *why = "";
+
+	CHECK_INT(codec_peer_decode(bytes, length, &decoded, &why), 0);
+	CHECK_STR(why, "");
+	CHECK_INT(decoded.type, message->type);
+	CHECK_MEM(&decoded, message, sizeof(decoded));
+}
+
+TEST_CASE(codec_peer, every_type_goes_through)
+{
+	for (unsigned type = 0; type < PEER_MESSAGE_NUM_; type++) {
+		struct peer_message message = make((enum peer_message_type)type);
+
+		check_same(&message);
+	}
+}
+
+TEST_CASE(codec_peer, the_largest_hello_goes_through)
+{
+	struct peer_message message = make_hello(CONFIG_NETWORKS_MAX);
+
+	memset(message.hello.name, 'n', CONFIG_NAME_MAX - 1);
+	memset(message.hello.cluster, 'c', CONFIG_NAME_MAX - 1);
+	message.hello.id = SHMNET_NODE_ID_MAX;
+	check_same(&message);
+}
+
+TEST_CASE(codec_peer, names_and_descriptors_of_types)
+{
+	CHECK_STR(peer_message_name(PEER_MESSAGE_INCARNATION), "INCARNATION");
+	CHECK_STR(peer_message_name(PEER_MESSAGE_NUM_), "unknown message");
+	CHECK_INT(peer_message_fds(PEER_MESSAGE_RING), 1);
+	CHECK_INT(peer_message_fds(PEER_MESSAGE_BELL), 1);
+	CHECK_INT(peer_message_fds(PEER_MESSAGE_HELLO), 0);
+	CHECK_INT(peer_message_fds(PEER_MESSAGE_REFUSE), 0);
+}
+
+TEST_CASE(codec_peer, what_does_not_fit_is_not_written)
+{
+	struct peer_message message = make_hello(CONFIG_NETWORKS_MAX);
+	uint8_t bytes[BYTES_MAX];
+	size_t length = encode(&message, bytes), unchanged = 77;
+
+	CHECK_INT(codec_peer_encode(&message, bytes, length - 1, &unchanged), -EMSGSIZE);
+	CHECK_INT(unchanged, 77);
+}
+
+TEST_CASE(codec_peer, hello_is_checked)
+{
+	struct peer_message message = make_hello(2);
+
+	message.hello.id = 0;
+	check_message_refused(&message, "has a node id out of range (1 to 65534)");
+	message.hello.id = 0xffff;
+	check_message_refused(&message, "has a node id out of range (1 to 65534)");
+	message = make_hello(2);
+	set_name(message.hello.name, "");
+	check_message_refused(&message, "has a node name that is none");
+	set_name(message.hello.name, "n\033[31m");
+	check_message_refused(&message, "has a node name that is none");
+	message = make_hello(2);
+	set_name(message.hello.cluster, "a b");
+	check_message_refused(&message, "has a cluster name that is none");
+}
+
+TEST_CASE(codec_peer, networks_of_a_hello_are_checked)
+{
+	struct peer_message message = make_hello(2);
+
+	message.hello.networks[1].mtu = SHMNET_MTU_MIN - 1;
+	check_message_refused(&message, "has a network whose MTU is out of range");
+	message.hello.networks[1].mtu = SHMNET_MTU_MAX + 1;
+	check_message_refused(&message, "has a network whose MTU is out of range");
+	message = make_hello(2);
+	message.hello.networks[0].kind = (enum network_kind)2;
+	check_message_refused(&message, "has a network of an unknown kind");
+	message = make_hello(2);
+	set_name(message.hello.networks[1].name, message.hello.networks[0].name);
+	check_message_refused(&message, "names a network twice");
+	set_name(message.hello.networks[1].name, "a/b");
+	check_message_refused(&message, "has a network name that is none");
+}
+
+TEST_CASE(codec_peer, the_others_are_checked)
+{
+	struct peer_message message = make(PEER_MESSAGE_READY);
+
+	message.ready.floor = UINT32_MAX;
+	check_message_refused(&message, "has a floor that nothing is above");
+	message.ready = (struct peer_ready){.floor = 0, .incarnation = 0};
+	check_message_refused(&message, "has an incarnation of 0");
+	message = make(PEER_MESSAGE_INCARNATION);
+	message.incarnation.value = 0;
+	check_message_refused(&message, "has an incarnation of 0");
+	message = make(PEER_MESSAGE_RING);
+	message.ring.size = 3 * SHMNET_RING_SIZE_MIN;
+	check_message_refused(&message, "has a ring size that no ring has");
+	message.ring.size = 2ull * SHMNET_RING_SIZE_MAX;
+	check_message_refused(&message, "has a ring size that no ring has");
+	message = make(PEER_MESSAGE_REFUSE);
+	message.refuse.code = PEER_REFUSAL_NUM_;
+	check_message_refused(&message, "has an unknown code");
+	message = make(PEER_MESSAGE_REFUSE);
+	message.refuse.words[0] = '\n';
+	check_message_refused(&message, "has words that can't be shown");
+	message.refuse.words[0] = '\0';
+	check_message_refused(&message, "has words that can't be shown");
+}
+
+TEST_CASE(codec_peer, nothing_may_be_missing)
+{
+	for (unsigned type = 0; type < PEER_MESSAGE_NUM_; type++) {
+		struct peer_message message = make((enum peer_message_type)type);
+		uint8_t bytes[BYTES_MAX];
+		size_t length = encode(&message, bytes);
+		const char *why;
+
+		for (size_t shorter = 0; shorter < length; shorter++)
+			CHECK_INT(codec_peer_decode(bytes, shorter, &message, &why),
+				  -EBADMSG);
+	}
+}
+
+/* A field that we don't know, a second body, a longer number, a zero in a string. */
+TEST_CASE(codec_peer, nothing_may_be_added)
+{
+	static const uint8_t unknown_type[] = {0x7a, 0x00};
+	static const uint8_t unknown_field_of_bell[] = {0x22, 0x02, 0x08, 0x01};
+	static const uint8_t two_bodies[] = {0x22, 0x00, 0x2a, 0x02, 0x08, 0x05};
+	static const uint8_t padded[] = {0x2a, 0x03, 0x08, 0x85, 0x00};
+	static const uint8_t twice[] = {0x2a, 0x04, 0x08, 0x04, 0x08, 0x05};
+	static const uint8_t zero_inside[] = {0x32, 0x07, 0x08, 0x00, 0x12,
+					      0x03, 'a',  0x00, 'b'};
+	const char *words = "has fields that don't belong there";
+
+	check_refused("", 0, "is of an unknown type");
+	check_refused(unknown_type, sizeof(unknown_type), "is of an unknown type");
+	check_refused(unknown_field_of_bell, sizeof(unknown_field_of_bell), words);
+	check_refused(two_bodies, sizeof(two_bodies), words);
+	check_refused(padded, sizeof(padded), words);
+	check_refused(twice, sizeof(twice), words);
+	check_refused(zero_inside, sizeof(zero_inside), words);
+}
+
+TEST_CASE(codec_peer, an_unknown_field_of_a_network_is_refused)
+{
+	struct peer_message message = make_hello(1);
+	uint8_t bytes[BYTES_MAX];
+	size_t length = encode(&message, bytes);
+	size_t network = strlen(message.hello.networks[0].name) + 2 + 2 + 3;
+
+	REQUIRE(length < 126); /* every length is one byte */
+	CHECK_INT(bytes[length - network - 1], network);
+	bytes[1] += 2;
+	bytes[length - network - 1] += 2;
+	bytes[length] = 9 << 3;
+	bytes[length + 1] = 1;
+	check_refused(bytes, length + 2, "has fields that don't belong there");
+}
+
+TEST_CASE(codec_peer, too_many_networks_or_too_much_of_anything_is_refused)
+{
+	uint8_t bytes[65536];
+	size_t size = sizeof(bytes) - 4; /* of the HELLO */
+
+	memset(bytes, 0, sizeof(bytes));
+	bytes[0] = 0x0a; /* HELLO with networks that have nothing in them */
+	bytes[1] = (uint8_t)(0x80 | (size & 0x7f));
+	bytes[2] = (uint8_t)(0x80 | (size >> 7 & 0x7f));
+	bytes[3] = (uint8_t)(size >> 14);
+	for (size_t i = 4; i < sizeof(bytes); i += 2)
+		bytes[i] = 0x32;
+	check_refused(bytes, sizeof(bytes), "is malformed");
+}
+
+TEST_CASE(codec_peer, of_another_version_only_the_version_is_read)
+{
+	/* Version 2, then a field whose type version 1 would not take. */
+	static const uint8_t bytes[] = {0x0a, 0x04, 0x08, 0x02, 0x10, 0x05};
+	struct peer_message message;
+	const char *why;
+
+	CHECK_INT(codec_peer_decode(bytes, sizeof(bytes), &message, &why), 0);
+	CHECK_INT(message.type, PEER_MESSAGE_HELLO);
+	CHECK_INT(message.hello.wire_version, 2);
+	CHECK_STR(message.hello.name, "");
+}
