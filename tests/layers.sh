@@ -12,12 +12,19 @@
 #   verbs       fabric_rdma.c, offer_rdma.c
 #   netlink     control/kernel.c, control/sockets.c
 #   libevent    not in include/, base/, data/
+#   peer, member and codec_peer, the control logic that the simulator runs, see
+#               nothing that could ask for time, chance or a descriptor
 #   include/    libc and itself only, and every header of it is compiled alone by
 #               tests/meson.build
 set -u
 
 libc_headers=" assert.h errno.h fcntl.h inttypes.h limits.h stdalign.h stdarg.h stdbool.h
  stddef.h stdint.h stdio.h stdlib.h string.h sys/mman.h sys/types.h time.h unistd.h "
+
+logic_headers=" errno.h stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h
+ sys/types.h shmnet/ring.h shmnet/wire.h base/log.h control/codec_peer.h
+ control/config.h control/member.h control/peer.h control/world.h peer.pb-c.h
+ protobuf-c/protobuf-c.h "
 
 layer_of() { # path below the root
 	case $1 in
@@ -73,6 +80,16 @@ check_library() {
 	esac
 }
 
+check_logic() { # file, header
+	case $1 in
+	src/control/peer.[ch] | src/control/member.[ch]) ;;
+	src/control/codec_peer.[ch] | src/control/world.h) ;;
+	*) return ;;
+	esac
+	[[ $logic_headers =~ [[:space:]]"$2"[[:space:]] ]] ||
+		echo "the control logic gets its world from world.h"
+}
+
 check_public() { # header
 	case $1 in
 	shmnet/*) return ;;
@@ -85,6 +102,7 @@ check_line() { # file, header, its opening quote
 	layer=$(layer_of "$1")
 	[ "$3" = '"' ] && check_own_header "$layer" "$2"
 	check_library "$1" "$layer" "$2"
+	check_logic "$1" "$2"
 	[ "$layer$3" = 'include<' ] && check_public "$2"
 	return 0
 }
@@ -136,6 +154,8 @@ src/control/a.c <event2/event.h>
 src/control/codec.c "ctl.pb-c.h"
 src/control/codec_peer.c <protobuf-c/protobuf-c.h>
 src/control/kernel.c <linux/rtnetlink.h>
+src/control/peer.c "control/world.h"
+src/control/member.c <errno.h>
 src/control/sockets.c <libmnl/libmnl.h>
 src/main.c "control/node.h"
 cli/client.c "ctl.pb-c.h"
@@ -153,6 +173,11 @@ src/control/a.c "data/link.h"
 src/control/a.c "ctl.pb-c.h"
 src/control/a.c <rdma/rdma_cma.h>
 src/control/a.h <libmnl/libmnl.h>
+src/control/peer.c <time.h>
+src/control/peer.h "base/clock.h"
+src/control/member.c <event2/event.h>
+src/control/member.c "data/plane.h"
+src/control/codec_peer.c <unistd.h>
 src/control/a.c "config.h"
 src/data/kernel.c <linux/rtnetlink.h>
 src/data/a.c MACRO
