@@ -59,7 +59,10 @@ int membership_new(const struct node_config *config, struct world *world,
 		   const struct membership_handler *handler, void *arg,
 		   struct membership **ret_membership);
 
-/* Leaves: links first, so that every peer salvages what was finished. Accepts NULL. */
+/*
+ * Leaves: links first (and the carrier with them), so that every peer salvages what
+ * was finished. Accepts NULL.
+ */
 void membership_free(struct membership *membership);
 
 uint32_t membership_incarnation(const struct membership *membership);

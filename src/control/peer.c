@@ -362,10 +362,6 @@ static enum peer_event settle(struct peer *peer)
 	return we_dial(peer) ? EVENT_RETRY : EVENT_APPEARED;
 }
 
-/*
- * The dialler comes again after the backoff; who is dialled just shows the refusal
- * for a while, and takes any HELLO that comes meanwhile.
- */
 static void forgive(struct peer *peer)
 {
 	uint64_t since = peer->session.up_since_ns;
@@ -374,6 +370,10 @@ static void forgive(struct peer *peer)
 		peer->backoff_ns = PEER_BACKOFF_MIN_NS;
 }
 
+/*
+ * The dialler comes again after the backoff; who is dialled just shows the refusal
+ * for a while, and takes any HELLO that comes meanwhile.
+ */
 static void back_off(struct peer *peer)
 {
 	uint64_t delay = peer->backoff_ns;

@@ -528,11 +528,38 @@ static void hurt_some_link(struct sim *sim, struct sim_node *node)
 			       sim_random(sim, 2) ? -EPROTO : -ECONNRESET);
 }
 
+/*
+ * Somebody who pretends to be a node, up to a point: with READY it would be one, and
+ * members of one uid trust each other.
+ */
+static void send_stranger(struct sim *sim, struct sim_node *node)
+{
+	static const enum peer_message_type types[] = {
+		PEER_MESSAGE_HELLO, PEER_MESSAGE_RING,	      PEER_MESSAGE_BELL,
+		PEER_MESSAGE_BELL,  PEER_MESSAGE_INCARNATION, PEER_MESSAGE_REFUSE};
+	struct peer_message message = hello_of((uint16_t)(1 + sim_random(sim, 6)), "x");
+	struct world_channel *channel;
+
+	if (!sim_is_alive(node))
+		return;
+	if (sim_random(sim, 4) == 0)
+		snprintf(message.hello.cluster, CONFIG_NAME_MAX, "other");
+	channel = sim_dial_stranger(sim, node, sim_random(sim, 10) ? 0 : 55);
+	if (sim_random(sim, 4))
+		sim_stranger_send(channel, &message);
+	memset(&message, 0, sizeof(message));
+	message.type = types[sim_random(sim, sizeof(types) / sizeof(types[0]))];
+	snprintf(message.ring.network, CONFIG_NAME_MAX, "lan0");
+	sim_stranger_send(channel, &message);
+	if (sim_random(sim, 2))
+		sim_stranger_close(channel);
+}
+
 static void do_something(struct sim *sim)
 {
 	struct sim_node *node = some_node(sim);
 
-	switch (sim_random(sim, 8)) {
+	switch (sim_random(sim, 9)) {
 	case 0:
 	case 1:
 		end_some_life(sim, node);
@@ -556,6 +583,9 @@ static void do_something(struct sim *sim)
 		break;
 	case 7:
 		sim_show_again(node);
+		break;
+	case 8:
+		send_stranger(sim, node);
 		break;
 	}
 }
