@@ -427,7 +427,8 @@ static inline void shmnet_ring_rx_wake(struct shmnet_ring_rx *rx)
 
 /*
  * For a transmitter that is known to be dead and can't store any more: moves our
- * view of W over the records that it had finished but not published [31].
+ * view of W over the records that it had finished, published or not [31]. From then
+ * on W is behind our view, so no more poll(): peek() until there is nothing.
  */
 static inline void shmnet_ring_salvage(struct shmnet_ring_rx *rx)
 {
