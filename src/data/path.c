@@ -25,6 +25,8 @@ static ssize_t read_queue(const struct queue *queue, uint8_t *payload)
 {
 	ssize_t n = read(queue->fd, payload, SHMNET_RING_PAYLOAD_MAX);
 
+	if (n == 0)
+		return -ENODEV; /* no frame, and none to come */
 	return n < 0 ? -errno : n;
 }
 
