@@ -80,33 +80,38 @@ static enum drop_reason check_host_frame(const struct port *port, const uint8_t 
 	return DROP_NUM_;
 }
 
-/* Puts a header that any receiver accepts in front of the frame, if there is one. */
-static enum drop_reason fit_host_vnet(const struct port *port, uint8_t *head,
-				      size_t head_length, size_t length)
+/* What a frame may be sent with that asks for nothing. */
+static enum drop_reason fit_no_vnet(const struct frame_layout *layout, size_t length,
+				    uint32_t mtu, struct frame_vnet *ret_vnet)
 {
+	static const struct frame_vnet none;
+
+	return frame_fit_vnet(layout, &none, length, mtu, ret_vnet);
+}
+
+/*
+ * Puts a header in front of the frame that any receiver accepts, if there is one. A
+ * checksum that only the kernel knew how to place is done now and asked of nobody.
+ * All is decided on `head`; `payload`, the same bytes and the rest, is written to.
+ */
+static enum drop_reason fit_host_vnet(const struct port *port, const uint8_t *head,
+				      uint8_t *payload, size_t length)
+{
+	size_t head_length = length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX;
+	size_t frame_length = length - SHMNET_VNET_HLEN;
+	struct frame_vnet vnet, own;
 	struct frame_layout layout;
-	struct frame_vnet vnet;
 	enum drop_reason reason;
 
 	frame_parse(head + SHMNET_VNET_HLEN, head_length - SHMNET_VNET_HLEN, &layout);
 	memcpy(&vnet, head, sizeof(vnet));
-	reason = frame_fit_vnet(&layout, &vnet, length - SHMNET_VNET_HLEN, port->mtu,
-				&vnet);
-	if (reason == DROP_NUM_)
-		memcpy(head, &vnet, sizeof(vnet));
-	return reason == DROP_NUM_ ? DROP_NUM_ : DROP_BAD_OFFLOAD;
-}
-
-/* A checksum that only the kernel knew how to place: done now, asked of nobody. */
-static enum drop_reason finish_host_frame(uint8_t *payload, size_t length)
-{
-	struct frame_vnet vnet;
-
-	memcpy(&vnet, payload, sizeof(vnet));
-	if (frame_finish_checksum(payload + SHMNET_VNET_HLEN, length - SHMNET_VNET_HLEN,
-				  &vnet) < 0)
+	reason = frame_fit_vnet(&layout, &vnet, frame_length, port->mtu, &own);
+	if (reason == DROP_BAD_HEADER &&
+	    frame_finish_checksum(payload + SHMNET_VNET_HLEN, frame_length, &vnet) == 0)
+		reason = fit_no_vnet(&layout, frame_length, port->mtu, &own);
+	if (reason != DROP_NUM_)
 		return DROP_BAD_OFFLOAD;
-	memset(payload, 0, SHMNET_VNET_HLEN);
+	memcpy(payload, &own, sizeof(own));
 	return DROP_NUM_;
 }
 
@@ -181,14 +186,10 @@ static enum drop_reason tx_route(const struct plane_view *view, struct port *por
 
 static enum drop_reason check_shared(struct port *port, uint8_t *payload, size_t length)
 {
-	size_t head_length = length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX;
 	enum drop_reason reason = check_host_frame(port, payload, length);
 
-	if (reason != DROP_NUM_)
-		return reason;
-	if (fit_host_vnet(port, payload, head_length, length) == DROP_NUM_)
-		return DROP_NUM_;
-	return finish_host_frame(payload, length);
+	return reason == DROP_NUM_ ? fit_host_vnet(port, payload, payload, length)
+				   : reason;
 }
 
 /* A queue that several peers share: read, look up, copy. */
@@ -213,47 +214,38 @@ static enum path_tx_result tx_shared(const struct plane_view *view, struct queue
 	return PATH_TX_MORE;
 }
 
-/* As check_shared(), for a frame whose head is private and whose rest lies in the ring.
+/*
+ * As check_shared(), for a frame that lies in the ring. One that was steered here
+ * when the peer was another one lies in the wrong peer's memory, so it can only be
+ * dropped.
  */
-static enum drop_reason check_direct(struct link *link, struct path_scratch *scratch,
-				     uint8_t *place, size_t length, bool *ret_in_place)
+static enum drop_reason check_direct(const struct link *link, uint8_t *head,
+				     uint8_t *place, size_t length)
 {
 	size_t head_length = length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX;
-	const uint8_t *destination = scratch->head + SHMNET_VNET_HLEN;
 	enum drop_reason reason;
 
-	memcpy(scratch->head, place, head_length);
-	reason = check_host_frame(link->port, scratch->head, length);
+	memcpy(head, place, head_length);
+	reason = check_host_frame(link->port, head, length);
 	if (reason != DROP_NUM_)
 		return reason;
-	if (memcmp(destination, link->peer_mac, SHMNET_ETH_ALEN) != 0)
+	if (memcmp(head + SHMNET_VNET_HLEN, link->peer_mac, SHMNET_ETH_ALEN) != 0)
 		return DROP_MISROUTED;
-	*ret_in_place = true;
-	reason = fit_host_vnet(link->port, scratch->head, head_length, length);
-	memcpy(place, scratch->head, head_length);
-	return reason == DROP_NUM_ ? DROP_NUM_ : finish_host_frame(place, length);
+	memcpy(place, head, head_length);
+	return fit_host_vnet(link->port, head, place, length);
 }
 
-/*
- * A frame that was steered here when the peer was another one lies in the wrong
- * peer's memory, so it can only be dropped.
- */
-static void tx_finish_direct(struct link *link, struct path_scratch *scratch,
-			     uint8_t *place, size_t length)
+static void tx_finish_direct(struct link *link, uint8_t *head, uint8_t *place,
+			     size_t length)
 {
-	bool in_place = false;
-	enum drop_reason reason;
+	enum drop_reason reason = check_direct(link, head, place, length);
 
-	reason = check_direct(link, scratch, place, length, &in_place);
-	if (!in_place) {
+	if (reason != DROP_NUM_) {
 		count_unrouted(link->port, reason);
 		return;
 	}
 	count_sent(link, length);
-	if (reason != DROP_NUM_)
-		count_drop(link, reason);
-	else
-		link_submit(link, length, 0);
+	link_submit(link, length, 0);
 }
 
 /* A queue that is one peer's own: read into its ring. */
@@ -276,7 +268,7 @@ static enum path_tx_result tx_direct(struct link *link, struct queue *queue,
 		if (n < 0)
 			return tx_result(n);
 		++*frames;
-		tx_finish_direct(link, scratch, place, (size_t)n);
+		tx_finish_direct(link, scratch->head, place, (size_t)n);
 	}
 	return PATH_TX_MORE;
 }
