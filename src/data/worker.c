@@ -63,6 +63,7 @@ struct worker {
 	struct queue *blocked[WORKER_QUEUES_MAX];
 	unsigned num_blocked;
 	uint32_t number; /* of the last sleep or wait for room */
+	bool woken;	 /* control's wake-up was taken in this turn */
 	uint64_t spin_max_ns;
 	uint64_t spin_ns;
 	uint64_t idle_since_ns; /* 0: the last turn was busy */
@@ -194,6 +195,7 @@ static void take_event(struct worker *worker, const struct epoll_event *event)
 	case SOURCE_WAKE:
 		if (read(worker->wake_fd, &count, sizeof(count)) < 0)
 			break; /* already taken */
+		worker->woken = true;
 		break;
 	}
 }
@@ -235,6 +237,10 @@ static unsigned serve_queues(struct worker *worker, const struct plane_view *vie
 	return frames;
 }
 
+/*
+ * False if sleep may follow. Not after control's wake-up: it may be for a view that
+ * is newer than this turn's, and there is no second one.
+ */
 static bool worker_turn(struct worker *worker, const struct plane_view *view)
 {
 	unsigned frames;
@@ -244,7 +250,7 @@ static bool worker_turn(struct worker *worker, const struct plane_view *view)
 	if (worker->num_blocked)
 		unblock_queues(worker, view);
 	frames += serve_queues(worker, view);
-	return frames > 0 || worker->num_ready > 0;
+	return frames > 0 || worker->num_ready > 0 || worker->woken;
 }
 
 /* ---- waiting ---- */
@@ -360,6 +366,7 @@ static void *worker_main(void *arg)
 	while (!__atomic_load_n(&worker->stop, __ATOMIC_ACQUIRE)) {
 		const struct plane_view *view = take_view(worker);
 
+		worker->woken = false;
 		if (worker_turn(worker, view))
 			worker->idle_since_ns = 0;
 		else if (!worker_spins(worker))
