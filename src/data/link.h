@@ -99,6 +99,12 @@ static inline struct link *view_find_link(const struct plane_view *view,
 	return page ? page[node_id & 0xff] : NULL;
 }
 
+/* The link rests from now on; the worker's next turn tells control. */
+static inline void link_fail(struct link *link, int error)
+{
+	__atomic_store_n(&link->error, error, __ATOMIC_RELAXED);
+}
+
 static inline void counter_add(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);

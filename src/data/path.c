@@ -52,11 +52,6 @@ static void count_sent(struct link *link, size_t length)
 	counter_add(&link->counters.sent_bytes, length - SHMNET_VNET_HLEN);
 }
 
-static void link_fail(struct link *link, int error)
-{
-	__atomic_store_n(&link->error, error, __ATOMIC_RELAXED);
-}
-
 static bool link_rests(const struct link *link)
 {
 	return __atomic_load_n(&link->error, __ATOMIC_RELAXED) != 0;

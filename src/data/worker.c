@@ -292,30 +292,44 @@ static void spin_grow(struct worker *worker)
 		worker->spin_ns = worker->spin_max_ns;
 }
 
+/* `ret` is what arm() or wait_room() said: is it safe to sleep, as to this link? */
+static bool link_is_safe(struct link *link, int ret)
+{
+	if (ret < 0)
+		link_fail(link, ret); /* not safe: the next turn raises it */
+	return ret == 0;
+}
+
+static bool arm_link(struct link *link, uint32_t number)
+{
+	if (link->error)
+		return true;
+	return link_is_safe(link,
+			    link->fabric->ops->arm(link->fabric, &link->rx, number));
+}
+
+static bool arm_queue(const struct plane_view *view, const struct queue *queue,
+		      uint32_t number)
+{
+	struct link *link = view->ports[queue->port->index].by_queue[queue->index];
+
+	if (!link || link->error)
+		return false; /* nothing to wait for: the next turn unblocks it */
+	return link_is_safe(link,
+			    link->fabric->ops->wait_room(link->fabric, &link->tx, number,
+							 SHMNET_RING_PAYLOAD_MAX));
+}
+
 /* True if nothing came meanwhile and every peer will ring. */
 static bool arm_rings(struct worker *worker, const struct plane_view *view)
 {
 	uint32_t number = next_number(worker);
 	bool safe = true;
 
-	for (unsigned i = 0; i < view->num_links; i++) {
-		struct link *link = view->links[i];
-
-		if (link->error)
-			continue;
-		if (link->fabric->ops->arm(link->fabric, &link->rx, number) != 0)
-			safe = false;
-	}
-	for (unsigned i = 0; i < worker->num_blocked; i++) {
-		struct queue *queue = worker->blocked[i];
-		struct link *link =
-			view->ports[queue->port->index].by_queue[queue->index];
-
-		if (!link || link->error ||
-		    link->fabric->ops->wait_room(link->fabric, &link->tx, number,
-						 SHMNET_RING_PAYLOAD_MAX) != 0)
-			safe = false;
-	}
+	for (unsigned i = 0; i < view->num_links; i++)
+		safe &= arm_link(view->links[i], number);
+	for (unsigned i = 0; i < worker->num_blocked; i++)
+		safe &= arm_queue(view, worker->blocked[i], number);
 	return safe;
 }
 
