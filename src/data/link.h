@@ -18,7 +18,7 @@
 enum queue_state {
 	QUEUE_IDLE,    /* epoll watches it */
 	QUEUE_READY,   /* read it until it is empty */
-	QUEUE_BLOCKED, /* its link's ring is full: epoll does not watch it */
+	QUEUE_BLOCKED, /* its link's ring is full: epoll watches for its end only */
 	QUEUE_GONE,    /* the TAP was removed under us */
 };
 

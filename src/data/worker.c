@@ -18,9 +18,9 @@
  * would have been hit by a full budget doubles it. And a spin during which the
  * kernel took the CPU away from us ends it: somebody else has use for the core.
  *
- * A queue whose link's ring is full is taken out of epoll, or its readiness
- * would keep the worker turning; the ring's bell, or any turn that finds room,
- * puts it back.
+ * A queue whose link's ring is full is no longer watched for frames, or its
+ * readiness would keep the worker turning; the ring's bell, or any turn that finds
+ * room, changes that back.
  *
  * Quiescence: worker->seen is the generation of the view taken up last. It is
  * stored at the top of a turn, when nothing of the previous turn is in use any
@@ -98,9 +98,10 @@ static void queue_set_ready(struct worker *worker, struct queue *queue)
 	worker->ready[worker->num_ready++] = queue;
 }
 
+/* It stays in epoll: to come back must not need memory, and it may vanish meanwhile. */
 static void queue_set_blocked(struct worker *worker, struct queue *queue)
 {
-	watch_queue(worker, EPOLL_CTL_DEL, queue, 0);
+	watch_queue(worker, EPOLL_CTL_MOD, queue, 0);
 	queue->state = QUEUE_BLOCKED;
 	worker->blocked[worker->num_blocked++] = queue;
 }
@@ -141,11 +142,13 @@ static void unblock_queues(struct worker *worker, const struct plane_view *view)
 	for (unsigned i = 0; i < worker->num_blocked; i++) {
 		struct queue *queue = worker->blocked[i];
 
+		if (queue->state == QUEUE_GONE)
+			continue;
 		if (!queue_has_room(view, queue)) {
 			worker->blocked[kept++] = queue;
 			continue;
 		}
-		watch_queue(worker, EPOLL_CTL_ADD, queue, EPOLLIN);
+		watch_queue(worker, EPOLL_CTL_MOD, queue, EPOLLIN);
 		queue->state = QUEUE_IDLE;
 		queue_set_ready(worker, queue);
 	}
@@ -158,6 +161,8 @@ static void serve_queue(struct worker *worker, const struct plane_view *view,
 	enum path_tx_result result;
 	unsigned n;
 
+	if (queue->state == QUEUE_GONE)
+		return;
 	result = path_tx(view, queue, &worker->scratch, &n);
 	*frames += n;
 	queue->state = QUEUE_IDLE;
