@@ -1,0 +1,903 @@
+/*
+ * The plane with its worker running: sleeping and waking, links that come and go
+ * under traffic, blocked queues, dead, silent, vanishing and hostile peers.
+ *
+ * The test's thread is the control thread. Nothing sleeps for long enough: what
+ * has to come is waited for, and a lost wake-up ends in WAIT_MS.
+ */
+#include "data/plane.h"
+
+#include "fabric_loop.h"
+#include "rig.h"
+#include "shim.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TSAN 1
+#endif
+#endif
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SLOWED 10u
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define SLOWED 10u
+#endif
+#endif
+#ifndef SLOWED
+#define SLOWED 1u
+#endif
+
+#define WAIT_MS	   20000
+#define PING_PONGS (100000u / SLOWED)
+
+/* A node: a TAP and a plane with one port. */
+struct host {
+	struct rig_tap tap;
+	struct plane *plane;
+	unsigned id;
+	unsigned port;
+};
+
+/* What lies between two of them, or between one and a peer that the test plays. */
+struct cable {
+	struct host *host[2]; /* [1] is NULL if the test plays it */
+	struct fabric *fabric[2];
+	struct link *link[2];
+	struct shmnet_ring_tx tx; /* the played peer's */
+	struct shmnet_ring_rx rx;
+	struct ring_map tx_map;
+	struct ring_map rx_map;
+};
+
+/* ---- waiting ---- */
+
+static void pause_ms(unsigned ms)
+{
+	const struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
+
+	nanosleep(&time, NULL);
+}
+
+static bool wait_more(unsigned *left, const char *condition)
+{
+	pause_ms(1);
+	return CHECK_STR(--*left ? NULL : condition, NULL);
+}
+
+#define WAIT_UNTIL(condition)                                                            \
+	for (unsigned left = WAIT_MS; !(condition) && wait_more(&left, #condition);)
+
+static uint64_t process_cpu_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* A worker that turns for nothing never lets this become true. */
+static bool process_rests(void)
+{
+	uint64_t before = process_cpu_ns();
+
+	pause_ms(20);
+	return process_cpu_ns() - before < 5000000;
+}
+
+/* ---- hosts ---- */
+
+static bool host_open(struct host *host, unsigned id, unsigned queues, uint32_t spin_us)
+{
+	const struct plane_options options = {.spin_us = spin_us};
+	struct plane_port port = {&host->tap.tap, (uint16_t)id, RIG_TAG, RIG_MTU};
+
+	memset(host, 0, sizeof(*host));
+	host->id = id;
+	return rig_tap_open(&host->tap, queues) &&
+	       plane_new(&options, &host->plane) == 0 &&
+	       plane_add_port(host->plane, &port, &host->port) == 0 &&
+	       plane_start(host->plane) == 0;
+}
+
+static void host_close(struct host *host)
+{
+	plane_free(host->plane);
+	rig_tap_close(&host->tap);
+}
+
+static bool host_write(struct host *host, unsigned queue, const uint8_t *frame,
+		       size_t length)
+{
+	return send(host->tap.host[queue], frame, length, MSG_NOSIGNAL) ==
+	       (ssize_t)length;
+}
+
+/* 0 if nothing comes: a wake-up was lost. */
+static size_t host_read(struct host *host, unsigned queue, uint8_t *frame)
+{
+	struct pollfd fd = {.fd = host->tap.host[queue], .events = POLLIN};
+	ssize_t n;
+
+	if (poll(&fd, 1, WAIT_MS) != 1)
+		return 0;
+	n = recv(fd.fd, frame, RIG_FRAME_MAX, 0);
+	return n < 0 ? 0 : (size_t)n;
+}
+
+/* ---- cables ---- */
+
+static uint64_t next_salt(void)
+{
+	static uint64_t salt = RIG_SALT;
+
+	return salt += 0x9e3779b97f4a7c15ull;
+}
+
+static bool cable_attach(struct cable *cable, unsigned side, unsigned peer_id,
+			 struct plane_link *spec)
+{
+	struct host *host = cable->host[side];
+
+	spec->port = host->port;
+	spec->peer_id = (uint16_t)peer_id;
+	spec->fabric = cable->fabric[side];
+	return plane_add_fabric(host->plane, spec->fabric) == 0 &&
+	       plane_add_link(host->plane, spec, &cable->link[side]) == 0;
+}
+
+/* Maps for both sides; specs[0] transmits on the first ring. */
+static bool make_rings(struct plane_link specs[2])
+{
+	memset(specs, 0, 2 * sizeof(*specs));
+	specs[0].tx_salt = specs[1].rx_salt = next_salt();
+	specs[1].tx_salt = specs[0].rx_salt = next_salt();
+	return rig_ring_open(RIG_RING_SIZE, &specs[0].tx, &specs[1].rx) &&
+	       rig_ring_open(RIG_RING_SIZE, &specs[1].tx, &specs[0].rx);
+}
+
+static bool make_fabrics(struct cable *cable)
+{
+	int bells[2];
+
+	return fabric_shm_bell(bells) == 0 &&
+	       fabric_shm_new(bells[0], &cable->fabric[0]) == 0 &&
+	       fabric_shm_new(bells[1], &cable->fabric[1]) == 0;
+}
+
+static bool cable_plug(struct cable *cable, struct host *a, struct host *b)
+{
+	struct plane_link specs[2];
+
+	memset(cable, 0, sizeof(*cable));
+	cable->host[0] = a;
+	cable->host[1] = b;
+	return make_rings(specs) && make_fabrics(cable) &&
+	       cable_attach(cable, 0, b->id, &specs[0]) &&
+	       cable_attach(cable, 1, a->id, &specs[1]);
+}
+
+/* Side 1 is played by the test. */
+static bool cable_plug_played(struct cable *cable, struct host *a, unsigned peer_id)
+{
+	struct plane_link specs[2];
+
+	memset(cable, 0, sizeof(*cable));
+	cable->host[0] = a;
+	if (!make_rings(specs) || !make_fabrics(cable))
+		return false;
+	cable->tx_map = specs[1].tx;
+	cable->rx_map = specs[1].rx;
+	shmnet_ring_tx_init(&cable->tx, specs[1].tx.words, specs[1].tx.data,
+			    RIG_RING_SIZE, specs[1].tx_salt);
+	shmnet_ring_rx_init(&cable->rx, specs[1].rx.words, specs[1].rx.data,
+			    RIG_RING_SIZE, specs[1].rx_salt);
+	return cable_attach(cable, 0, peer_id, &specs[0]);
+}
+
+static void cable_detach(struct cable *cable, unsigned side, bool peer_is_dead,
+			 struct link_counters *ret_final)
+{
+	struct host *host = cable->host[side];
+
+	plane_remove_link(host->plane, cable->link[side], peer_is_dead, ret_final);
+	plane_remove_fabric(host->plane, cable->fabric[side]);
+	fabric_close(cable->fabric[side]);
+	cable->fabric[side] = NULL;
+}
+
+static void cable_hang_up(struct cable *cable)
+{
+	fabric_close(cable->fabric[1]);
+	cable->fabric[1] = NULL;
+}
+
+static void cable_free_played(struct cable *cable)
+{
+	ring_map_close(&cable->tx_map);
+	ring_map_close(&cable->rx_map);
+	fabric_close(cable->fabric[1]);
+}
+
+static struct link_counters read_link(const struct link *link)
+{
+	struct link_counters counters;
+	struct link_usage usage;
+
+	plane_read_link(link, &counters, &usage);
+	return counters;
+}
+
+static uint64_t unrouted(const struct host *host)
+{
+	struct port_counters counters;
+
+	plane_read_port(host->plane, host->port, &counters);
+	return counters.unrouted_frames;
+}
+
+static uint64_t sum_drops(const struct link_counters *counters, bool sent)
+{
+	uint64_t sum = 0;
+
+	for (unsigned reason = 0; reason < DROP_NUM_; reason++)
+		sum += drop_reason_is_sent(reason) == sent ? counters->drops[reason] : 0;
+	return sum;
+}
+
+/* One way: what `sender` counted of it and what `receiver` did. */
+static void check_conservation(const struct link_counters *sender,
+			       const struct link_counters *receiver)
+{
+	CHECK_U64(sender->sent_frames, receiver->delivered_frames +
+					       sum_drops(sender, true) +
+					       sum_drops(receiver, false));
+}
+
+/* ---- sleeping and waking ---- */
+
+struct echo {
+	struct host *host;
+	unsigned queue;
+	unsigned peer;
+	unsigned rounds;
+};
+
+static void *echo_main(void *arg)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct echo *echo = arg;
+
+	for (unsigned i = 0; i < echo->rounds; i++) {
+		size_t length = host_read(echo->host, echo->queue, frame);
+
+		if (!CHECK(length != 0))
+			break;
+		rig_frame(frame, echo->host->id, echo->peer, rig_frame_number(frame),
+			  length);
+		host_write(echo->host, echo->queue, frame, length);
+	}
+	return NULL;
+}
+
+/* Each frame is a chance to lose a wake-up on each of two workers. */
+static void ping(struct host *host, unsigned queue, unsigned peer, unsigned rounds)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+
+	for (unsigned i = 0; i < rounds; i++) {
+		size_t length = rig_frame(frame, host->id, peer, i, 64 + i % 64);
+
+		REQUIRE(host_write(host, queue, frame, length));
+		REQUIRE(host_read(host, queue, frame) == length);
+		REQUIRE(rig_frame_is(frame, length, peer, host->id, i));
+	}
+}
+
+static void check_ping_pong(uint32_t spin_us, unsigned queues)
+{
+	struct host a, b;
+	struct cable cable;
+	struct echo echo = {&b, queues - 1, 1, PING_PONGS};
+	struct link_counters finals[2];
+	pthread_t thread;
+
+	REQUIRE(host_open(&a, 1, queues, spin_us) && host_open(&b, 2, queues, spin_us));
+	REQUIRE(cable_plug(&cable, &a, &b));
+	REQUIRE(pthread_create(&thread, NULL, echo_main, &echo) == 0);
+	ping(&a, queues - 1, 2, PING_PONGS);
+	pthread_join(thread, NULL);
+	CHECK_U64(unrouted(&a) + unrouted(&b), 0);
+	WAIT_UNTIL(process_rests());
+	cable_detach(&cable, 0, false, &finals[0]);
+	cable_detach(&cable, 1, false, &finals[1]);
+	check_conservation(&finals[0], &finals[1]);
+	check_conservation(&finals[1], &finals[0]);
+	host_close(&a);
+	host_close(&b);
+}
+
+TEST_CASE(plane, ping_pong_without_spinning)
+{
+	check_ping_pong(0, 1);
+}
+
+TEST_CASE(plane, ping_pong_with_spinning)
+{
+	check_ping_pong(50, 2);
+}
+
+/* ---- a peer that doesn't read ---- */
+
+static void send_many(struct host *host, unsigned queue, unsigned peer, unsigned first,
+		      unsigned count, size_t length)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+
+	for (unsigned i = first; i < first + count; i++) {
+		rig_frame(frame, host->id, peer, i, length);
+		CHECK(host_write(host, queue, frame, length));
+	}
+}
+
+static void receive_many(struct host *host, unsigned queue, unsigned peer, unsigned first,
+			 unsigned count)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+
+	for (unsigned i = first; i < first + count; i++) {
+		size_t length = host_read(host, queue, frame);
+
+		REQUIRE(rig_frame_is(frame, length, peer, host->id, i));
+	}
+}
+
+/* The played peer takes what is there, `max` at most, and gives the room back. */
+static unsigned played_receive(struct cable *cable, unsigned first, unsigned max)
+{
+	struct fabric *fabric = cable->fabric[1];
+	struct shmnet_record record;
+	unsigned taken = 0;
+
+	CHECK(fabric->ops->poll(fabric, &cable->rx) >= 0);
+	while (taken < max && shmnet_ring_peek(&cable->rx, &record) == 1) {
+		CHECK(rig_frame_is(record.payload, record.length, 1, 2, first + taken));
+		shmnet_ring_release(&cable->rx, &record);
+		taken++;
+	}
+	CHECK_INT(fabric->ops->credit(fabric, &cable->rx), 0);
+	return taken;
+}
+
+#define STUCK_FRAMES 60u
+
+TEST_CASE(plane, peer_that_does_not_read_holds_up_only_itself)
+{
+	struct link_counters finals[3];
+	struct cable stuck, other;
+	struct host a, c;
+	unsigned got = 0;
+
+	REQUIRE(host_open(&a, 1, 3, 0) && host_open(&c, 3, 2, 0));
+	REQUIRE(cable_plug_played(&stuck, &a, 2) && cable_plug(&other, &a, &c));
+	send_many(&a, 1, 2, 0, STUCK_FRAMES, 5000);
+	WAIT_UNTIL(read_link(stuck.link[0]).sent_frames >= 30);
+	for (unsigned i = 0; i < 1000; i += 10) {
+		send_many(&a, 2, 3, i, 10, 1000);
+		receive_many(&c, 1, 1, i, 10);
+	}
+	CHECK(read_link(stuck.link[0]).sent_frames < STUCK_FRAMES);
+	WAIT_UNTIL(process_rests());
+	/* A few at a time, so that the queue is unblocked and blocked again. */
+	WAIT_UNTIL((got += played_receive(&stuck, got, 3)) == STUCK_FRAMES);
+
+	cable_detach(&stuck, 0, false, &finals[0]);
+	CHECK_U64(finals[0].sent_frames, STUCK_FRAMES);
+	CHECK_U64(sum_drops(&finals[0], true), 0);
+	cable_detach(&other, 0, false, &finals[1]);
+	cable_detach(&other, 1, false, &finals[2]);
+	check_conservation(&finals[1], &finals[2]);
+	cable_free_played(&stuck);
+	host_close(&a);
+	host_close(&c);
+}
+
+/* A blocked queue whose link goes away has nobody left to wait for. */
+TEST_CASE(plane, blocked_queue_outlives_its_link)
+{
+	struct link_counters final;
+	struct cable cable;
+	struct host a;
+
+	REQUIRE(host_open(&a, 1, 2, 0) && cable_plug_played(&cable, &a, 2));
+	send_many(&a, 1, 2, 0, STUCK_FRAMES, 5000);
+	WAIT_UNTIL(read_link(cable.link[0]).sent_frames >= 30);
+	cable_detach(&cable, 0, true, &final);
+	CHECK_U64(final.drops[DROP_PEER_DOWN], final.sent_frames);
+	WAIT_UNTIL(unrouted(&a) + final.sent_frames == STUCK_FRAMES);
+	WAIT_UNTIL(process_rests());
+	cable_free_played(&cable);
+	host_close(&a);
+}
+
+/* ---- links that come and go ---- */
+
+struct pump {
+	struct host *from;
+	struct host *to;
+	bool stop;
+	uint64_t written;
+	uint64_t read;
+};
+
+static void *pump_main(void *arg)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct pump *pump = arg;
+
+	while (!__atomic_load_n(&pump->stop, __ATOMIC_ACQUIRE)) {
+		size_t length = 100 + pump->written % 1000;
+		unsigned queue = pump->written % 3;
+
+		rig_frame(frame, pump->from->id, pump->to->id, pump->written, length);
+		if (!host_write(pump->from, queue, frame, length))
+			break;
+		__atomic_store_n(&pump->written, pump->written + 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* Takes what is there; the worker at the other end must never find its TAP full. */
+static void *sink_main(void *arg)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct pump *pump = arg;
+	struct pollfd fds[3];
+
+	for (unsigned q = 0; q < 3; q++)
+		fds[q] = (struct pollfd){pump->to->tap.host[q], POLLIN, 0};
+	while (!__atomic_load_n(&pump->stop, __ATOMIC_ACQUIRE) || poll(fds, 3, 0) > 0) {
+		if (poll(fds, 3, 1) <= 0)
+			continue;
+		for (unsigned q = 0; q < 3; q++) {
+			if (recv(fds[q].fd, frame, sizeof(frame), MSG_DONTWAIT) > 0)
+				__atomic_store_n(&pump->read, pump->read + 1,
+						 __ATOMIC_RELAXED);
+		}
+	}
+	return NULL;
+}
+
+/* The receiver lets go first: what it leaves unread is then exactly known. */
+static void add_and_remove(struct host *a, struct host *b, struct link_counters sums[2])
+{
+	struct link_counters final;
+	struct cable cable;
+
+	REQUIRE(cable_plug(&cable, a, b));
+	WAIT_UNTIL(read_link(cable.link[0]).sent_frames > 0);
+	for (unsigned side = 2; side-- > 0;) {
+		cable_detach(&cable, side, false, &final);
+		link_counters_add(&sums[side], &final);
+	}
+}
+
+TEST_CASE(plane, links_come_and_go_under_traffic)
+{
+	struct link_counters sums[2] = {{0}, {0}};
+	struct host a, b;
+	struct pump pump = {.from = &a, .to = &b};
+	pthread_t source, sink;
+
+	REQUIRE(host_open(&a, 1, 3, 0) && host_open(&b, 2, 3, 50));
+	REQUIRE(pthread_create(&source, NULL, pump_main, &pump) == 0);
+	REQUIRE(pthread_create(&sink, NULL, sink_main, &pump) == 0);
+	for (unsigned i = 0; i < 300 && !test_failed(); i++)
+		add_and_remove(&a, &b, sums);
+	__atomic_store_n(&pump.stop, true, __ATOMIC_RELEASE);
+	pthread_join(source, NULL);
+	WAIT_UNTIL(pump.written == sums[0].sent_frames + unrouted(&a));
+	pthread_join(sink, NULL);
+	check_conservation(&sums[0], &sums[1]);
+	CHECK_U64(pump.read, sums[1].delivered_frames);
+	CHECK(sums[1].delivered_frames > 0);
+	host_close(&a);
+	host_close(&b);
+}
+
+/* ---- peers that die ---- */
+
+static void played_submit(struct cable *cable, unsigned number)
+{
+	uint8_t *place = NULL;
+
+	REQUIRE(shmnet_ring_reserve(&cable->tx, 200, 0, &place) == 0);
+	rig_frame(place, 2, 1, number, 200);
+	shmnet_ring_submit(&cable->tx, 200, 0);
+}
+
+TEST_CASE(plane, dead_peer_is_salvaged_and_what_it_left_unread_counted)
+{
+	struct link_counters final;
+	struct cable cable;
+	struct host a;
+	uint8_t *place = NULL;
+	unsigned got = 0;
+
+	REQUIRE(host_open(&a, 1, 2, 0) && cable_plug_played(&cable, &a, 2));
+	send_many(&a, 1, 2, 0, 7, 300);
+	WAIT_UNTIL((got += played_receive(&cable, got, 3 - got)) == 3);
+	for (unsigned i = 0; i < 5; i++) {
+		played_submit(&cable, i);
+		if (i == 1)
+			cable.fabric[1]->ops->publish(cable.fabric[1], &cable.tx);
+	}
+	CHECK_INT(shmnet_ring_reserve(&cable.tx, 200, 0, &place), 0);
+	rig_frame(place, 2, 1, 5, 200); /* filled, never submitted */
+	WAIT_UNTIL(read_link(cable.link[0]).sent_frames == 7);
+	cable_hang_up(&cable);
+
+	cable_detach(&cable, 0, true, &final);
+	CHECK_U64(final.drops[DROP_PEER_DOWN], 4);
+	CHECK_U64(final.delivered_frames, 5);
+	receive_many(&a, 1, 2, 0, 5);
+	cable_free_played(&cable);
+	host_close(&a);
+}
+
+/* Its bell is gone, its memory is not: nobody turns in vain, the other peer works. */
+TEST_CASE(plane, bell_whose_peer_closed)
+{
+	struct cable silent, other;
+	struct host a, c;
+
+	REQUIRE(host_open(&a, 1, 3, 0) && host_open(&c, 3, 2, 0));
+	REQUIRE(cable_plug_played(&silent, &a, 2) && cable_plug(&other, &a, &c));
+	/* Bells that nobody took, then the end. */
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_INT(send(silent.fabric[1]->wait_fd, "x", 1, MSG_DONTWAIT), 1);
+	cable_hang_up(&silent);
+	WAIT_UNTIL(process_rests());
+	send_many(&a, 1, 2, 0, 10, 300);
+	send_many(&a, 2, 3, 0, 10, 300);
+	receive_many(&c, 1, 1, 0, 10);
+	WAIT_UNTIL(read_link(silent.link[0]).sent_frames == 10);
+	CHECK_INT(plane_next_fault(a.plane, &(struct plane_fault){0}), false);
+	WAIT_UNTIL(process_rests());
+	cable_detach(&silent, 0, true, NULL);
+	cable_detach(&other, 0, false, NULL);
+	cable_detach(&other, 1, false, NULL);
+	cable_free_played(&silent);
+	host_close(&a);
+	host_close(&c);
+}
+
+/* ---- faults ---- */
+
+static bool wait_fault(struct host *host, struct plane_fault *ret_fault)
+{
+	struct pollfd fd = {.fd = plane_event_fd(host->plane), .events = POLLIN};
+
+	return poll(&fd, 1, WAIT_MS) == 1 && plane_next_fault(host->plane, ret_fault);
+}
+
+TEST_CASE(plane, tap_that_vanishes)
+{
+	struct plane_fault fault;
+	struct host a;
+
+	REQUIRE(host_open(&a, 1, 2, 50));
+	close(a.tap.host[1]);
+	a.tap.host[1] = -1;
+	REQUIRE(wait_fault(&a, &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_PORT);
+	CHECK_INT(fault.port, a.port);
+	CHECK_INT(fault.error, -ENODEV);
+	CHECK(!plane_next_fault(a.plane, &fault));
+	WAIT_UNTIL(process_rests());
+	host_close(&a);
+}
+
+/* The same while its frames wait for room in a ring. */
+TEST_CASE(plane, tap_that_vanishes_while_blocked)
+{
+	struct plane_fault fault;
+	struct cable cable;
+	struct host a;
+
+	REQUIRE(host_open(&a, 1, 2, 0) && cable_plug_played(&cable, &a, 2));
+	send_many(&a, 1, 2, 0, STUCK_FRAMES, 5000);
+	WAIT_UNTIL(read_link(cable.link[0]).sent_frames >= 30);
+	WAIT_UNTIL(process_rests());
+	close(a.tap.host[1]);
+	a.tap.host[1] = -1;
+	REQUIRE(wait_fault(&a, &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_PORT);
+	WAIT_UNTIL(process_rests());
+	cable_detach(&cable, 0, true, NULL);
+	CHECK(!plane_next_fault(a.plane, &fault));
+	WAIT_UNTIL(process_rests());
+	cable_free_played(&cable);
+	host_close(&a);
+}
+
+TEST_CASE(plane, peer_that_breaks_the_rules)
+{
+	struct plane_fault fault;
+	struct cable cable;
+	struct host a;
+
+	REQUIRE(host_open(&a, 1, 2, 0) && cable_plug_played(&cable, &a, 2));
+	__atomic_store_n(&cable.tx_map.words->head, 1, __ATOMIC_SEQ_CST);
+	CHECK_INT(send(cable.fabric[1]->wait_fd, "x", 1, MSG_DONTWAIT), 1);
+	REQUIRE(wait_fault(&a, &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
+	CHECK(fault.link == cable.link[0]);
+	CHECK_INT(fault.error, -EPROTO);
+	CHECK(!plane_next_fault(a.plane, &fault));
+	WAIT_UNTIL(process_rests());
+	cable_detach(&cable, 0, true, NULL);
+	cable_free_played(&cable);
+	host_close(&a);
+}
+
+/* ---- over the test fabric ---- */
+
+struct loop_net {
+	struct fabric_loop *loop;
+	struct host host[2];
+	struct cable cable;
+	struct shmnet_ring_words words[2];
+};
+
+static bool loop_open(struct loop_net *net, uint64_t seed)
+{
+	struct plane_link specs[2];
+
+	memset(net, 0, sizeof(*net));
+	if (fabric_loop_new(seed, 2, &net->loop) < 0 || !make_rings(specs))
+		return false;
+	for (unsigned side = 0; side < 2; side++) {
+		struct plane_link *spec = &specs[side];
+
+		/* Words of its own for each side: the loop is what lies between. */
+		spec->tx.words = &net->words[side];
+		net->cable.fabric[side] = fabric_loop_end(net->loop, side);
+		net->cable.host[side] = &net->host[side];
+		if (fabric_loop_add_ring(net->loop, side, spec->tx_salt, spec->tx.words,
+					 specs[!side].rx.words) < 0 ||
+		    !host_open(&net->host[side], side + 1, 2, 50 * side))
+			return false;
+	}
+	return cable_attach(&net->cable, 0, 2, &specs[0]) &&
+	       cable_attach(&net->cable, 1, 1, &specs[1]);
+}
+
+static void loop_close(struct loop_net *net)
+{
+	cable_detach(&net->cable, 0, false, NULL);
+	cable_detach(&net->cable, 1, false, NULL);
+	host_close(&net->host[0]);
+	host_close(&net->host[1]);
+	fabric_loop_free(net->loop);
+}
+
+static bool loop_read(struct loop_net *net, unsigned side, unsigned number)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct pollfd fd = {.fd = net->host[side].tap.host[1], .events = POLLIN};
+	uint64_t left = 4 * WAIT_MS;
+	ssize_t n;
+
+	while (poll(&fd, 1, 0) == 0 && left--) {
+		if (!fabric_loop_step(net->loop))
+			poll(&fd, 1, 1);
+	}
+	n = recv(fd.fd, frame, sizeof(frame), MSG_DONTWAIT);
+	return n > 0 && rig_frame_is(frame, (size_t)n, 2 - side, side + 1, number);
+}
+
+/* Frames both ways over a wire that is late, lossy and out of credits. */
+TEST_CASE(plane, spiteful_fabric)
+{
+	struct loop_net *net = calloc(1, sizeof(*net));
+
+	REQUIRE(net && loop_open(net, 0xfeed));
+	for (unsigned i = 0; i < 3000 / SLOWED && !test_failed(); i++) {
+		for (unsigned k = 0; k < 4; k++) {
+			send_many(&net->host[0], 1, 2, 4 * i + k, 1, 50 + 999 * k);
+			send_many(&net->host[1], 1, 1, 4 * i + k, 1, 5000);
+		}
+		for (unsigned k = 0; k < 4; k++) {
+			CHECK(loop_read(net, 1, 4 * i + k));
+			CHECK(loop_read(net, 0, 4 * i + k));
+		}
+	}
+	fabric_loop_settle(net->loop);
+	loop_close(net);
+	free(net);
+}
+
+static void check_loop_fault(enum fabric_loop_op op, int error)
+{
+	struct loop_net *net = calloc(1, sizeof(*net));
+	struct plane_fault fault;
+
+	REQUIRE(net && loop_open(net, 0xbeef));
+	fabric_loop_fail(net->loop, 0, op, error);
+	/* Something to do, so that it goes to sleep once more; for WAIT_ROOM too much. */
+	send_many(&net->host[0], 1, 2, 0, STUCK_FRAMES, 5000);
+	REQUIRE(wait_fault(&net->host[0], &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
+	CHECK_INT(fault.error, error);
+	WAIT_UNTIL(process_rests());
+	loop_close(net);
+	free(net);
+}
+
+TEST_CASE(plane, fabric_that_fails_at_work)
+{
+	check_loop_fault(FABRIC_LOOP_PUBLISH, -EIO);
+	check_loop_fault(FABRIC_LOOP_POLL, -EPROTO);
+}
+
+TEST_CASE(plane, fabric_that_fails_on_the_way_to_sleep)
+{
+	check_loop_fault(FABRIC_LOOP_ARM, -EIO);
+	check_loop_fault(FABRIC_LOOP_WAIT_ROOM, -EPROTO);
+}
+
+/* ---- a hostile peer ---- */
+
+struct villain {
+	struct cable *cable;
+	uint64_t random;
+	bool stop;
+};
+
+static void scribble_word(struct villain *villain, struct shmnet_ring_words *words)
+{
+	uint64_t *const positions[] = {&words->head, &words->tail};
+	uint32_t *const numbers[] = {&words->waiting, &words->asleep};
+	uint64_t value = rig_random(&villain->random);
+	uint64_t *position = positions[value % 2];
+
+	if (value & 4)
+		*numbers[value % 2] = (uint32_t)(value >> 32);
+	else if (value & 8)
+		*position += SHMNET_RING_ALIGN * (value >> 59);
+	else if ((value & 0xff0) == 0)
+		*position = value;
+}
+
+/* Anything from a spotless record to nonsense that is marked as one. */
+static void forge_record(struct villain *villain)
+{
+	struct cable *cable = villain->cable;
+	uint64_t value = rig_random(&villain->random);
+	size_t length = RIG_FRAME_MIN + value % 4000;
+	uint8_t *place;
+
+	if (shmnet_ring_reserve(&cable->tx, SHMNET_RING_PAYLOAD_MAX, 0, &place) < 0)
+		return;
+	if (value & 0x10000)
+		rig_frame(place, value & 0x20000 ? 2 : 3, 1, value, length);
+	else
+		length = rig_frame_tcp(place, 2, 1, length, 1000);
+	for (unsigned i = 0; i < (value >> 20) % 4; i++)
+		place[rig_random(&villain->random) % 80] ^= (uint8_t)(value >> 40);
+	shmnet_ring_submit(&cable->tx, (uint32_t)length, value >> 50 & 1 ? 0 : 2);
+	shmnet_ring_publish(&cable->tx);
+}
+
+static void scribble_data(struct villain *villain, const struct ring_map *map)
+{
+	uint64_t value = rig_random(&villain->random);
+
+	memcpy(map->data + value % (map->size - 8), &villain->random, 1 + value % 8);
+}
+
+static void *villain_main(void *arg)
+{
+	struct villain *villain = arg;
+	struct cable *cable = villain->cable;
+
+	while (!__atomic_load_n(&villain->stop, __ATOMIC_ACQUIRE)) {
+		for (unsigned i = 0; i < 64; i++) {
+			scribble_data(villain, &cable->tx_map);
+			scribble_data(villain, &cable->rx_map);
+			forge_record(villain);
+		}
+		scribble_word(villain, cable->tx_map.words);
+		scribble_word(villain, cable->rx_map.words);
+		send(cable->fabric[1]->wait_fd, "x", rig_random(&villain->random) % 2,
+		     MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+	return NULL;
+}
+
+/* Keeps the villain's queue from filling, both ways. */
+static void feed_villain(struct host *host, unsigned *ret_forged)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	ssize_t n;
+
+	while ((n = recv(host->tap.host[1], frame, sizeof(frame), MSG_DONTWAIT)) > 0) {
+		if ((size_t)n >= RIG_FRAME_MIN && frame[SHMNET_VNET_HLEN + 11] != 2)
+			++*ret_forged;
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		size_t length = rig_frame(frame, 1, 2, i, 3000);
+
+		send(host->tap.host[1], frame, length, MSG_DONTWAIT);
+	}
+}
+
+/* The villain and its link for a while, beside honest traffic. */
+static bool suffer_villain(struct host *a, struct host *c, uint64_t seed, unsigned first,
+			   unsigned *ret_forged)
+{
+	struct cable cable;
+	struct villain villain = {.cable = &cable, .random = seed};
+	struct link_counters final;
+	struct plane_fault fault = {0};
+	pthread_t thread;
+
+	if (!CHECK(cable_plug_played(&cable, a, 2)) ||
+	    !CHECK(pthread_create(&thread, NULL, villain_main, &villain) == 0))
+		return false;
+	for (unsigned i = 0; i < 10; i++) {
+		feed_villain(a, ret_forged);
+		send_many(a, 2, 3, first + 10 * i, 10, 1000);
+		send_many(c, 1, 1, first + 10 * i, 10, 1000);
+		receive_many(c, 1, 1, first + 10 * i, 10);
+		receive_many(a, 2, 3, first + 10 * i, 10);
+	}
+	plane_next_fault(a->plane, &fault);
+	cable_detach(&cable, 0, seed & 1, &final);
+	__atomic_store_n(&villain.stop, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	cable_free_played(&cable);
+	return fault.error ||
+	       final.delivered_frames + sum_drops(&final, false) == final.received_frames;
+}
+
+/* It scribbles over everything it shares, while an honest pair goes about its work. */
+TEST_CASE(plane, hostile_peer_harms_nobody_else)
+{
+	struct link_counters finals[2];
+	struct cable honest, reserved;
+	struct host a, c;
+	unsigned forged = 0;
+
+#ifdef TSAN
+	TEST_SKIP("a hostile peer is a data race");
+#endif
+	REQUIRE(host_open(&a, 1, 3, 0) && host_open(&c, 3, 2, 0));
+	/* The villain gets queue 1 of a, each time. */
+	REQUIRE(cable_plug_played(&reserved, &a, 4) && cable_plug(&honest, &a, &c));
+	cable_detach(&reserved, 0, false, NULL);
+	cable_free_played(&reserved);
+	for (unsigned i = 0; i < 200 && !test_failed(); i++)
+		CHECK(suffer_villain(&a, &c, 2 * i + i % 2 + 1, 100 * i, &forged));
+	CHECK_U64(forged, 0);
+	cable_detach(&honest, 0, false, &finals[0]);
+	cable_detach(&honest, 1, false, &finals[1]);
+	for (unsigned side = 0; side < 2; side++) {
+		CHECK_U64(finals[side].sent_frames, 200 * 100);
+		CHECK_U64(finals[side].delivered_frames, 200 * 100);
+	}
+	host_close(&a);
+	host_close(&c);
+}
