@@ -868,7 +868,7 @@ static enum peer_event take_ring(struct peer *peer, const struct peer_message *m
 		return complain(peer,
 				ret == -EPROTO ? PEER_REFUSAL_PROTOCOL
 					       : PEER_REFUSAL_RESOURCE,
-				"the ring of %s for network %s %s", peer->name,
+				"the ring of %s for network %s: %s", peer->name,
 				ring->network, why);
 	lane->tx_salt = ring->salt;
 	return peer->state == PEER_UP ? attach_lane(peer, (unsigned)network) : EVENT_NONE;

@@ -695,7 +695,7 @@ static int op_ring_accept(struct world *world, struct world_parcel *parcel, uint
 	close_fd(node, parcel->fd);
 	parcel->fd = -1;
 	if (!memory || memory->size != size) {
-		*ret_why = "is no memory of that size";
+		*ret_why = "it is no memory of that size";
 		return -EPROTO;
 	}
 	*ret_ring = show_ring(node, memory);

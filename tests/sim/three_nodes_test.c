@@ -474,7 +474,7 @@ TEST_CASE(stranger, breaks_the_order_of_an_offer)
 	message = (struct peer_message){.type = PEER_MESSAGE_RING,
 					.ring = {.network = "lan0", .size = 1u << 20}};
 	check_offer(&message, 0,
-		    "the ring of x for network lan0 is no memory of that "
+		    "the ring of x for network lan0: it is no memory of that "
 		    "size");
 	memcpy(message.ring.network, "big0", 5);
 	check_offer(&message, 0, "x sent a ring for network big0, which is not common");
