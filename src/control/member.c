@@ -310,7 +310,7 @@ static struct peer *admit_guest(struct guest *guest, const struct peer_hello *he
 	struct membership *membership = guest->membership;
 	struct world_credentials credentials;
 	struct peer *peer;
-	bool ok;
+	bool ok, is_noted = false;
 
 	membership->owner.world->ops->channel_credentials(guest->channel, &credentials);
 	ok = admit_caller(membership, &credentials, hello, ret_refuse);
@@ -325,7 +325,9 @@ static struct peer *admit_guest(struct guest *guest, const struct peer_hello *he
 	else if (ok)
 		ok = admit_again(membership, peer, hello, ret_refuse);
 	else
-		peer_note_refusal(peer, ret_refuse);
+		is_noted = peer_note_refusal(peer, ret_refuse);
+	if (!ok && !is_noted)
+		log_guest(membership, ret_refuse->words);
 	return ok ? peer : NULL;
 }
 
@@ -346,7 +348,6 @@ static void on_guest_message(void *arg, const uint8_t *bytes, size_t length,
 	}
 	peer = admit_guest(guest, &hello, &refuse);
 	if (!peer) {
-		log_guest(membership, refuse.words);
 		refuse_guest(guest, &refuse);
 		return;
 	}

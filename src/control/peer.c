@@ -1065,12 +1065,13 @@ void peer_accept(struct peer *peer, struct world_channel *channel,
 }
 
 /* Of one that we dial it proves nothing, and it must not keep us from dialling. */
-void peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse)
+bool peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse)
 {
 	if (peer->session.channel || we_dial(peer))
-		return;
+		return false;
 	say(peer->reason, sizeof(peer->reason), "refused: %s", refuse->words);
 	happen(peer, EVENT_TURNED_AWAY);
+	return true;
 }
 
 bool peer_link_fault(struct peer *peer, const struct world_link *link, int error)

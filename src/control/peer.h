@@ -72,8 +72,11 @@ void peer_disappear(struct peer *peer);
 void peer_accept(struct peer *peer, struct world_channel *channel,
 		 const struct peer_hello *hello);
 
-/* The HELLO of a newcomer with this id was refused; for the report, if none is up. */
-void peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse);
+/*
+ * The HELLO of a newcomer with this id was refused: logged, and kept for the report.
+ * False if that says nothing about this peer.
+ */
+bool peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse);
 
 /* The world's link_fault; false if the link is not this peer's. */
 bool peer_link_fault(struct peer *peer, const struct world_link *link, int error);
