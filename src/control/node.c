@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/node_internal.h"
+#include "control/offer_shm.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -136,6 +137,27 @@ static int open_runtime_dir(struct node *node)
 	else
 		log_err(NULL, "runtime_dir %s can't be made: %s", path, strerror(error));
 	return -error;
+}
+
+/* Rings are made when a peer comes; without room for those of one, why start? */
+static int check_memory(struct node *node)
+{
+	const struct node_config *config = node->config;
+	uint64_t bytes = 0;
+	char why[256];
+	int ret;
+
+	for (unsigned i = 0; i < config->num_networks; i++)
+		bytes += config->networks[i].ring_size;
+	/* A ring of our own and one of the peer's, each mapped twice. */
+	ret = offer_shm_check_memory(bytes, 4 * bytes, why, sizeof(why));
+	if (ret < 0)
+		log_err(NULL,
+			"the rings for one peer have no room: %s; lower 'ring_size' of "
+			"the "
+			"networks, or the number of networks",
+			why);
+	return ret;
 }
 
 static int open_events(struct node *node)
@@ -329,15 +351,11 @@ static const struct {
 	int (*open)(struct node *node);
 	const char *what;
 } parts[] = {
-	{open_runtime_dir, NULL},
-	{open_events, "event loop"},
-	{open_kernel, NULL},
-	{open_plane, "data plane"},
-	{open_world, NULL},
-	{open_ctlsock, NULL},
-	{open_adapters, NULL},
-	{open_ports, "worker"},
-	{open_membership, "membership"},
+	{check_memory, NULL},	     {open_runtime_dir, NULL},
+	{open_events, "event loop"}, {open_kernel, NULL},
+	{open_plane, "data plane"},  {open_world, NULL},
+	{open_ctlsock, NULL},	     {open_adapters, NULL},
+	{open_ports, "worker"},	     {open_membership, "membership"},
 	{start_world, NULL},
 };
 
