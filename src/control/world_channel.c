@@ -107,6 +107,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	/* An empty message looks like the end, which would have the peer taken for dead.
+	 */
+	if (n == 0 && !world_channel_at_end(channel))
+		n = -EBADMSG;
 	channel->calling = true;
 	if (n > 0 && channel->handler)
 		channel->handler->message(channel->arg, bytes, (size_t)n, &parcel);
