@@ -201,6 +201,8 @@ int frame_finish_checksum(uint8_t *frame, size_t frame_length,
 	    vnet->csum_start < SHMNET_ETH_HLEN || at + 2 > frame_length)
 		return -EINVAL;
 	sum = fold_checksum(frame + vnet->csum_start, frame_length - vnet->csum_start);
+	if (sum == 0)
+		sum = 0xffff; /* the same number, and not UDP's "no checksum" */
 	frame[at] = (uint8_t)(sum >> 8);
 	frame[at + 1] = (uint8_t)sum;
 	return 0;
