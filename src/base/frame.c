@@ -132,11 +132,13 @@ static bool gso_matches(const struct frame_layout *layout,
 {
 	size_t data = frame_length - layout->payload;
 
-	switch (foreign->gso_type & ~VNET_GSO_ECN) {
+	switch (foreign->gso_type) {
 	case VNET_GSO_TCPV4:
+	case VNET_GSO_TCPV4 | VNET_GSO_ECN:
 		return layout->protocol == IPPROTO_TCP && layout->ip_version == 4 &&
 		       foreign->gso_size >= TCP_SEGMENT_MIN;
 	case VNET_GSO_TCPV6:
+	case VNET_GSO_TCPV6 | VNET_GSO_ECN:
 		return layout->protocol == IPPROTO_TCP && layout->ip_version == 6 &&
 		       foreign->gso_size >= TCP_SEGMENT_MIN;
 	case VNET_GSO_UDP_L4:
