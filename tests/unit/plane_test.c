@@ -40,7 +40,7 @@
 #endif
 
 #define WAIT_MS	   20000
-#define PING_PONGS (100000u / SLOWED)
+#define PING_PONGS (50000u / SLOWED) /* of two frames */
 
 /* A node: a TAP and a plane with one port. */
 struct host {
