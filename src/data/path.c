@@ -35,6 +35,12 @@ static enum path_tx_result tx_result(ssize_t error)
 	return error == -EAGAIN || error == -EINTR ? PATH_TX_EMPTY : PATH_TX_GONE;
 }
 
+/* The kernel could not put the frame's offload into words, and threw it away. */
+static bool is_lost(ssize_t n)
+{
+	return n == -EINVAL;
+}
+
 static void count_unrouted(struct port *port, enum drop_reason reason)
 {
 	counter_add(&port->counters.unrouted_frames, 1);
@@ -187,24 +193,32 @@ static enum drop_reason check_shared(struct port *port, uint8_t *payload, size_t
 				   : reason;
 }
 
+static void tx_finish_shared(const struct plane_view *view, struct port *port,
+			     uint8_t *payload, size_t length)
+{
+	enum drop_reason reason = check_shared(port, payload, length);
+
+	if (reason == DROP_NUM_)
+		reason = tx_route(view, port, payload, length);
+	if (reason != DROP_NUM_)
+		count_unrouted(port, reason);
+}
+
 /* A queue that several peers share: read, look up, copy. */
 static enum path_tx_result tx_shared(const struct plane_view *view, struct queue *queue,
 				     struct path_scratch *scratch, unsigned *frames)
 {
-	struct port *port = queue->port;
-	enum drop_reason reason;
 	ssize_t n;
 
 	while (*frames < PATH_BURST) {
 		n = read_queue(queue, scratch->frame);
-		if (n < 0)
+		if (n < 0 && !is_lost(n))
 			return tx_result(n);
 		++*frames;
-		reason = check_shared(port, scratch->frame, (size_t)n);
-		if (reason == DROP_NUM_)
-			reason = tx_route(view, port, scratch->frame, (size_t)n);
-		if (reason != DROP_NUM_)
-			count_unrouted(port, reason);
+		if (is_lost(n))
+			count_unrouted(queue->port, DROP_BAD_OFFLOAD);
+		else
+			tx_finish_shared(view, queue->port, scratch->frame, (size_t)n);
 	}
 	return PATH_TX_MORE;
 }
@@ -260,10 +274,13 @@ static enum path_tx_result tx_direct(struct link *link, struct queue *queue,
 			return PATH_TX_MORE;
 		}
 		n = read_queue(queue, place);
-		if (n < 0)
+		if (n < 0 && !is_lost(n))
 			return tx_result(n);
 		++*frames;
-		tx_finish_direct(link, scratch->head, place, (size_t)n);
+		if (is_lost(n))
+			count_unrouted(queue->port, DROP_BAD_OFFLOAD);
+		else
+			tx_finish_direct(link, scratch->head, place, (size_t)n);
 	}
 	return PATH_TX_MORE;
 }
