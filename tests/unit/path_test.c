@@ -805,6 +805,30 @@ TEST_CASE(path, queue_that_ends_is_gone)
 	net_close(net);
 }
 
+/* A frame that the kernel loses is counted, and the port lives on. */
+static void check_lost_frames(bool direct)
+{
+	struct net *net = net_open(direct, 0);
+	struct node *node = &net->nodes[0];
+	struct queue *queue = &node->port.queues[direct ? 1 : 0];
+	int own = queue->fd;
+
+	queue->fd = epoll_create1(EPOLL_CLOEXEC); /* read(2) of it is EINVAL */
+	CHECK_INT(node_send(node, queue->index), PATH_TX_MORE);
+	close(queue->fd);
+	queue->fd = own;
+	CHECK_U64(node->port.counters.drops[DROP_BAD_OFFLOAD], PATH_BURST);
+	node->written += PATH_BURST;
+	check_conservation(net);
+	net_close(net);
+}
+
+TEST_CASE(path, frames_that_the_kernel_loses)
+{
+	check_lost_frames(false);
+	check_lost_frames(true);
+}
+
 /* ---- a fabric that fails ---- */
 
 static void check_fabric_failure(enum fabric_loop_op op, unsigned side, int error,
