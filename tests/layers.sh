@@ -23,8 +23,8 @@ libc_headers=" assert.h errno.h fcntl.h inttypes.h limits.h stdalign.h stdarg.h 
 
 logic_headers=" errno.h stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h
  sys/types.h shmnet/ring.h shmnet/wire.h base/log.h control/codec_peer.h
- control/config.h control/member.h control/peer.h control/world.h peer.pb-c.h
- protobuf-c/protobuf-c.h "
+ control/config.h control/member.h control/peer.h control/peer_internal.h
+ control/world.h peer.pb-c.h protobuf-c/protobuf-c.h "
 
 layer_of() { # path below the root
 	case $1 in
@@ -82,7 +82,7 @@ check_library() {
 
 check_logic() { # file, header
 	case $1 in
-	src/control/peer.[ch] | src/control/member.[ch]) ;;
+	src/control/peer.[ch] | src/control/peer_*.[ch] | src/control/member.[ch]) ;;
 	src/control/codec_peer.[ch] | src/control/world.h) ;;
 	*) return ;;
 	esac
@@ -155,6 +155,7 @@ src/control/codec.c "ctl.pb-c.h"
 src/control/codec_peer.c <protobuf-c/protobuf-c.h>
 src/control/kernel.c <linux/rtnetlink.h>
 src/control/peer.c "control/world.h"
+src/control/peer_rings.c "control/peer_internal.h"
 src/control/member.c <errno.h>
 src/control/sockets.c <libmnl/libmnl.h>
 src/main.c "control/node.h"
@@ -174,6 +175,7 @@ src/control/a.c "ctl.pb-c.h"
 src/control/a.c <rdma/rdma_cma.h>
 src/control/a.h <libmnl/libmnl.h>
 src/control/peer.c <time.h>
+src/control/peer_session.c <time.h>
 src/control/peer.h "base/clock.h"
 src/control/member.c <event2/event.h>
 src/control/member.c "data/plane.h"

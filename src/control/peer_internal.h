@@ -1,0 +1,169 @@
+/*
+ * What peer.c, peer_session.c and peer_rings.c share: the peer as it is inside, its
+ * events, and the calls between them.
+ *
+ *     peer.c          the table, its actions, what others call
+ *     peer_session.c  the channel: messages out and in, and when they are legal
+ *     peer_rings.c    what the pair has together: doorbell, rings, links
+ *
+ * Only the table changes a peer's state. What can end a session returns the event that
+ * says so, or EVENT_NONE, up to peer_happen(). Control thread.
+ */
+#ifndef CONTROL_PEER_INTERNAL_H
+#define CONTROL_PEER_INTERNAL_H
+
+#include "control/peer.h"
+
+#define PEER_REASON_MAX (PEER_WORDS_MAX + 64)
+
+/* What the pair has for one network of the config. */
+struct peer_lane {
+	bool is_common;
+	struct world_ring *rx; /* ours; the link's once there is one */
+	struct world_ring *tx; /* the peer's, likewise */
+	uint64_t rx_salt;
+	uint64_t tx_salt;
+	struct world_link *link;
+	char reason[160];
+};
+
+struct peer {
+	struct peer_owner *owner;
+	uint16_t id;
+	char name[CONFIG_NAME_MAX];
+	enum peer_state state;
+	bool is_present; /* in the rendezvous */
+	char reason[PEER_REASON_MAX];
+	char logged[PEER_REASON_MAX]; /* the refusal that was logged last */
+
+	/* The last life that we accepted, and how far it was. */
+	bool is_known;
+	uint64_t nonce;
+	uint32_t incarnation;
+
+	struct world_timer *timer;
+	uint64_t retry_ns;
+	uint64_t backoff_ns;
+	uint64_t ring_retry_ns;
+	uint64_t quarantine_until_ns;
+	uint64_t quarantined_nonce;
+
+	/* The session; all zero without a channel. */
+	struct peer_session {
+		struct world_channel *channel;
+		struct world_credentials credentials;
+		struct peer_hello hello;
+		uint32_t floor;		   /* what we told it to be above */
+		uint32_t claimed;	   /* where it says it is */
+		bool is_ready;		   /* it sent READY */
+		uint64_t up_since_ns;	   /* 0: not yet */
+		struct peer_refuse refuse; /* what we'll say */
+		struct world_conn *conn;
+		struct peer_lane lanes[CONFIG_NETWORKS_MAX];
+	} session;
+};
+
+enum peer_event {
+	EVENT_NONE,
+	EVENT_APPEARED, /* in the rendezvous, and it dials */
+	EVENT_CALLABLE, /* in the rendezvous, and we dial */
+	EVENT_DISAPPEARED,
+	EVENT_RETRY, /* we dial, but not at once */
+	EVENT_TIMER,
+	EVENT_NO_ANSWER,   /* dialling failed */
+	EVENT_GREETED,	   /* its HELLO was admitted */
+	EVENT_COMPLETE,	   /* both offers are there */
+	EVENT_LOST,	   /* the doorbell died */
+	EVENT_CLOSED,	   /* the peer closed the channel */
+	EVENT_BROKEN,	   /* the channel is of no use any more */
+	EVENT_REFUSE,	   /* we end it, for session.refuse */
+	EVENT_REFUSED,	   /* it ended it */
+	EVENT_TURNED_AWAY, /* it dialled us, and its HELLO was refused */
+	EVENT_NUM_
+};
+
+/* Sets of states. */
+#define ABSENT	 (1u << PEER_ABSENT)
+#define WAITING	 (1u << PEER_WAITING)
+#define DIALLED	 (1u << PEER_DIALLED)
+#define OFFERING (1u << PEER_OFFERING)
+#define UP	 (1u << PEER_UP)
+#define FADING	 (1u << PEER_FADING)
+#define REFUSED	 (1u << PEER_REFUSED)
+#define ALIVE	 (DIALLED | OFFERING | UP | FADING) /* has a channel */
+
+/* ---- peer.c ---- */
+
+void peer_happen(struct peer *peer, enum peer_event event);
+
+void __attribute__((format(printf, 3, 4)))
+peer_say(char *text, size_t size, const char *format, ...);
+
+/* What we'll tell the peer, and remember as the reason; returns EVENT_REFUSE. */
+enum peer_event __attribute__((format(printf, 3, 4)))
+peer_complain(struct peer *peer, enum peer_refusal code, const char *format, ...);
+
+/* ---- peer_session.c ---- */
+
+/* The session begins: the channel is the peer's. */
+void peer_take_channel(struct peer *peer, struct world_channel *channel);
+void peer_hang_up(struct peer *peer);
+
+/* EVENT_NONE, or EVENT_REFUSE. */
+enum peer_event peer_send(struct peer *peer, const struct peer_message *message, int fd);
+enum peer_event peer_send_hello(struct peer *peer);
+enum peer_event peer_send_ready(struct peer *peer);
+
+/* Its HELLO was admitted. */
+enum peer_event peer_greet(struct peer *peer, const struct peer_hello *hello);
+
+/* ---- peer_rings.c ---- */
+
+/* Which networks are common, now that its HELLO is there. */
+void peer_compare_networks(struct peer *peer);
+
+enum peer_event peer_offer_bell(struct peer *peer);
+/* Those that are missing. */
+enum peer_event peer_offer_rings(struct peer *peer);
+enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *message,
+			       struct world_parcel *parcel);
+enum peer_event peer_take_bell(struct peer *peer, const struct peer_message *message,
+			       struct world_parcel *parcel);
+/* True if each common network has a ring of ours. */
+bool peer_has_all_rings(struct peer *peer);
+
+/* A link where both rings are there and there is none yet. */
+enum peer_event peer_attach_lanes(struct peer *peer);
+unsigned peer_count_links(struct peer *peer);
+
+/* From here on we store nothing into the peer's memory. */
+void peer_detach(struct peer *peer, bool peer_is_dead);
+
+/* ---- shorthands ---- */
+
+static inline const struct world_ops *peer_ops(const struct peer *peer)
+{
+	return peer->owner->world->ops;
+}
+
+static inline bool peer_we_dial(const struct peer *peer)
+{
+	return peer->owner->config->id < peer->id;
+}
+
+static inline struct peer_lane *peer_lane(struct peer *peer, unsigned network)
+{
+	return &peer->session.lanes[network];
+}
+
+static inline unsigned peer_num_networks(const struct peer *peer)
+{
+	return peer->owner->config->num_networks;
+}
+
+static inline const char *peer_network_name(const struct peer *peer, unsigned network)
+{
+	return peer->owner->config->networks[network].name;
+}
+
+#endif

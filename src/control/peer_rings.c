@@ -1,0 +1,282 @@
+/*
+ * What a pair has together: the doorbell, and for each common network two rings and a
+ * link. See peer_internal.h.
+ */
+#include "base/log.h"
+#include "control/peer_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- networks ---- */
+
+static const struct peer_network *find_network(const struct peer_hello *hello,
+					       const char *name)
+{
+	for (unsigned i = 0; i < hello->num_networks; i++) {
+		if (strcmp(hello->networks[i].name, name) == 0)
+			return &hello->networks[i];
+	}
+	return NULL;
+}
+
+static const char *kind_name(enum network_kind kind)
+{
+	return kind == NETWORK_KIND_GLOBAL ? "global" : "local";
+}
+
+static void compare_network(struct peer *peer, unsigned network)
+{
+	const struct config_network *ours = &peer->owner->config->networks[network];
+	const struct peer_network *theirs =
+		find_network(&peer->session.hello, ours->name);
+	struct peer_lane *lane = peer_lane(peer, network);
+
+	if (!theirs)
+		return;
+	if (theirs->kind != ours->kind)
+		peer_say(lane->reason, sizeof(lane->reason),
+			 "network %s is %s on %s and %s on %s", ours->name,
+			 kind_name(ours->kind), peer->owner->config->name,
+			 kind_name(theirs->kind), peer->name);
+	else if (theirs->mtu != ours->mtu)
+		peer_say(lane->reason, sizeof(lane->reason),
+			 "network %s has MTU %u on %s and MTU %u on %s", ours->name,
+			 ours->mtu, peer->owner->config->name, theirs->mtu, peer->name);
+	else
+		lane->is_common = true;
+	if (!lane->is_common)
+		log_warn(peer->name, "%s: not connected", lane->reason);
+}
+
+void peer_compare_networks(struct peer *peer)
+{
+	for (unsigned i = 0; i < peer_num_networks(peer); i++)
+		compare_network(peer, i);
+}
+
+bool peer_has_network(const struct peer *peer, unsigned network)
+{
+	return find_network(&peer->session.hello, peer_network_name(peer, network)) !=
+	       NULL;
+}
+
+/* ---- what we offer ---- */
+
+static enum peer_event send_ring(struct peer *peer, unsigned network)
+{
+	struct peer_message message = {.type = PEER_MESSAGE_RING};
+	struct peer_lane *lane = peer_lane(peer, network);
+
+	peer_ops(peer)->random(peer->owner->world, &lane->rx_salt, sizeof(lane->rx_salt));
+	peer_say(message.ring.network, sizeof(message.ring.network), "%s",
+		 peer_network_name(peer, network));
+	message.ring.size = peer->owner->config->networks[network].ring_size;
+	message.ring.salt = lane->rx_salt;
+	message.ring.epoch = ++peer->owner->last_epoch;
+	return peer_send(peer, &message, peer_ops(peer)->ring_fd(lane->rx));
+}
+
+/* Without memory the network is left out for now, the others go on. */
+static enum peer_event offer_ring(struct peer *peer, unsigned network)
+{
+	const struct config_network *config = &peer->owner->config->networks[network];
+	struct peer_lane *lane = peer_lane(peer, network);
+	const char *why;
+
+	if (!lane->is_common || lane->rx || lane->link)
+		return EVENT_NONE;
+	if (peer_ops(peer)->ring_new(peer->owner->world, config->ring_size, &lane->rx,
+				     &why) < 0) {
+		peer_say(lane->reason, sizeof(lane->reason), "no ring for network %s: %s",
+			 config->name, why);
+		log_warn(peer->name, "%s", lane->reason);
+		return EVENT_NONE;
+	}
+	return send_ring(peer, network);
+}
+
+enum peer_event peer_offer_rings(struct peer *peer)
+{
+	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
+		enum peer_event event = offer_ring(peer, i);
+
+		if (event != EVENT_NONE)
+			return event;
+	}
+	return EVENT_NONE;
+}
+
+/* True if each common network has a ring of ours; else they are made later. */
+bool peer_has_all_rings(struct peer *peer)
+{
+	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
+		const struct peer_lane *lane = peer_lane(peer, i);
+
+		if (lane->is_common && !lane->rx && !lane->link)
+			return false;
+	}
+	return true;
+}
+
+enum peer_event peer_offer_bell(struct peer *peer)
+{
+	const struct peer_message message = {.type = PEER_MESSAGE_BELL};
+	struct world *world = peer->owner->world;
+	struct world_bell *ours;
+	enum peer_event event;
+	int ret, theirs;
+
+	ret = peer_ops(peer)->bell_new(world, &ours, &theirs);
+	if (ret == 0) {
+		event = peer_send(peer, &message, theirs);
+		peer_ops(peer)->fd_close(world, theirs);
+		if (event != EVENT_NONE) {
+			peer_ops(peer)->bell_free(ours);
+			return event;
+		}
+		ret = peer_ops(peer)->conn_new(world, ours, &peer->session.conn);
+	}
+	if (ret < 0)
+		return peer_complain(peer, PEER_REFUSAL_RESOURCE, "no doorbell on %s: %s",
+				     peer->owner->config->name, strerror(-ret));
+	return EVENT_NONE;
+}
+
+/* ---- links ---- */
+
+static enum peer_event attach_lane(struct peer *peer, unsigned network)
+{
+	struct peer_lane *lane = peer_lane(peer, network);
+	struct world_link_spec spec = {
+		.network = network,
+		.peer_id = peer->id,
+		.conn = peer->session.conn,
+		.rx = lane->rx,
+		.tx = lane->tx,
+		.rx_salt = lane->rx_salt,
+		.tx_salt = lane->tx_salt,
+	};
+	int ret;
+
+	if (lane->link || !lane->rx || !lane->tx)
+		return EVENT_NONE;
+	ret = peer_ops(peer)->link_new(peer->owner->world, &spec, &lane->link);
+	if (ret < 0)
+		return peer_complain(peer, PEER_REFUSAL_RESOURCE,
+				     "no link on %s for network %s: %s",
+				     peer->owner->config->name,
+				     peer_network_name(peer, network), strerror(-ret));
+	lane->rx = NULL;
+	lane->tx = NULL;
+	lane->reason[0] = '\0';
+	peer->owner->link_changed(peer->owner, network, true);
+	return EVENT_NONE;
+}
+
+enum peer_event peer_attach_lanes(struct peer *peer)
+{
+	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
+		enum peer_event event = attach_lane(peer, i);
+
+		if (event != EVENT_NONE)
+			return event;
+	}
+	return EVENT_NONE;
+}
+
+unsigned peer_count_links(struct peer *peer)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < peer_num_networks(peer); i++)
+		count += peer_lane(peer, i)->link != NULL;
+	return count;
+}
+
+static void detach_lane(struct peer *peer, unsigned network, bool peer_is_dead)
+{
+	struct peer_lane *lane = peer_lane(peer, network);
+
+	if (lane->link) {
+		peer_ops(peer)->link_free(lane->link, peer_is_dead);
+		peer->owner->link_changed(peer->owner, network, false);
+	} else {
+		peer_ops(peer)->ring_free(lane->rx);
+		peer_ops(peer)->ring_free(lane->tx);
+	}
+}
+
+/* From here on we store nothing into the peer's memory. */
+void peer_detach(struct peer *peer, bool peer_is_dead)
+{
+	for (unsigned i = 0; i < peer_num_networks(peer); i++)
+		detach_lane(peer, i, peer_is_dead);
+	memset(peer->session.lanes, 0, sizeof(peer->session.lanes));
+	peer_ops(peer)->conn_free(peer->session.conn);
+	peer->session.conn = NULL;
+}
+
+/* ---- what it offers ---- */
+
+static int find_lane(struct peer *peer, const char *name)
+{
+	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
+		if (peer_lane(peer, i)->is_common &&
+		    strcmp(peer_network_name(peer, i), name) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *message,
+			       struct world_parcel *parcel)
+{
+	const struct peer_ring *ring = &message->ring;
+	int ret, network = find_lane(peer, ring->network);
+	struct peer_lane *lane = peer_lane(peer, network < 0 ? 0 : (unsigned)network);
+	const char *why;
+
+	if (network < 0)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent a ring for network %s, which is not common",
+				     peer->name, ring->network);
+	if (lane->tx || lane->link)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent a second ring for network %s", peer->name,
+				     ring->network);
+	ret = peer_ops(peer)->ring_accept(peer->owner->world, parcel, ring->size,
+					  &lane->tx, &why);
+	if (ret < 0)
+		return peer_complain(peer,
+				     ret == -EPROTO ? PEER_REFUSAL_PROTOCOL
+						    : PEER_REFUSAL_RESOURCE,
+				     "the ring of %s for network %s: %s", peer->name,
+				     ring->network, why);
+	lane->tx_salt = ring->salt;
+	return peer->state == PEER_UP ? attach_lane(peer, (unsigned)network) : EVENT_NONE;
+}
+
+enum peer_event peer_take_bell(struct peer *peer, const struct peer_message *message,
+			       struct world_parcel *parcel)
+{
+	struct world *world = peer->owner->world;
+	struct world_bell *bell;
+	const char *why;
+	int ret;
+
+	(void)message;
+	if (peer_we_dial(peer) || peer->session.conn)
+		return peer_complain(
+			peer, PEER_REFUSAL_PROTOCOL, "%s sent %s", peer->name,
+			peer_we_dial(peer) ? "BELL though it was dialled" : "BELL twice");
+	ret = peer_ops(peer)->bell_accept(world, parcel, &bell, &why);
+	if (ret < 0)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL, "the doorbell of %s %s",
+				     peer->name, why);
+	ret = peer_ops(peer)->conn_new(world, bell, &peer->session.conn);
+	if (ret < 0)
+		return peer_complain(peer, PEER_REFUSAL_RESOURCE, "no doorbell on %s: %s",
+				     peer->owner->config->name, strerror(-ret));
+	return EVENT_NONE;
+}

@@ -1,0 +1,268 @@
+/*
+ * The session of a peer as its channel has it: what we say, what it says and in
+ * which states that is legal. See peer_internal.h.
+ */
+#include "control/peer_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <shmnet/wire.h>
+
+/* ---- what we say ---- */
+
+/* EVENT_NONE, or EVENT_REFUSE. */
+enum peer_event peer_send(struct peer *peer, const struct peer_message *message, int fd)
+{
+	uint8_t bytes[4096];
+	size_t length;
+	int ret;
+
+	ret = codec_peer_encode(message, bytes, sizeof(bytes), &length);
+	if (ret == 0)
+		ret = peer_ops(peer)->channel_send(peer->session.channel, bytes, length,
+						   fd);
+	if (ret == 0 || ret == -EPIPE) /* then REFUSE may be on its way, `closed` is */
+		return EVENT_NONE;
+	if (ret == -EAGAIN)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s does not read its messages", peer_name(peer));
+	return peer_complain(peer, PEER_REFUSAL_RESOURCE, "%s can't send %s: %s",
+			     peer->owner->config->name, peer_message_name(message->type),
+			     strerror(-ret));
+}
+
+enum peer_event peer_send_hello(struct peer *peer)
+{
+	const struct node_config *config = peer->owner->config;
+	struct peer_message message = {.type = PEER_MESSAGE_HELLO};
+	struct peer_hello *hello = &message.hello;
+
+	hello->wire_version = SHMNET_WIRE_VERSION;
+	hello->id = config->id;
+	hello->nonce = peer->owner->nonce;
+	peer_say(hello->cluster, sizeof(hello->cluster), "%s", config->cluster);
+	peer_say(hello->name, sizeof(hello->name), "%s", config->name);
+	hello->num_networks = config->num_networks;
+	for (unsigned i = 0; i < config->num_networks; i++) {
+		peer_say(hello->networks[i].name, sizeof(hello->networks[i].name), "%s",
+			 config->networks[i].name);
+		hello->networks[i].kind = config->networks[i].kind;
+		hello->networks[i].mtu = config->networks[i].mtu;
+	}
+	return peer_send(peer, &message, -1);
+}
+
+/* Above every earlier life of it; its own word counts within one life. */
+enum peer_event peer_send_ready(struct peer *peer)
+{
+	struct peer_message message = {.type = PEER_MESSAGE_READY};
+
+	peer->session.floor = 0;
+	if (peer->is_known)
+		peer->session.floor =
+			peer->incarnation - (peer->nonce == peer->session.hello.nonce);
+	message.ready.floor = peer->session.floor;
+	message.ready.incarnation = peer->owner->incarnation;
+	return peer_send(peer, &message, -1);
+}
+
+/* Before READY it isn't told: READY has the value. */
+void peer_send_incarnation(struct peer *peer)
+{
+	struct peer_message message = {.type = PEER_MESSAGE_INCARNATION};
+
+	if (!((OFFERING | UP | FADING) & (1u << peer->state)))
+		return;
+	message.incarnation.value = peer->owner->incarnation;
+	peer_happen(peer, peer_send(peer, &message, -1));
+}
+
+void peer_refuse_channel(struct world *world, struct world_channel *channel,
+			 const struct peer_refuse *refuse)
+{
+	struct peer_message message = {.type = PEER_MESSAGE_REFUSE, .refuse = *refuse};
+	uint8_t bytes[1024];
+	size_t length;
+
+	/* Who doesn't read it has only itself to blame. */
+	if (codec_peer_encode(&message, bytes, sizeof(bytes), &length) == 0)
+		(void)world->ops->channel_send(channel, bytes, length, -1);
+	world->ops->channel_close(channel);
+}
+
+/* ---- what it says ---- */
+
+enum peer_event peer_greet(struct peer *peer, const struct peer_hello *hello)
+{
+	peer_ops(peer)->channel_credentials(peer->session.channel,
+					    &peer->session.credentials);
+	peer->session.hello = *hello;
+	memcpy(peer->name, hello->name, sizeof(peer->name));
+	return EVENT_GREETED;
+}
+
+static enum peer_event take_hello(struct peer *peer, const struct peer_message *message,
+				  struct world_parcel *parcel)
+{
+	struct world_credentials credentials;
+	struct peer_refuse refuse;
+
+	(void)parcel;
+	peer_ops(peer)->channel_credentials(peer->session.channel, &credentials);
+	if (!peer->owner->admit(peer->owner, peer, &credentials, &message->hello,
+				&refuse))
+		return peer_complain(peer, refuse.code, "%s", refuse.words);
+	return peer_greet(peer, &message->hello);
+}
+
+/* Half of completeness is the peer's doing, so this is asked after each message. */
+static enum peer_event check_complete(const struct peer *peer)
+{
+	const struct peer_session *session = &peer->session;
+
+	if (peer->state != PEER_OFFERING || !session->is_ready ||
+	    session->claimed <= session->floor)
+		return EVENT_NONE;
+	return EVENT_COMPLETE;
+}
+
+static enum peer_event take_claim(struct peer *peer, uint32_t claimed)
+{
+	if (claimed < peer->session.claimed)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "the incarnation of %s went back from %u to %u",
+				     peer->name, peer->session.claimed, claimed);
+	peer->session.claimed = claimed;
+	if (claimed > peer->session.floor) {
+		peer->is_known = true;
+		peer->nonce = peer->session.hello.nonce;
+		peer->incarnation = claimed;
+	}
+	return check_complete(peer);
+}
+
+static enum peer_event take_ready(struct peer *peer, const struct peer_message *message,
+				  struct world_parcel *parcel)
+{
+	(void)parcel;
+	if (peer->session.is_ready)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL, "%s sent READY twice",
+				     peer->name);
+	if (!peer->session.conn)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent READY before BELL", peer->name);
+	peer->session.is_ready = true;
+	peer->owner->raise(peer->owner, message->ready.floor);
+	if (peer->state != PEER_OFFERING) /* telling it of ours failed */
+		return EVENT_NONE;
+	return take_claim(peer, message->ready.incarnation);
+}
+
+static enum peer_event take_incarnation(struct peer *peer,
+					const struct peer_message *message,
+					struct world_parcel *parcel)
+{
+	(void)parcel;
+	if (!peer->session.is_ready)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent INCARNATION before READY", peer->name);
+	return take_claim(peer, message->incarnation.value);
+}
+
+static enum peer_event take_refuse(struct peer *peer, const struct peer_message *message,
+				   struct world_parcel *parcel)
+{
+	(void)parcel;
+	peer_say(peer->reason, sizeof(peer->reason), "%s refused: %s", peer_name(peer),
+		 message->refuse.words);
+	return EVENT_REFUSED;
+}
+
+/* clang-format off */
+static const struct message_row {
+	unsigned states; /* where it is legal */
+	enum peer_event (*take)(struct peer *peer, const struct peer_message *message,
+				struct world_parcel *parcel);
+} messages[] = {
+	[PEER_MESSAGE_HELLO]       = {DIALLED,                take_hello},
+	[PEER_MESSAGE_READY]       = {OFFERING,               take_ready},
+	[PEER_MESSAGE_RING]        = {OFFERING | UP | FADING, peer_take_ring},
+	[PEER_MESSAGE_BELL]        = {OFFERING,               peer_take_bell},
+	[PEER_MESSAGE_INCARNATION] = {OFFERING | UP | FADING, take_incarnation},
+	[PEER_MESSAGE_REFUSE]      = {ALIVE,                  take_refuse},
+};
+/* clang-format on */
+_Static_assert(sizeof(messages) / sizeof(messages[0]) == PEER_MESSAGE_NUM_,
+	       "a row per type");
+
+static enum peer_event take_message(struct peer *peer, const uint8_t *bytes,
+				    size_t length, struct world_parcel *parcel)
+{
+	struct peer_message message;
+	const struct message_row *row;
+	const char *why;
+	unsigned num_fds;
+
+	if (codec_peer_decode(bytes, length, &message, &why) < 0)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL, "a message of %s %s",
+				     peer_name(peer), why);
+	num_fds = (parcel->fd >= 0) + parcel->surplus;
+	if (num_fds != peer_message_fds(message.type))
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent %s with %u descriptors, %u is right",
+				     peer_name(peer), peer_message_name(message.type),
+				     num_fds, peer_message_fds(message.type));
+	row = &messages[message.type];
+	if (!(row->states & (1u << peer->state)))
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent %s out of turn (state %s)", peer_name(peer),
+				     peer_message_name(message.type),
+				     peer_state_name(peer->state));
+	return row->take(peer, &message, parcel);
+}
+
+/* ---- the channel ---- */
+
+static void on_message(void *arg, const uint8_t *bytes, size_t length,
+		       struct world_parcel *parcel)
+{
+	struct peer *peer = arg;
+
+	peer_happen(peer, take_message(peer, bytes, length, parcel));
+}
+
+static void on_closed(void *arg, int error)
+{
+	struct peer *peer = arg;
+
+	if (error == -EMSGSIZE) {
+		peer_happen(peer, peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+						"%s sent a message of more than %d bytes",
+						peer_name(peer), WORLD_MESSAGE_MAX));
+		return;
+	}
+	peer_say(peer->reason, sizeof(peer->reason), "its connection ended%s%s",
+		 error ? ": " : "", error ? strerror(-error) : "");
+	peer_happen(peer,
+		    error == 0 || error == -ECONNRESET ? EVENT_CLOSED : EVENT_BROKEN);
+}
+
+static const struct world_channel_handler channel_handler = {
+	.message = on_message,
+	.closed = on_closed,
+};
+
+void peer_take_channel(struct peer *peer, struct world_channel *channel)
+{
+	peer->session.channel = channel;
+	peer_ops(peer)->channel_set_handler(channel, &channel_handler, peer);
+}
+
+void peer_hang_up(struct peer *peer)
+{
+	if (peer->session.channel)
+		peer_ops(peer)->channel_close(peer->session.channel);
+	memset(&peer->session, 0, sizeof(peer->session));
+}
