@@ -42,7 +42,7 @@ static void view_done(struct plane_view *view)
 
 static int reserve_links(struct link ***links, unsigned num_links)
 {
-	struct link **grown = realloc(*links, num_links * sizeof(*grown));
+	struct link **grown = realloc(*links, num_links * sizeof(struct link *));
 
 	if (!grown)
 		return -ENOMEM;
@@ -58,7 +58,7 @@ static int view_reserve(const struct plane *plane, struct plane_view *view,
 	struct link ***page = &view->ports[port->index].by_id[peer_id >> 8];
 
 	if (!*page)
-		*page = calloc(256, sizeof(**page));
+		*page = calloc(256, sizeof(struct link *));
 	if (!*page || reserve_links(&view->links, plane->num_links + 1) < 0)
 		return -ENOMEM;
 	for (unsigned p = 0; p < plane->num_ports; p++) {

@@ -87,7 +87,7 @@ struct plane_fault {
 int plane_new(const struct plane_options *options, struct plane **ret_plane);
 
 /* Ports are added before the worker starts and stay. */
-int plane_add_port(struct plane *plane, const struct plane_port *port,
+int plane_add_port(struct plane *plane, const struct plane_port *spec,
 		   unsigned *ret_index);
 
 int plane_start(struct plane *plane);
