@@ -118,7 +118,7 @@ class Bench:
     def ring_lines(self):
         """ring_bench measures all its rows at once and prints a line of JSON for each."""
         command = [self.programs.find("tests/bench/ring_bench"),
-                   "-r", str(self.settings.rounds)]
+                   "--json", "--rounds", str(self.settings.rounds)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchError(f"ring_bench: exit {done.returncode}: {done.stderr.strip()}")
