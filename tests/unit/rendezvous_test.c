@@ -1,0 +1,462 @@
+/*
+ * Who is on this machine: several nodes of one process in one directory. What the
+ * host would have to be short of is wrapped by the linker (--wrap).
+ */
+#include "control/rendezvous.h"
+
+#include "loop.h"
+#include "shim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define IDS 8
+
+/* A node, and what it heard. */
+struct node {
+	struct rendezvous *rendezvous;
+	int last_fd; /* -1 or a connection */
+	unsigned connected;
+	unsigned appeared[IDS];
+	unsigned disappeared[IDS];
+};
+
+struct rig {
+	struct loop loop;
+	char error[512];
+	struct node a;
+	struct node b;
+};
+
+static void on_connected(void *arg, int fd)
+{
+	struct node *node = arg;
+
+	node->connected++;
+	if (node->last_fd >= 0)
+		close(node->last_fd);
+	node->last_fd = fd;
+}
+
+static void on_appeared(void *arg, uint16_t node_id)
+{
+	((struct node *)arg)->appeared[node_id % IDS]++;
+}
+
+static void on_disappeared(void *arg, uint16_t node_id)
+{
+	((struct node *)arg)->disappeared[node_id % IDS]++;
+}
+
+static const struct rendezvous_handler handler = {
+	.connected = on_connected,
+	.appeared = on_appeared,
+	.disappeared = on_disappeared,
+};
+
+static bool rig_open(struct rig *rig)
+{
+	memset(rig, 0, sizeof(*rig));
+	rig->a.last_fd = rig->b.last_fd = -1;
+	return loop_open(&rig->loop);
+}
+
+static void node_free(struct node *node)
+{
+	rendezvous_free(node->rendezvous);
+	node->rendezvous = NULL;
+	if (node->last_fd >= 0)
+		close(node->last_fd);
+	node->last_fd = -1;
+}
+
+static void rig_close(struct rig *rig)
+{
+	node_free(&rig->a);
+	node_free(&rig->b);
+	loop_close(&rig->loop);
+}
+
+static int node_new_at(struct rig *rig, struct node *node, const char *dir, uint16_t id)
+{
+	return rendezvous_new(rig->loop.base, dir, id, &handler, node, &node->rendezvous,
+			      rig->error, sizeof(rig->error));
+}
+
+static int node_new(struct rig *rig, struct node *node, uint16_t id)
+{
+	return node_new_at(rig, node, rig->loop.dir, id);
+}
+
+static int node_start(struct rig *rig, struct node *node, uint16_t id)
+{
+	int ret = node_new(rig, node, id);
+
+	return ret < 0 ? ret
+		       : rendezvous_start(node->rendezvous, rig->error,
+					  sizeof(rig->error));
+}
+
+static struct sockaddr_un address_of(const struct rig *rig, const char *name)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", rig->loop.dir,
+		 name);
+	return address;
+}
+
+/* A SEQPACKET socket connected to, or bound and listening at, the name; or -errno. */
+static int dial(const struct rig *rig, const char *name)
+{
+	struct sockaddr_un address = address_of(rig, name);
+	int ret, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int serve(const struct rig *rig, const char *name)
+{
+	struct sockaddr_un address = address_of(rig, name);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	CHECK_INT(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	CHECK_INT(listen(fd, 1), 0);
+	return fd;
+}
+
+static bool exists(const struct rig *rig, const char *name)
+{
+	struct sockaddr_un address = address_of(rig, name);
+	struct stat info;
+
+	return lstat(address.sun_path, &info) == 0;
+}
+
+static void remove_file(const struct rig *rig, const char *name)
+{
+	CHECK_INT(unlink(address_of(rig, name).sun_path), 0);
+}
+
+/* ---- what the linker puts between ---- */
+
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation);
+int __real_inotify_init1(int flags);
+int __wrap_inotify_init1(int flags);
+
+static char lose_lock[108]; /* removed right before the next flock(2) */
+static bool without_inotify;
+
+int __wrap_flock(int fd, int operation)
+{
+	if (lose_lock[0])
+		CHECK_INT(unlink(lose_lock), 0);
+	lose_lock[0] = '\0';
+	return __real_flock(fd, operation);
+}
+
+int __wrap_inotify_init1(int flags)
+{
+	if (!without_inotify)
+		return __real_inotify_init1(flags);
+	errno = EMFILE;
+	return -1;
+}
+
+/* No descriptor is to be had until the limit is set back. */
+static struct rlimit exhaust_descriptors(void)
+{
+	struct rlimit old, none;
+	int lowest = dup(STDERR_FILENO);
+
+	close(lowest);
+	getrlimit(RLIMIT_NOFILE, &old);
+	none = old;
+	none.rlim_cur = (rlim_t)lowest;
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), 0);
+	return old;
+}
+
+/* ---- who is there ---- */
+
+TEST_CASE(rendezvous, nodes_see_each_other_come_and_go)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	loop_idle(&rig.loop);
+	CHECK_INT(rig.a.appeared[1], 0);
+	CHECK_INT(node_start(&rig, &rig.b, 2), 0);
+	LOOP_WAIT(&rig.loop, rig.a.appeared[2] && rig.b.appeared[1]);
+	node_free(&rig.b);
+	LOOP_WAIT(&rig.loop, rig.a.disappeared[2]);
+	CHECK_INT(rig.a.appeared[2], 1);
+	CHECK_INT(rig.a.disappeared[2], 1);
+	CHECK_INT(rig.a.appeared[1], 0); /* itself */
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, claimed_but_not_started_is_not_seen)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	CHECK_INT(node_new(&rig, &rig.b, 2), 0);
+	loop_idle(&rig.loop);
+	CHECK_INT(rig.a.appeared[2], 0);
+	CHECK(exists(&rig, "node-2.lock"));
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, next_life_appears_again)
+{
+	struct sockaddr_un next, shown;
+	struct rig rig;
+	int old, new;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	old = serve(&rig, "node-2.sock");
+	LOOP_WAIT(&rig.loop, rig.a.appeared[2] == 1);
+	new = serve(&rig, "node-2.new");
+	next = address_of(&rig, "node-2.new");
+	shown = address_of(&rig, "node-2.sock");
+	CHECK_INT(rename(next.sun_path, shown.sun_path), 0);
+	LOOP_WAIT(&rig.loop, rig.a.appeared[2] == 2);
+	CHECK_INT(rig.a.disappeared[2], 0);
+	close(old);
+	close(new);
+	remove_file(&rig, "node-2.sock");
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, without_inotify_nodes_are_found_by_looking)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	without_inotify = true;
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	without_inotify = false;
+	CHECK_INT(node_start(&rig, &rig.b, 2), 0);
+	LOOP_WAIT(&rig.loop, rig.a.appeared[2] && rig.b.appeared[1]);
+	node_free(&rig.b);
+	LOOP_WAIT(&rig.loop, rig.a.disappeared[2]);
+	rig_close(&rig);
+}
+
+/* ---- connections ---- */
+
+static void check_accept_recovers(bool with_inotify)
+{
+	struct rlimit limit;
+	struct rig rig;
+	int fd, late;
+
+	REQUIRE(rig_open(&rig));
+	without_inotify = !with_inotify;
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	without_inotify = false;
+	fd = dial(&rig, "node-1.sock");
+	CHECK(fd >= 0);
+	LOOP_WAIT(&rig.loop, rig.a.connected == 1);
+	late = dial(&rig, "node-1.sock");
+	limit = exhaust_descriptors();
+	loop_idle(&rig.loop);
+	CHECK_INT(rig.a.connected, 1);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	LOOP_WAIT(&rig.loop, rig.a.connected == 2);
+	close(fd);
+	close(late);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, accepts_again_without_inotify)
+{
+	check_accept_recovers(false);
+}
+
+/* More than one turn accepts. */
+TEST_CASE(rendezvous, accepts_many_at_once)
+{
+	struct rig rig;
+	int fds[40];
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	for (int i = 0; i < 40; i++)
+		fds[i] = dial(&rig, "node-1.sock");
+	LOOP_WAIT(&rig.loop, rig.a.connected == 40);
+	for (int i = 0; i < 40; i++)
+		close(fds[i]);
+	rig_close(&rig);
+}
+
+/* ---- whose id it is ---- */
+
+TEST_CASE(rendezvous, second_instance_is_refused_and_changes_nothing)
+{
+	char pid[32];
+	struct rig rig;
+	int fd;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	CHECK_INT(node_new(&rig, &rig.b, 1), -EADDRINUSE);
+	snprintf(pid, sizeof(pid), "running already (pid %d, ", (int)getpid());
+	check_words(rig.error, pid);
+	check_words(rig.error, "node-1.lock");
+	fd = dial(&rig, "node-1.sock");
+	CHECK(fd >= 0);
+	close(fd);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, files_of_a_dead_node_are_taken_over)
+{
+	struct rig rig;
+	int fd;
+
+	REQUIRE(rig_open(&rig));
+	close(serve(&rig, "node-1.sock"));
+	close(serve(&rig, "node-1.new"));
+	fd = open(address_of(&rig, "node-1.lock").sun_path, O_RDWR | O_CREAT | O_CLOEXEC,
+		  0600);
+	CHECK_INT(write(fd, "4194304999\n", 11), 11);
+	close(fd);
+	CHECK_INT(dial(&rig, "node-1.sock"), -ECONNREFUSED);
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	fd = dial(&rig, "node-1.sock");
+	CHECK(fd >= 0);
+	close(fd);
+	rig_close(&rig); /* the directory must be empty then */
+}
+
+/* The last holder removes the file between our open(2) and flock(2). */
+TEST_CASE(rendezvous, lock_on_a_removed_file_is_none)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	memcpy(lose_lock, address_of(&rig, "node-1.lock").sun_path, sizeof(lose_lock));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	CHECK_STR(lose_lock, "");
+	CHECK(exists(&rig, "node-1.lock"));
+	CHECK_INT(node_new(&rig, &rig.b, 1), -EADDRINUSE);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, lock_file_must_be_a_file)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(symlink("/dev/null", address_of(&rig, "node-1.lock").sun_path), 0);
+	CHECK_INT(node_new(&rig, &rig.a, 1), -ELOOP);
+	check_words(rig.error, "node-1.lock");
+	remove_file(&rig, "node-1.lock");
+	CHECK_INT(mkdir(address_of(&rig, "node-1.lock").sun_path, 0700), 0);
+	CHECK_INT(node_new(&rig, &rig.a, 1), -EISDIR);
+	CHECK_INT(rmdir(address_of(&rig, "node-1.lock").sun_path), 0);
+	rig_close(&rig);
+}
+
+/* ---- the directory ---- */
+
+TEST_CASE(rendezvous, directory_is_made_if_only_it_is_missing)
+{
+	char inner[64], deep[64];
+	struct stat info;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	snprintf(inner, sizeof(inner), "%s/r", rig.loop.dir);
+	snprintf(deep, sizeof(deep), "%s/r/s", rig.loop.dir);
+	CHECK_INT(node_new_at(&rig, &rig.a, deep, 1), -ENOENT);
+	check_words(rig.error, "its parent is missing");
+	check_words(rig.error, deep);
+	CHECK_INT(node_new_at(&rig, &rig.a, inner, 1), 0);
+	CHECK_INT(stat(inner, &info), 0);
+	CHECK_INT(info.st_mode & 07, 0);
+	node_free(&rig.a);
+	CHECK_INT(rmdir(inner), 0);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, file_is_no_directory)
+{
+	char path[64];
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	snprintf(path, sizeof(path), "%s/r", rig.loop.dir);
+	close(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	CHECK_INT(node_new_at(&rig, &rig.a, path, 1), -ENOTDIR);
+	check_words(rig.error, "is not a directory");
+	CHECK_INT(unlink(path), 0);
+	CHECK_INT(symlink("nowhere", path), 0);
+	CHECK_INT(node_new_at(&rig, &rig.a, path, 1), -ENOENT);
+	check_words(rig.error, path);
+	CHECK_INT(unlink(path), 0);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, directory_of_everybody_is_refused)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(chmod(rig.loop.dir, 01777), 0);
+	CHECK_INT(node_new(&rig, &rig.a, 1), -EPERM);
+	check_words(rig.error, "writable by everybody (mode 1777)");
+	check_words(rig.error, "'chmod 0750 ");
+	CHECK_INT(loop_count_files(&rig.loop), 0);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, directory_of_a_stranger_is_refused)
+{
+	struct rig rig;
+
+	if (geteuid() != 0)
+		TEST_SKIP("only root can give a directory away");
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(chown(rig.loop.dir, 65534, 0), 0);
+	CHECK_INT(node_new(&rig, &rig.a, 1), -EPERM);
+	check_words(rig.error, "belongs to uid 65534, not to this node's uid 0 or root");
+	CHECK_INT(loop_count_files(&rig.loop), 0);
+	rig_close(&rig);
+}
+
+/* ---- what can fail at the start ---- */
+
+TEST_CASE(rendezvous, start_at_a_directory_in_the_way_says_so)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(mkdir(address_of(&rig, "node-1.sock").sun_path, 0700), 0);
+	CHECK_INT(node_start(&rig, &rig.a, 1), -EISDIR);
+	check_words(rig.error, "can't listen at ");
+	node_free(&rig.a);
+	CHECK_INT(loop_count_files(&rig.loop), 1);
+	CHECK_INT(rmdir(address_of(&rig, "node-1.sock").sun_path), 0);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, free_accepts_null)
+{
+	rendezvous_free(NULL);
+}
