@@ -255,12 +255,15 @@ static void on_connect(evutil_socket_t fd, short what, void *arg)
 /* The id in "node-<id>.sock", or 0. */
 static uint16_t parse_name(const char *name)
 {
+	char again[sizeof("node-65535.sock")];
 	unsigned id;
-	int used = 0;
 
-	if (sscanf(name, "node-%5u.sock%n", &id, &used) != 1 || name[used] || used == 0)
+	if (sscanf(name, "node-%5u", &id) != 1 || id < SHMNET_NODE_ID_MIN ||
+	    id > SHMNET_NODE_ID_MAX)
 		return 0;
-	return id >= SHMNET_NODE_ID_MIN && id <= SHMNET_NODE_ID_MAX ? (uint16_t)id : 0;
+	/* As a node writes it, so that there is one name for an id. */
+	snprintf(again, sizeof(again), "node-%u.sock", id);
+	return strcmp(name, again) == 0 ? (uint16_t)id : 0;
 }
 
 static struct sighting *find_sighting(struct rendezvous *rendezvous, uint16_t id)

@@ -242,6 +242,38 @@ TEST_CASE(rendezvous, next_life_appears_again)
 	rig_close(&rig);
 }
 
+TEST_CASE(rendezvous, only_sockets_with_a_node_s_name_are_nodes)
+{
+	static const char *const names[] = {
+		"node-0.sock",	"node-65536.sock", "node-+3.sock",
+		"node- 3.sock", "node-03.sock",	   "node-3.sock~",
+		"node-3.new",	"node-.sock",	   "node--3.sock",
+	};
+	int fds[sizeof(names) / sizeof(names[0])], file;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		fds[i] = serve(&rig, names[i]);
+	file = open(address_of(&rig, "node-4.sock").sun_path,
+		    O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK_INT(symlink("node-0.sock", address_of(&rig, "node-5.sock").sun_path), 0);
+	CHECK_INT(node_start(&rig, &rig.b, 2), 0);
+	LOOP_WAIT(&rig.loop, rig.a.appeared[2]);
+	loop_idle(&rig.loop);
+	for (unsigned id = 0; id < IDS; id++)
+		CHECK_INT(rig.a.appeared[id], id == 2);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		close(fds[i]);
+		remove_file(&rig, names[i]);
+	}
+	close(file);
+	remove_file(&rig, "node-4.sock");
+	remove_file(&rig, "node-5.sock");
+	rig_close(&rig);
+}
+
 TEST_CASE(rendezvous, without_inotify_nodes_are_found_by_looking)
 {
 	struct rig rig;
