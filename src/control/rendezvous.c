@@ -230,6 +230,15 @@ static int show_socket(struct rendezvous *rendezvous, char *error, size_t size)
 	return ret;
 }
 
+/* The socket stays readable, so it isn't listened to until the next look around. */
+static void rest(struct rendezvous *rendezvous, int error)
+{
+	log_warn(NULL, "can't accept a node: %s; the next try is in a second",
+		 strerror(error));
+	event_del(rendezvous->listen_event);
+	event_add(rendezvous->look_event, &look_interval);
+}
+
 static void on_connect(evutil_socket_t fd, short what, void *arg)
 {
 	struct rendezvous *rendezvous = arg;
@@ -242,10 +251,8 @@ static void on_connect(evutil_socket_t fd, short what, void *arg)
 			rendezvous->handler->connected(rendezvous->arg, peer);
 			continue;
 		}
-		/* Out of descriptors: the socket stays readable, so rest until the next
-		 * look. */
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
-			event_del(rendezvous->listen_event);
+			rest(rendezvous, errno);
 		return;
 	}
 }

@@ -315,6 +315,11 @@ static void check_accept_recovers(bool with_inotify)
 	rig_close(&rig);
 }
 
+TEST_CASE(rendezvous, accepts_again_after_running_out_of_descriptors)
+{
+	check_accept_recovers(true);
+}
+
 TEST_CASE(rendezvous, accepts_again_without_inotify)
 {
 	check_accept_recovers(false);
