@@ -62,6 +62,15 @@ void rendezvous_address(const struct rendezvous *rendezvous, uint16_t node_id,
 		    sizeof(ret_address->sun_path));
 }
 
+/* One of the node's own. */
+static void remove_file(const struct rendezvous *rendezvous, const char *suffix)
+{
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
+	format_path(rendezvous, rendezvous->node_id, suffix, path, sizeof(path));
+	unlink(path);
+}
+
 /* ---- the directory ---- */
 
 static int make_directory(const char *path, char *error, size_t size)
@@ -172,8 +181,7 @@ static int try_lock(struct rendezvous *rendezvous, const char *path, char *error
 
 static int take_lock(struct rendezvous *rendezvous, char *error, size_t size)
 {
-	struct sockaddr_un address;
-	char path[sizeof(address.sun_path) + 1];
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	int ret;
 
 	format_path(rendezvous, rendezvous->node_id, "lock", path, sizeof(path));
@@ -189,8 +197,8 @@ static int take_lock(struct rendezvous *rendezvous, char *error, size_t size)
 		return -EIO;
 	}
 	/* We hold the id: a socket of that name is a dead node's. */
-	rendezvous_address(rendezvous, rendezvous->node_id, &address);
-	unlink(address.sun_path);
+	remove_file(rendezvous, "sock");
+	remove_file(rendezvous, "new");
 	return 0;
 }
 
@@ -207,7 +215,6 @@ static int listen_hidden(struct rendezvous *rendezvous, struct sockaddr_un *addr
 	address->sun_family = AF_UNIX;
 	format_path(rendezvous, rendezvous->node_id, "new", address->sun_path,
 		    sizeof(address->sun_path));
-	unlink(address->sun_path);
 	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
 	    chmod(address->sun_path, 0660) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
 		return -errno;
@@ -475,16 +482,10 @@ static void close_any(int fd)
 /* The socket before the lock: who holds the lock may take the name. */
 static void remove_files(const struct rendezvous *rendezvous)
 {
-	struct sockaddr_un address;
-
 	if (rendezvous->lock_fd < 0)
 		return;
-	rendezvous_address(rendezvous, rendezvous->node_id, &address);
-	if (rendezvous->listen_fd >= 0)
-		unlink(address.sun_path);
-	format_path(rendezvous, rendezvous->node_id, "lock", address.sun_path,
-		    sizeof(address.sun_path));
-	unlink(address.sun_path);
+	remove_file(rendezvous, "sock");
+	remove_file(rendezvous, "lock");
 }
 
 void rendezvous_free(struct rendezvous *rendezvous)

@@ -381,6 +381,24 @@ TEST_CASE(rendezvous, files_of_a_dead_node_are_taken_over)
 	rig_close(&rig); /* the directory must be empty then */
 }
 
+/* What --cleanup does: claims, and leaves. */
+TEST_CASE(rendezvous, claiming_alone_removes_what_a_dead_node_left)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	close(serve(&rig, "node-1.sock"));
+	close(serve(&rig, "node-1.new"));
+	CHECK_INT(node_new(&rig, &rig.a, 1), 0);
+	node_free(&rig.a);
+	CHECK(!exists(&rig, "node-1.sock"));
+	CHECK(!exists(&rig, "node-1.new"));
+	CHECK(!exists(&rig, "node-1.lock"));
+	if (exists(&rig, "node-1.new"))
+		remove_file(&rig, "node-1.new");
+	rig_close(&rig);
+}
+
 /* The last holder removes the file between our open(2) and flock(2). */
 TEST_CASE(rendezvous, lock_on_a_removed_file_is_none)
 {
