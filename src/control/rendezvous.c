@@ -162,14 +162,20 @@ static int try_lock(struct rendezvous *rendezvous, const char *path, char *error
 		snprintf(error, size, "lock file %s: %s", path, strerror(-ret));
 		return ret;
 	}
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	ret = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	if (ret == -EWOULDBLOCK) {
 		snprintf(error, size,
 			 "node %u is running already (pid %d, by %s); stop it, or give "
-			 "this "
-			 "node another id",
+			 "this node another id",
 			 rendezvous->node_id, read_holder(fd), path);
+		ret = -EADDRINUSE;
+	} else if (ret < 0) {
+		snprintf(error, size, "lock file %s can't be locked: %s", path,
+			 strerror(-ret));
+	}
+	if (ret < 0) {
 		close(fd);
-		return -EADDRINUSE;
+		return ret;
 	}
 	if (!is_current(fd, path)) {
 		close(fd);

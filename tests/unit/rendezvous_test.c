@@ -155,6 +155,7 @@ int __real_inotify_init1(int flags);
 int __wrap_inotify_init1(int flags);
 
 static char lose_lock[108]; /* removed right before the next flock(2) */
+static int flock_error;	    /* what it fails with */
 static bool without_inotify;
 
 int __wrap_flock(int fd, int operation)
@@ -162,7 +163,10 @@ int __wrap_flock(int fd, int operation)
 	if (lose_lock[0])
 		CHECK_INT(unlink(lose_lock), 0);
 	lose_lock[0] = '\0';
-	return __real_flock(fd, operation);
+	if (!flock_error)
+		return __real_flock(fd, operation);
+	errno = flock_error;
+	return -1;
 }
 
 int __wrap_inotify_init1(int flags)
@@ -410,6 +414,20 @@ TEST_CASE(rendezvous, lock_on_a_removed_file_is_none)
 	CHECK_STR(lose_lock, "");
 	CHECK(exists(&rig, "node-1.lock"));
 	CHECK_INT(node_new(&rig, &rig.b, 1), -EADDRINUSE);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, failing_lock_is_not_another_instance)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	flock_error = ENOLCK;
+	CHECK_INT(node_new(&rig, &rig.a, 1), -ENOLCK);
+	flock_error = 0;
+	check_words(rig.error, "node-1.lock");
+	check_words(rig.error, strerror(ENOLCK));
+	remove_file(&rig, "node-1.lock");
 	rig_close(&rig);
 }
 
