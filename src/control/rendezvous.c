@@ -214,13 +214,13 @@ static int listen_hidden(struct rendezvous *rendezvous, struct sockaddr_un *addr
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd < 0)
-		return -errno;
-	rendezvous->listen_fd = fd;
 	memset(address, 0, sizeof(*address));
 	address->sun_family = AF_UNIX;
 	format_path(rendezvous, rendezvous->node_id, "new", address->sun_path,
 		    sizeof(address->sun_path));
+	if (fd < 0)
+		return -errno;
+	rendezvous->listen_fd = fd;
 	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
 	    chmod(address->sun_path, 0660) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
 		return -errno;
@@ -236,7 +236,7 @@ static int show_socket(struct rendezvous *rendezvous, char *error, size_t size)
 	if (ret == 0 && rename(hidden.sun_path, shown.sun_path) < 0)
 		ret = -errno;
 	if (ret < 0) {
-		unlink(hidden.sun_path);
+		remove_file(rendezvous, "new");
 		snprintf(error, size, "can't listen at %s: %s", shown.sun_path,
 			 strerror(-ret));
 	}

@@ -153,15 +153,18 @@ int __real_flock(int fd, int operation);
 int __wrap_flock(int fd, int operation);
 int __real_inotify_init1(int flags);
 int __wrap_inotify_init1(int flags);
+int __real_unlink(const char *path);
+int __wrap_unlink(const char *path);
 
 static char lose_lock[108]; /* removed right before the next flock(2) */
 static int flock_error;	    /* what it fails with */
 static bool without_inotify;
+static unsigned foreign_unlinks; /* of what is in no directory of a test */
 
 int __wrap_flock(int fd, int operation)
 {
 	if (lose_lock[0])
-		CHECK_INT(unlink(lose_lock), 0);
+		CHECK_INT(__real_unlink(lose_lock), 0);
 	lose_lock[0] = '\0';
 	if (!flock_error)
 		return __real_flock(fd, operation);
@@ -175,6 +178,12 @@ int __wrap_inotify_init1(int flags)
 		return __real_inotify_init1(flags);
 	errno = EMFILE;
 	return -1;
+}
+
+int __wrap_unlink(const char *path)
+{
+	foreign_unlinks += strncmp(path, "/tmp/shmnet-test.", 17) != 0;
+	return __real_unlink(path);
 }
 
 /* No descriptor is to be had until the limit is set back. */
@@ -514,6 +523,24 @@ TEST_CASE(rendezvous, directory_of_a_stranger_is_refused)
 }
 
 /* ---- what can fail at the start ---- */
+
+TEST_CASE(rendezvous, start_without_descriptors_says_so_and_removes_nothing_else)
+{
+	struct rlimit limit;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_new(&rig, &rig.a, 1), 0);
+	foreign_unlinks = 0;
+	limit = exhaust_descriptors();
+	CHECK_INT(rendezvous_start(rig.a.rendezvous, rig.error, sizeof(rig.error)),
+		  -EMFILE);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	check_words(rig.error, "can't listen at ");
+	check_words(rig.error, "node-1.sock: Too many open files");
+	CHECK_INT(foreign_unlinks, 0);
+	rig_close(&rig);
+}
 
 TEST_CASE(rendezvous, start_at_a_directory_in_the_way_says_so)
 {
