@@ -70,6 +70,19 @@ static void take_descriptors(struct msghdr *message, struct world_parcel *parcel
 		parcel->surplus++;
 }
 
+/*
+ * Who closes with a message of ours unread leaves an error that is reported before
+ * what it said last, once: a refusal comes this way.
+ */
+static ssize_t receive_next(int fd, struct msghdr *message)
+{
+	ssize_t n = recvmsg(fd, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0 && errno == ECONNRESET)
+		n = recvmsg(fd, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	return n;
+}
+
 /* Bytes of the next message and what came with it; 0 at the end, or -errno. */
 static ssize_t receive(struct world_channel *channel, uint8_t *bytes, size_t size,
 		       struct world_parcel *parcel)
@@ -82,7 +95,7 @@ static ssize_t receive(struct world_channel *channel, uint8_t *bytes, size_t siz
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	ssize_t n = recvmsg(channel->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = receive_next(channel->fd, &message);
 
 	if (n < 0)
 		return -errno;

@@ -438,6 +438,23 @@ TEST_CASE(world_event, end_comes_after_what_was_sent_before)
 	rig_close(&rig);
 }
 
+/* As one that refuses does: it closes without having read what we sent. */
+TEST_CASE(world_event, last_words_of_one_that_did_not_listen_are_heard)
+{
+	struct ear caller;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig) && rig_connect(&rig, &caller));
+	CHECK_INT(ear_send(&rig.b.ear, 'x', 1, -1), 0);
+	CHECK_INT(ear_send(&caller, 'a', 1, -1), 0);
+	CHECK_INT(ear_send(&caller, 'b', 1, -1), 0);
+	ear_free(&caller);
+	LOOP_WAIT(&rig.loop, rig.b.ear.closed);
+	CHECK_INT(rig.b.ear.messages, 2);
+	CHECK_INT(rig.b.ear.closed, 1);
+	rig_close(&rig);
+}
+
 /* Before the reader has been told of the end. */
 TEST_CASE(world_event, sending_to_one_that_closed_leaves_its_last_words)
 {
