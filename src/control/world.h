@@ -49,7 +49,9 @@ struct world_credentials {
 struct world_channel_handler {
 	void (*message)(void *arg, const uint8_t *bytes, size_t length,
 			struct world_parcel *parcel);
-	/* 0: end of file; -EMSGSIZE: a message above the limit; else as the socket says.
+	/*
+	 * 0: end of file; -EMSGSIZE: a message above the limit; -EMFILE: no room for
+	 * the descriptor that came with one; else as the socket says.
 	 */
 	void (*closed)(void *arg, int error);
 };

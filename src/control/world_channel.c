@@ -66,8 +66,6 @@ static void take_descriptors(struct msghdr *message, struct world_parcel *parcel
 			take_descriptor(parcel, fd);
 		}
 	}
-	if (message->msg_flags & MSG_CTRUNC)
-		parcel->surplus++;
 }
 
 /*
@@ -100,6 +98,12 @@ static ssize_t receive(struct world_channel *channel, uint8_t *bytes, size_t siz
 	if (n < 0)
 		return -errno;
 	take_descriptors(&message, parcel);
+	if (message.msg_flags & MSG_CTRUNC) {
+		/* Fewer than there is room for: the limit of this process. */
+		if (parcel->surplus + 1 < CHANNEL_FDS_MAX)
+			return -EMFILE;
+		parcel->surplus++;
+	}
 	return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
 }
 

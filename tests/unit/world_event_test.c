@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -383,6 +384,30 @@ TEST_CASE(world_event, surplus_descriptors_are_counted_and_closed)
 	check_surplus(64, 63);
 	check_surplus(100, 64);
 	check_surplus(253, 64);
+}
+
+/* Ours is the shortage: the peer must not be told that it sent too few or many. */
+TEST_CASE(world_event, no_room_for_a_descriptor_ends_the_channel)
+{
+	struct rlimit limit, none;
+	struct ear caller;
+	struct rig rig;
+	int lowest;
+
+	REQUIRE(rig_open(&rig) && rig_connect(&rig, &caller));
+	CHECK_INT(ear_send(&caller, 'a', 1, STDERR_FILENO), 0);
+	lowest = dup(STDERR_FILENO);
+	close(lowest);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	none = limit;
+	none.rlim_cur = (rlim_t)lowest;
+	setrlimit(RLIMIT_NOFILE, &none);
+	LOOP_WAIT(&rig.loop, rig.b.ear.messages || rig.b.ear.closed);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	CHECK_INT(rig.b.ear.messages, 0);
+	CHECK_INT(rig.b.ear.error, -EMFILE);
+	ear_free(&caller);
+	rig_close(&rig);
 }
 
 TEST_CASE(world_event, oversized_message_is_the_end)
