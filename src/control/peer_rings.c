@@ -272,8 +272,10 @@ enum peer_event peer_take_bell(struct peer *peer, const struct peer_message *mes
 			peer_we_dial(peer) ? "BELL though it was dialled" : "BELL twice");
 	ret = peer_ops(peer)->bell_accept(world, parcel, &bell, &why);
 	if (ret < 0)
-		return peer_complain(peer, PEER_REFUSAL_PROTOCOL, "the doorbell of %s %s",
-				     peer->name, why);
+		return peer_complain(peer,
+				     ret == -EPROTO ? PEER_REFUSAL_PROTOCOL
+						    : PEER_REFUSAL_RESOURCE,
+				     "the doorbell of %s: %s", peer->name, why);
 	ret = peer_ops(peer)->conn_new(world, bell, &peer->session.conn);
 	if (ret < 0)
 		return peer_complain(peer, PEER_REFUSAL_RESOURCE, "no doorbell on %s: %s",
