@@ -16,6 +16,12 @@ static void log_tap_error(const struct config_network *network, enum tap_error w
 		text ? text : strerror(-error));
 }
 
+static void log_no_look(const struct config_network *network, const struct kernel *kernel)
+{
+	log_err(network->name, "can't look at interface %s: %s", network->tap,
+		kernel_last_error(kernel));
+}
+
 /* The address must not be on another interface: the host would answer for both. */
 static int check_address(struct kernel *kernel, const struct config_network *network,
 			 const struct config_address *address)
@@ -62,8 +68,7 @@ static int claim(struct adapter *adapter, struct kernel *kernel, const char *mar
 			"name",
 			network->tap, kernel_last_error(kernel));
 	else if (ret < 0)
-		log_err(network->name, "can't look at interface %s: %s", network->tap,
-			kernel_last_error(kernel));
+		log_no_look(network, kernel);
 	adapter->adopted = ret == 1;
 	return ret < 0 ? ret : 0;
 }
@@ -83,8 +88,7 @@ static int open_tap(struct adapter *adapter)
 	if (adapter->tap.steering_refused)
 		log_info(network->name,
 			 "TAP %s works with one queue, frames are copied: steering was "
-			 "refused "
-			 "(%s)",
+			 "refused (%s)",
 			 network->tap, strerror(adapter->tap.steering_errno));
 	return 0;
 }
@@ -93,14 +97,17 @@ static int open_tap(struct adapter *adapter)
 static int check_sole_holder(struct adapter *adapter, struct kernel *kernel)
 {
 	struct kernel_link link;
-	int ret = kernel_get_link(kernel, adapter->network->tap, &link);
+	const struct config_network *network = adapter->network;
+	int ret = kernel_get_link(kernel, network->tap, &link);
 
-	if (ret == 0 && link.tap_queues > adapter->tap.num_queues)
-		ret = -EBUSY;
-	if (ret < 0)
-		log_err(adapter->network->name, "TAP %s is held by another process",
-			adapter->network->tap);
-	return ret;
+	if (ret < 0) {
+		log_no_look(network, kernel);
+		return ret;
+	}
+	if (link.tap_queues <= adapter->tap.num_queues)
+		return 0;
+	log_err(network->name, "TAP %s is held by another process", network->tap);
+	return -EBUSY;
 }
 
 static int set_up(struct adapter *adapter, struct kernel *kernel, const char *mark)
@@ -108,11 +115,15 @@ static int set_up(struct adapter *adapter, struct kernel *kernel, const char *ma
 	const struct config_network *network = adapter->network;
 	int ret = kernel_setup_port(kernel, mark, network, adapter->mac);
 
-	if (ret == 0)
-		ret = tap_persist(&adapter->tap);
-	if (ret < 0)
+	if (ret < 0) {
 		log_err(network->name, "can't set up interface %s: %s", network->tap,
 			kernel_last_error(kernel));
+		return ret;
+	}
+	ret = tap_persist(&adapter->tap);
+	if (ret < 0)
+		log_err(network->name, "can't make TAP %s stay: %s", network->tap,
+			strerror(-ret));
 	return ret;
 }
 
