@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -81,13 +82,26 @@ static inline int run_in_child(int (*run)(void *arg), void *arg)
 	return WEXITSTATUS(status);
 }
 
-static inline bool drop_capabilities(void)
+static inline bool set_capabilities(uint64_t set)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct none[2];
+	struct __user_cap_data_struct data[2];
 
-	memset(none, 0, sizeof(none));
-	return syscall(SYS_capset, &header, none) == 0;
+	memset(data, 0, sizeof(data));
+	for (int i = 0; i < 2; i++)
+		data[i].effective = data[i].permitted = (uint32_t)(set >> (32 * i));
+	return syscall(SYS_capset, &header, data) == 0;
+}
+
+static inline bool drop_capabilities(void)
+{
+	return set_capabilities(0);
+}
+
+/* And no other one. */
+static inline bool keep_capability(unsigned capability)
+{
+	return set_capabilities(1ull << capability);
 }
 
 /* An interface changed by somebody else: without our netlink code. */
