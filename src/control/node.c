@@ -190,8 +190,10 @@ static int open_kernel(struct node *node)
 	}
 	node->watch = event_new(node->base, kernel_watch_fd(node->kernel),
 				EV_READ | EV_PERSIST, on_watch, node);
-	if (!node->watch || event_add(node->watch, NULL) < 0)
+	if (!node->watch || event_add(node->watch, NULL) < 0) {
+		log_err(NULL, "can't watch the host's interfaces: out of memory");
 		return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -266,6 +268,17 @@ static void remove_stale(const struct kernel_link *link, void *arg)
 		remove_link(node, link);
 }
 
+static int each_marked_link(struct node *node,
+			    void (*each)(const struct kernel_link *link, void *arg))
+{
+	int ret = kernel_each_link(node->kernel, node->mark, each, node);
+
+	if (ret < 0)
+		log_err(NULL, "can't list the host's interfaces: %s",
+			kernel_last_error(node->kernel));
+	return ret;
+}
+
 static int open_adapters(struct node *node)
 {
 	const struct node_config *config = node->config;
@@ -278,7 +291,7 @@ static int open_adapters(struct node *node)
 			return ret;
 		node->num_adapters++;
 	}
-	return kernel_each_link(node->kernel, node->mark, remove_stale, node);
+	return each_marked_link(node, remove_stale);
 }
 
 static int open_ports(struct node *node)
@@ -344,20 +357,50 @@ static int start_world(struct node *node)
 }
 
 /*
- * What is checked by making it comes before what the host can see. A part says
- * itself what is wrong; `what` is for those that can only run out of something.
+ * A part of the node, or a step of the clean-up. It says itself what is wrong; `what`
+ * is for those that can only run out of something.
  */
-static const struct {
+struct part {
 	int (*open)(struct node *node);
 	const char *what;
-} parts[] = {
+};
+
+/* What is checked by making it comes before what the host can see. */
+static const struct part parts[] = {
 	{check_memory, NULL},	     {open_runtime_dir, NULL},
 	{open_events, "event loop"}, {open_kernel, NULL},
 	{open_plane, "data plane"},  {open_world, NULL},
 	{open_ctlsock, NULL},	     {open_adapters, NULL},
 	{open_ports, "worker"},	     {open_membership, "membership"},
-	{start_world, NULL},
+	{start_world, NULL},	     {NULL, NULL},
 };
+
+static int open_parts(struct node *node, const struct part *part)
+{
+	int ret = 0;
+
+	for (; part->open && ret == 0; part++) {
+		ret = part->open(node);
+		if (ret < 0 && part->what)
+			log_err(node->config->name, "can't start the %s: %s", part->what,
+				strerror(-ret));
+	}
+	return ret;
+}
+
+static struct node *node_alloc(const struct node_config *config)
+{
+	struct node *node = calloc(1, sizeof(*node));
+
+	if (!node) {
+		log_err(config->name, "out of memory");
+		return NULL;
+	}
+	node->config = config;
+	snprintf(node->mark, sizeof(node->mark), "%s%s", KERNEL_MARK_PREFIX,
+		 config->name);
+	return node;
+}
 
 static void node_close(struct node *node, bool keep_adopted)
 {
@@ -382,22 +425,14 @@ static void node_close(struct node *node, bool keep_adopted)
 
 int node_new(const struct node_config *config, struct node **ret_node)
 {
-	struct node *node = calloc(1, sizeof(*node));
+	struct node *node = node_alloc(config);
 	int ret;
 
 	if (!node)
 		return -ENOMEM;
-	node->config = config;
 	node->started_ns = clock_now_ns();
-	snprintf(node->mark, sizeof(node->mark), "%s%s", KERNEL_MARK_PREFIX,
-		 config->name);
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		ret = parts[i].open(node);
-		if (ret == 0)
-			continue;
-		if (parts[i].what)
-			log_err(config->name, "can't start the %s: %s", parts[i].what,
-				strerror(-ret));
+	ret = open_parts(node, parts);
+	if (ret < 0) {
 		node_close(node, true);
 		return ret;
 	}
@@ -432,37 +467,46 @@ static void remove_leftover(const struct kernel_link *link, void *arg)
 		node->error = -EBUSY;
 }
 
-/* The files first: claiming them proves that the node is dead. */
-static int remove_files(struct node *node)
+/* Claiming the files proves that the node is dead. */
+static int claim_rendezvous(struct node *node)
 {
-	int ret = open_events(node);
-
-	if (ret == 0)
-		ret = open_plane(node);
-	if (ret == 0 && access(find_rendezvous(node->config), F_OK) == 0)
-		ret = open_world(node);
-	if (ret == 0 && access(node->config->runtime_dir, F_OK) == 0)
-		ret = open_ctlsock(node);
-	return ret;
+	if (access(find_rendezvous(node->config), F_OK) < 0)
+		return 0;
+	return open_world(node);
 }
+
+static int claim_ctlsock(struct node *node)
+{
+	if (access(node->config->runtime_dir, F_OK) < 0)
+		return 0;
+	return open_ctlsock(node);
+}
+
+static int remove_leftovers(struct node *node)
+{
+	int ret = each_marked_link(node, remove_leftover);
+
+	return ret < 0 ? ret : node->error;
+}
+
+static const struct part cleanup_parts[] = {
+	{open_events, "event loop"},
+	{open_plane, "data plane"},
+	{claim_rendezvous, NULL},
+	{claim_ctlsock, NULL},
+	{open_kernel, NULL},
+	{remove_leftovers, NULL},
+	{NULL, NULL},
+};
 
 int node_cleanup(const struct node_config *config)
 {
-	struct node *node = calloc(1, sizeof(*node));
+	struct node *node = node_alloc(config);
 	int ret;
 
 	if (!node)
 		return -ENOMEM;
-	node->config = config;
-	snprintf(node->mark, sizeof(node->mark), "%s%s", KERNEL_MARK_PREFIX,
-		 config->name);
-	ret = remove_files(node);
-	if (ret == 0)
-		ret = open_kernel(node);
-	if (ret == 0)
-		ret = kernel_each_link(node->kernel, node->mark, remove_leftover, node);
-	if (ret == 0)
-		ret = node->error;
+	ret = open_parts(node, cleanup_parts);
 	node_close(node, false);
 	return ret;
 }

@@ -26,8 +26,8 @@ int node_run(struct node *node);
 void node_free(struct node *node);
 
 /*
- * Removes what a killed node of this config left: TAPs, sockets, locks. -EBUSY if
- * it is alive.
+ * Removes what a killed node of this config left: TAPs, sockets, locks. -EADDRINUSE
+ * if it is alive, -EBUSY if another process holds one of its TAPs.
  */
 int node_cleanup(const struct node_config *config);
 
