@@ -235,30 +235,35 @@ export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 export MALLOC_PERTURB_=165
 
 configure() { # build
-	local dir=build/$1 options=(-Dwerror=true --fatal-meson-warnings)
+	local dir=build/$1 options=(-Dwerror=true)
 	if [ -f "$dir/build.ninja" ]; then
 		ninja -C "$dir" build.ninja # set up again if a meson.build has changed
 		return
 	fi
-	[ -d "$dir" ] && options+=(--wipe)
+	rm -rf "$dir" # what an attempt that failed has left
 	case $1 in
 	gcc) export CC=gcc CXX=g++ ;;
-	asan) export CC=clang CXX=clang++ && options+=("-Db_sanitize=address,undefined") ;;
+	asan | fuzz) export CC=clang CXX=clang++ && options+=("-Db_sanitize=address,undefined") ;;
 	tsan) export CC=clang CXX=clang++ && options+=("-Db_sanitize=thread") ;;
 	esac
+	# Meson warns of -fsanitize=fuzzer-no-link, for which it has no option.
+	if [ "$1" = fuzz ]; then options+=(-Dfuzz=true); else options+=(--fatal-meson-warnings); fi
 	[ "$1" = gcc ] || options+=(-Db_lundef=false)
 	meson setup "$dir" "${options[@]}"
 }
 
-# A line of JSON per test of these suites; if none is named, of all but static.
+# A line of JSON per test of these suites. If none is named: of all but static, and
+# in a build with a sanitizer but those that only the thread sanitizer is for.
 tests_of() { # build, suite...
 	local build=$1 only_quick=${quick:+unit}
 	shift
-	meson introspect --tests "build/$build" | jq -c --arg suites "$* $only_quick" '
+	meson introspect --tests "build/$build" |
+		jq -c --arg suites "$* $only_quick" --arg build "$build" '
 		($suites | split(" ") | map(select(. != ""))) as $wanted
 		| map(.suite |= map(sub("^[^:]*:"; "")))
-		| map(select(if $wanted == [] then .suite != ["static"]
-			     else any(.suite[]; IN($wanted[])) end))
+		| map(select(if $wanted != [] then any(.suite[]; IN($wanted[]))
+			     else .suite != ["static"]
+				  and (.suite != ["tsan"] or $build == "gcc") end))
 		| sort_by(if .suite | index("unit") then 0 else 1 end)[]'
 }
 
@@ -328,14 +333,16 @@ run_tidy() {
 	run_test exitcode static/tidy 900 "$top/tests/static.sh" tidy "$top/build/asan"
 }
 
-# libFuzzer, from the corpus that the replay above has read.
+# libFuzzer; what it finds goes to its own directory, not into the corpus.
 run_fuzzers() {
-	local name names
-	[ -d build/asan ] || return 0
-	mapfile -t names < <(tests_of asan fuzz | jq -r '.name | ltrimstr("fuzz-")')
-	for name in "${names[@]}"; do
-		run_test exitcode "fuzz/$name" 180 "$top/build/asan/tests/fuzz-$name" \
-			-max_total_time=60 -print_final_stats=1 . "$top/tests/fuzz/corpus/$name"
+	local log=$logs/build.fuzz.log corpus name
+	for corpus in tests/fuzz/corpus/*/; do
+		name=$(basename "$corpus")
+		selected "fuzz/$name" || continue
+		[ -n "$list" ] || make_build fuzz "tests/fuzz/$name-fuzz" >"$log" 2>&1 ||
+			{ fail build/fuzz '' "no fuzzer for $name" "$log" && continue; }
+		run_test exitcode "fuzz/$name" 180 "$top/build/fuzz/tests/fuzz/$name-fuzz" \
+			-max_total_time=60 -print_final_stats=1 . "$top/$corpus"
 	done
 }
 
