@@ -9,6 +9,7 @@
 #include "control/config_internal.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <shmnet/wire.h>
@@ -195,8 +196,10 @@ void config_free(struct node_config *config)
 /* A copy of the value, or of its default. */
 static int copy_text(const char *text, const char *fallback, char **ret_copy)
 {
-	char *copy = strdup(text ? text : fallback);
+	char *copy;
 
+	assert(text || fallback);
+	copy = strdup(text ? text : fallback);
 	if (!copy)
 		return -ENOMEM;
 	*ret_copy = copy;

@@ -215,7 +215,7 @@ static void add_address(const struct rules *rules, struct address_list *seen,
 	struct config_quote quote;
 	struct config_why why;
 
-	if (!text || config_parse_address(text, &address, &why))
+	if (!node || !text || config_parse_address(text, &address, &why))
 		return;
 	for (unsigned i = 0; i < seen->count; i++) {
 		if (seen->list[i].address.family != address.family ||

@@ -647,8 +647,8 @@ int kernel_find_address(struct kernel *kernel, const struct config_address *addr
 			struct kernel_owner *ret_owner)
 {
 	struct kernel_owner owner = {.alias = KERNEL_MARK_PREFIX};
-	struct kernel_held *held;
-	size_t num;
+	struct kernel_held *held = NULL;
+	size_t num = 0;
 	int found = 0, rc = kernel_dump_addresses(kernel, address->family, &held, &num);
 
 	if (rc < 0)

@@ -309,7 +309,7 @@ static struct peer *admit_guest(struct guest *guest, const struct peer_hello *he
 {
 	struct membership *membership = guest->membership;
 	struct world_credentials credentials;
-	struct peer *peer;
+	struct peer *peer = NULL;
 	bool ok, is_noted = false;
 
 	membership->owner.world->ops->channel_credentials(guest->channel, &credentials);
@@ -338,7 +338,7 @@ static void on_guest_message(void *arg, const uint8_t *bytes, size_t length,
 	struct membership *membership = guest->membership;
 	struct world_channel *channel = guest->channel;
 	struct peer_refuse refuse = {0};
-	struct peer_hello hello;
+	struct peer_hello hello = {0};
 	struct peer *peer;
 
 	if (!read_hello(membership, bytes, length, parcel, &hello, &refuse)) {
@@ -535,8 +535,11 @@ void membership_free(struct membership *membership)
 	ops = membership->owner.world->ops;
 	membership->owner.closing = true;
 	while (membership->guests) {
-		ops->channel_close(membership->guests->channel);
-		forget_guest(membership->guests);
+		struct guest *guest = membership->guests;
+
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): unlinked when freed */
+		ops->channel_close(guest->channel);
+		forget_guest(guest);
 	}
 	for (unsigned i = 0; i < membership->num_peers; i++)
 		peer_free(membership->peers[i]);

@@ -275,8 +275,10 @@ static void add_reason(const char *words, void *arg)
 {
 	struct report_status *report = arg;
 
-	if (report->num_reasons < REPORT_REASONS_MAX)
-		REPORT_SET(report->reasons[report->num_reasons++], words);
+	if (report->num_reasons == REPORT_REASONS_MAX)
+		return;
+	REPORT_SET(report->reasons[report->num_reasons], words);
+	report->num_reasons++;
 }
 
 static void fill_health(const struct node *node, struct report_status *report)

@@ -80,8 +80,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (first.printed) {
 		load(first.printed, strlen(first.printed), &again);
 		need(!again.err, "printed config does not load", again.errors);
-		need(!strcmp(first.printed, again.printed), "prints differently",
-		     again.printed);
+		need(again.printed && !strcmp(first.printed, again.printed),
+		     "prints differently", again.printed);
 		done(&again);
 	}
 	done(&first);
