@@ -418,6 +418,7 @@ main() {
 	logs=$top/build/logs
 	mkdir -p "$logs"
 	work=$(mktemp -d /tmp/shmnet-test.XXXXXX) || exit 1
+	chmod 755 "$work" # some tests act as another user
 	trap 'rm -rf "$work"' EXIT
 	trap stop INT TERM HUP
 	[ -z "$long" ] || export SHMNET_TEST_LONG=1
