@@ -420,7 +420,7 @@ static void map_fresh(struct ring_map *map, uint64_t size)
 		ret = ring_map_open(fd, size, map);
 		close(fd);
 	}
-	if (ret < 0) {
+	if (ret) {
 		errno = -ret;
 		die("memory of the ring");
 	}
