@@ -12,7 +12,7 @@
 #
 # The names are BUILD/TEST: gcc/... is the plain build, asan/... clang with the
 # address and undefined behaviour sanitizers, tsan/... clang with the thread
-# sanitizer; static/..., model/..., netns/... and demo/... stand beside them.
+# sanitizer; static/..., netns/..., fuzz/... and demo/... stand beside them.
 # A line per test; a unit test program counts with each of its cases, and a case
 # that is skipped has a line of its own. At the end the output of what failed, and
 # "N passed, N failed, N skipped". Exit 0 if nothing failed, 1 if something did, 2 on
@@ -257,7 +257,7 @@ configure() { # build
 }
 
 # A line of JSON per test of these suites. If none is named: of all but static, and
-# in a build with a sanitizer but those that only the thread sanitizer is for.
+# in a build with a sanitizer but those that it has nothing to say about.
 tests_of() { # build, suite...
 	local build=$1 only_quick=${quick:+unit}
 	shift
@@ -267,7 +267,8 @@ tests_of() { # build, suite...
 		| map(.suite |= map(sub("^[^:]*:"; "")))
 		| map(select(if $wanted != [] then any(.suite[]; IN($wanted[]))
 			     else .suite != ["static"]
-				  and (.suite != ["tsan"] or $build == "gcc") end))
+				  and ($build == "gcc" or any(.suite[];
+				       IN("tsan", "model", "netns") | not)) end))
 		| sort_by(if .suite | index("unit") then 0 else 1 end)[]'
 }
 
@@ -350,11 +351,6 @@ run_fuzzers() {
 	done
 }
 
-run_model() {
-	[ -x tests/model/run.sh ] || return 0
-	run_test exitcode model/spin 900 "$top/tests/model/run.sh"
-}
-
 # A script says in its head if it needs more time: "# timeout: 300".
 script_timeout() { # script
 	local seconds
@@ -394,7 +390,6 @@ run_all() {
 	run_static
 	run_build asan all
 	run_build tsan tests tsan
-	run_model
 	run_netns
 	run_tidy
 	[ -z "$long" ] || run_fuzzers
