@@ -21,6 +21,7 @@
 
 #define LISTEN_BACKLOG 64
 #define ACCEPTS_MAX    16 /* per turn of the loop */
+#define LOCK_TRIES     100
 
 static const struct timeval look_interval = {.tv_sec = 1};
 
@@ -178,6 +179,7 @@ static int try_lock(struct rendezvous *rendezvous, const char *path, char *error
 		return ret;
 	}
 	if (!is_current(fd, path)) {
+		snprintf(error, size, "lock file %s is removed again and again", path);
 		close(fd);
 		return -EAGAIN;
 	}
@@ -188,12 +190,11 @@ static int try_lock(struct rendezvous *rendezvous, const char *path, char *error
 static int take_lock(struct rendezvous *rendezvous, char *error, size_t size)
 {
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	int ret;
+	int ret = -EAGAIN;
 
 	format_path(rendezvous, rendezvous->node_id, "lock", path, sizeof(path));
-	do
+	for (int i = 0; i < LOCK_TRIES && ret == -EAGAIN; i++)
 		ret = try_lock(rendezvous, path, error, size);
-	while (ret == -EAGAIN);
 	if (ret < 0)
 		return ret;
 	if (ftruncate(rendezvous->lock_fd, 0) < 0 ||
@@ -488,7 +489,11 @@ static void close_any(int fd)
 /* The socket before the lock: who holds the lock may take the name. */
 static void remove_files(const struct rendezvous *rendezvous)
 {
-	if (rendezvous->lock_fd < 0)
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
+	format_path(rendezvous, rendezvous->node_id, "lock", path, sizeof(path));
+	/* Without our lock in its place they are another instance's. */
+	if (rendezvous->lock_fd < 0 || !is_current(rendezvous->lock_fd, path))
 		return;
 	remove_file(rendezvous, "sock");
 	remove_file(rendezvous, "lock");

@@ -157,6 +157,7 @@ int __real_unlink(const char *path);
 int __wrap_unlink(const char *path);
 
 static char lose_lock[108]; /* removed right before the next flock(2) */
+static bool keep_losing;    /* and before each one after it */
 static int flock_error;	    /* what it fails with */
 static bool without_inotify;
 static unsigned foreign_unlinks; /* of what is in no directory of a test */
@@ -165,7 +166,8 @@ int __wrap_flock(int fd, int operation)
 {
 	if (lose_lock[0])
 		CHECK_INT(__real_unlink(lose_lock), 0);
-	lose_lock[0] = '\0';
+	if (!keep_losing)
+		lose_lock[0] = '\0';
 	if (!flock_error)
 		return __real_flock(fd, operation);
 	errno = flock_error;
@@ -423,6 +425,39 @@ TEST_CASE(rendezvous, lock_on_a_removed_file_is_none)
 	CHECK_STR(lose_lock, "");
 	CHECK(exists(&rig, "node-1.lock"));
 	CHECK_INT(node_new(&rig, &rig.b, 1), -EADDRINUSE);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, lock_that_never_stays_is_given_up)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	memcpy(lose_lock, address_of(&rig, "node-1.lock").sun_path, sizeof(lose_lock));
+	keep_losing = true;
+	CHECK_INT(node_new(&rig, &rig.a, 1), -EAGAIN);
+	keep_losing = false;
+	lose_lock[0] = '\0';
+	check_words(rig.error, "node-1.lock is removed again and again");
+	rig_close(&rig);
+}
+
+/* Somebody cleared the directory, and another instance came. */
+TEST_CASE(rendezvous, files_of_the_next_instance_are_left_alone)
+{
+	struct rig rig;
+	int fd;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	remove_file(&rig, "node-1.lock");
+	remove_file(&rig, "node-1.sock");
+	CHECK_INT(node_start(&rig, &rig.b, 1), 0);
+	node_free(&rig.a);
+	CHECK(exists(&rig, "node-1.lock"));
+	fd = dial(&rig, "node-1.sock");
+	CHECK(fd >= 0);
+	close(fd);
 	rig_close(&rig);
 }
 
