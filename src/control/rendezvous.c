@@ -41,6 +41,7 @@ struct rendezvous {
 	int lock_fd;
 	int listen_fd;
 	int watch_fd; /* inotify; -1 if there is none */
+	bool is_lost; /* our socket was removed */
 	struct event *listen_event;
 	struct event *watch_event;
 	struct event *look_event;
@@ -356,22 +357,43 @@ static void forget_absent(struct rendezvous *rendezvous)
 	rendezvous->num_sightings = kept;
 }
 
+/*
+ * Somebody removed our socket, perhaps with the directory: the watch may be of a
+ * directory that has no name any more, so from now on its path is looked at.
+ */
+static void check_own_socket(struct rendezvous *rendezvous, bool is_there)
+{
+	if (is_there || rendezvous->is_lost)
+		return;
+	rendezvous->is_lost = true;
+	log_err(NULL,
+		"node-%u.sock was removed from %s: other nodes can't find this one until "
+		"it is restarted",
+		rendezvous->node_id, rendezvous->directory);
+	event_add(rendezvous->look_event, &look_interval);
+}
+
 static void look_around(struct rendezvous *rendezvous)
 {
 	DIR *directory = opendir(rendezvous->directory);
+	bool is_there = false;
 	struct dirent *entry;
 
-	if (!directory)
-		return; /* out of descriptors, or removed: what we know stays true enough
-			 */
+	if (!directory) { /* or out of descriptors: what we know stays true enough */
+		check_own_socket(rendezvous, errno != ENOENT);
+		return;
+	}
 	while ((entry = readdir(directory))) {
 		uint16_t id = parse_name(entry->d_name);
 
-		if (id != 0 && id != rendezvous->node_id)
+		if (id == rendezvous->node_id)
+			is_there = true;
+		else if (id != 0)
 			see_node(rendezvous, dirfd(directory), entry->d_name, id);
 	}
 	closedir(directory);
 	forget_absent(rendezvous);
+	check_own_socket(rendezvous, is_there);
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)
@@ -382,7 +404,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	event_add(rendezvous->listen_event, NULL);
 	look_around(rendezvous);
-	if (!rendezvous->watch_event)
+	if (!rendezvous->watch_event || rendezvous->is_lost)
 		event_add(rendezvous->look_event, &look_interval);
 }
 

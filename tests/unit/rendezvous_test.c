@@ -304,6 +304,24 @@ TEST_CASE(rendezvous, without_inotify_nodes_are_found_by_looking)
 	rig_close(&rig);
 }
 
+/* It looks at the path then, and finds who comes there. */
+TEST_CASE(rendezvous, removed_directory_does_not_make_it_blind)
+{
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	CHECK_INT(node_start(&rig, &rig.a, 1), 0);
+	loop_idle(&rig.loop);
+	remove_file(&rig, "node-1.lock");
+	remove_file(&rig, "node-1.sock");
+	CHECK_INT(rmdir(rig.loop.dir), 0);
+	loop_idle(&rig.loop);
+	CHECK_INT(mkdir(rig.loop.dir, 0700), 0);
+	CHECK_INT(node_start(&rig, &rig.b, 2), 0);
+	LOOP_WAIT(&rig.loop, rig.a.appeared[2]);
+	rig_close(&rig);
+}
+
 /* ---- connections ---- */
 
 static void check_accept_recovers(bool with_inotify)
