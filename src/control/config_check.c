@@ -429,37 +429,34 @@ static unsigned min3(unsigned a, unsigned b, unsigned c)
 	return least < c ? least : c;
 }
 
+static bool same_letter(char a, char b)
+{
+	return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
 /*
- * How many edits apart two keys are, regardless of case; two neighbours swapped
- * count as one. The rows are those of the usual table of distances between the
- * beginnings of both; only the last three are kept.
+ * How many letters have to be added, removed or changed to make one key the other,
+ * regardless of case.
  */
 static unsigned edit_distance(const char *a, const char *b)
 {
-	unsigned rows[3][SUGGEST_KEY_MAX + 1];
-	unsigned *before = rows[0], *last = rows[1], *row = rows[2], *oldest;
-	size_t i, j, len = strlen(b);
+	unsigned row[SUGGEST_KEY_MAX + 1]; /* of the table of prefixes, overwritten */
+	size_t len = strlen(b);
 
-	for (j = 0; j <= len; j++)
-		last[j] = (unsigned)j;
-	for (i = 1; a[i - 1]; i++) {
-		row[0] = (unsigned)i;
-		for (j = 1; j <= len; j++) {
-			int x = tolower((unsigned char)a[i - 1]);
-			int y = tolower((unsigned char)b[j - 1]);
+	for (size_t j = 0; j <= len; j++)
+		row[j] = (unsigned)j;
+	for (size_t i = 0; a[i]; i++) {
+		unsigned diagonal = row[0];
 
-			row[j] =
-				min3(last[j] + 1, row[j - 1] + 1, last[j - 1] + (x != y));
-			if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) &&
-			    y == tolower((unsigned char)a[i - 2]))
-				row[j] = min3(row[j], before[j - 2] + 1, row[j]);
+		row[0] = (unsigned)i + 1;
+		for (size_t j = 0; j < len; j++) {
+			unsigned replaced = diagonal + !same_letter(a[i], b[j]);
+
+			diagonal = row[j + 1];
+			row[j + 1] = min3(row[j] + 1, diagonal + 1, replaced);
 		}
-		oldest = before;
-		before = last;
-		last = row;
-		row = oldest;
 	}
-	return last[len];
+	return row[len];
 }
 
 /* The nearest key of the schema, NULL if none is near. */
