@@ -13,10 +13,10 @@
  * is missed. What comes by TAP needs no announcement: epoll is level-triggered.
  *
  * The budget pays where answers come within microseconds (a halted CPU takes
- * longer to wake than the answer took), and costs a core where they don't. So it
- * follows its own success: a spin that ended in vain halves it, a sleep that
- * would have been hit by a full budget doubles it. And a spin during which the
- * kernel took the CPU away from us ends it: somebody else has use for the core.
+ * longer to wake than the answer took), and costs a core where they don't. Each
+ * look yields the CPU to whoever has use for it, so what it costs is idle time. So
+ * that it is not wasted for ever, spins are counted in windows; one without a
+ * single hit is followed by a rest, twice as long as the rest before.
  *
  * A queue whose link's ring is full is no longer watched for frames, or its
  * readiness would keep the worker turning; the ring's bell, or any turn that finds
@@ -33,14 +33,16 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define WORKER_EVENTS_MAX 32
 #define WORKER_QUEUES_MAX (PLANE_PORTS_MAX * TAP_QUEUES_MAX)
-#define SPIN_MIN_NS	  (2 * NSEC_PER_USEC)
+#define SPIN_WINDOW	  16 /* spins */
+#define SPIN_REST_MIN_NS  (10 * NSEC_PER_MSEC)
+#define SPIN_REST_MAX_NS  (320 * NSEC_PER_MSEC)
 
 struct worker {
 	pthread_t thread;
@@ -64,10 +66,12 @@ struct worker {
 	unsigned num_blocked;
 	uint32_t number; /* of the last sleep or wait for room */
 	bool woken;	 /* control's wake-up was taken in this turn */
-	uint64_t spin_max_ns;
 	uint64_t spin_ns;
-	uint64_t idle_since_ns; /* 0: the last turn was busy */
-	long preempted;
+	uint64_t idle_since_ns; /* of the spin that goes on; 0: there is none */
+	unsigned window_spins;
+	unsigned window_hits;
+	uint64_t rest_ns; /* the next rest's length */
+	uint64_t rest_until_ns;
 	struct path_scratch scratch;
 };
 
@@ -260,14 +264,6 @@ static bool worker_turn(struct worker *worker, const struct plane_view *view)
 
 /* ---- waiting ---- */
 
-static long times_preempted(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_THREAD, &usage);
-	return usage.ru_nivcsw;
-}
-
 /* True as long as it pays to look around once more. */
 static bool worker_spins(struct worker *worker)
 {
@@ -277,24 +273,39 @@ static bool worker_spins(struct worker *worker)
 		return false;
 	now = clock_now_ns();
 	if (worker->idle_since_ns == 0) {
+		if (now < worker->rest_until_ns)
+			return false;
 		worker->idle_since_ns = now;
-		worker->preempted = times_preempted();
 	}
-	return now - worker->idle_since_ns < worker->spin_ns;
+	if (now - worker->idle_since_ns >= worker->spin_ns)
+		return false;
+	sched_yield();
+	return true;
 }
 
-static void spin_shrink(struct worker *worker)
+static void judge_window(struct worker *worker)
 {
-	worker->spin_ns /= 2;
-	if (worker->spin_ns < SPIN_MIN_NS || times_preempted() != worker->preempted)
-		worker->spin_ns = 0;
+	if (worker->window_hits) {
+		worker->rest_ns = SPIN_REST_MIN_NS;
+	} else {
+		worker->rest_until_ns = clock_now_ns() + worker->rest_ns;
+		worker->rest_ns *= 2;
+		if (worker->rest_ns > SPIN_REST_MAX_NS)
+			worker->rest_ns = SPIN_REST_MAX_NS;
+	}
+	worker->window_spins = 0;
+	worker->window_hits = 0;
 }
 
-static void spin_grow(struct worker *worker)
+/* Something came, or the budget is used up. */
+static void spin_end(struct worker *worker, bool hit)
 {
-	worker->spin_ns = worker->spin_ns ? worker->spin_ns * 2 : SPIN_MIN_NS;
-	if (worker->spin_ns > worker->spin_max_ns)
-		worker->spin_ns = worker->spin_max_ns;
+	if (worker->idle_since_ns == 0)
+		return;
+	worker->idle_since_ns = 0;
+	worker->window_hits += hit;
+	if (++worker->window_spins == SPIN_WINDOW)
+		judge_window(worker);
 }
 
 /* `ret` is what arm() or wait_room() said: is it safe to sleep, as to this link? */
@@ -349,17 +360,9 @@ static void disarm_rings(const struct plane_view *view)
 
 static void worker_sleep(struct worker *worker, const struct plane_view *view)
 {
-	uint64_t began;
-
-	if (worker->idle_since_ns)
-		spin_shrink(worker);
-	worker->idle_since_ns = 0;
-	if (arm_rings(worker, view)) {
-		began = clock_now_ns();
+	spin_end(worker, false);
+	if (arm_rings(worker, view))
 		take_events(worker, -1);
-		if (clock_now_ns() - began < worker->spin_max_ns)
-			spin_grow(worker);
-	}
 	disarm_rings(view);
 }
 
@@ -387,7 +390,7 @@ static void *worker_main(void *arg)
 
 		worker->woken = false;
 		if (worker_turn(worker, view))
-			worker->idle_since_ns = 0;
+			spin_end(worker, true);
 		else if (!worker_spins(worker))
 			worker_sleep(worker, view);
 	}
@@ -507,8 +510,8 @@ int worker_new(uint32_t spin_us, int event_fd, struct worker **ret_worker)
 		return ret;
 	}
 	worker->event_fd = event_fd;
-	worker->spin_max_ns = spin_us * NSEC_PER_USEC;
-	worker->spin_ns = worker->spin_max_ns;
+	worker->spin_ns = spin_us * NSEC_PER_USEC;
+	worker->rest_ns = SPIN_REST_MIN_NS;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_cond_init(&worker->progress, NULL);
 	*ret_worker = worker;
