@@ -160,10 +160,24 @@ static int check_memory(struct node *node)
 	return ret;
 }
 
+static void on_event_log(int severity, const char *message)
+{
+	static const enum log_level levels[] = {
+		[EVENT_LOG_DEBUG] = LOG_LEVEL_DEBUG,
+		[EVENT_LOG_MSG] = LOG_LEVEL_INFO,
+		[EVENT_LOG_WARN] = LOG_LEVEL_WARNING,
+		[EVENT_LOG_ERR] = LOG_LEVEL_ERROR,
+	};
+
+	log_write(levels[severity], "libevent", "%s", message);
+}
+
 static int open_events(struct node *node)
 {
-	struct event_config *config = event_config_new();
+	struct event_config *config;
 
+	event_set_log_callback(on_event_log);
+	config = event_config_new();
 	if (!config)
 		return -ENOMEM;
 	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);

@@ -15,7 +15,8 @@ struct node;
 
 /*
  * Brings the node up; on failure nothing of it is left (a TAP that was adopted stays
- * as it was found). The config outlives the node.
+ * left to the next start, with what was
+ * configured until then). The config outlives the node.
  */
 int node_new(const struct node_config *config, struct node **ret_node);
 
