@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/directory.h"
 #include "control/node_internal.h"
 #include "control/offer_shm.h"
 
@@ -122,21 +123,13 @@ static void history_free(struct node *node)
 
 static int open_runtime_dir(struct node *node)
 {
-	const char *path = node->config->runtime_dir;
-	int error;
+	char error[WORLD_EVENT_ERROR_MAX];
+	int ret = directory_claim("runtime_dir", node->config->runtime_dir, error,
+				  sizeof(error));
 
-	if (mkdir(path, 0750) == 0 || errno == EEXIST)
-		return 0;
-	error = errno;
-	if (error == ENOENT)
-		log_err(NULL,
-			"runtime_dir %s can't be made: its parent is missing; make it "
-			"with "
-			"'install -d -m 0750 %s'",
-			path, path);
-	else
-		log_err(NULL, "runtime_dir %s can't be made: %s", path, strerror(error));
-	return -error;
+	if (ret < 0)
+		log_err(NULL, "%s", error);
+	return ret;
 }
 
 /* Rings are made when a peer comes; without room for those of one, why start? */

@@ -1,7 +1,8 @@
-/* See rendezvous.h. From top to bottom: directory, lock, socket, news. */
+/* See rendezvous.h. From top to bottom: lock, socket, news. */
 #include "control/rendezvous.h"
 
 #include "base/log.h"
+#include "control/directory.h"
 
 #include <shmnet/wire.h>
 
@@ -71,66 +72,6 @@ static void remove_file(const struct rendezvous *rendezvous, const char *suffix)
 
 	format_path(rendezvous, rendezvous->node_id, suffix, path, sizeof(path));
 	unlink(path);
-}
-
-/* ---- the directory ---- */
-
-static int make_directory(const char *path, char *error, size_t size)
-{
-	int ret;
-
-	if (mkdir(path, 0750) == 0 || errno == EEXIST)
-		return 0;
-	ret = -errno;
-	if (ret == -ENOENT)
-		snprintf(error, size,
-			 "rendezvous directory %s can't be made: its parent is missing; "
-			 "make it "
-			 "with 'install -d -m 0750 %s'",
-			 path, path);
-	else
-		snprintf(error, size, "rendezvous directory %s can't be made: %s", path,
-			 strerror(-ret));
-	return ret;
-}
-
-/* Who may write here may pose as any node, so it must be us or root alone. */
-static int check_directory(const char *path, char *error, size_t size)
-{
-	struct stat info;
-
-	if (stat(path, &info) < 0) {
-		snprintf(error, size, "rendezvous directory %s: %s", path,
-			 strerror(errno));
-		return -errno;
-	}
-	if (!S_ISDIR(info.st_mode)) {
-		snprintf(error, size, "rendezvous directory %s is not a directory", path);
-		return -ENOTDIR;
-	}
-	if (info.st_uid != geteuid() && info.st_uid != 0) {
-		snprintf(error, size,
-			 "rendezvous directory %s belongs to uid %u, not to this node's "
-			 "uid %u "
-			 "or root; 'chown %u %s', or choose another path",
-			 path, info.st_uid, geteuid(), geteuid(), path);
-		return -EPERM;
-	}
-	if (info.st_mode & S_IWOTH) {
-		snprintf(error, size,
-			 "rendezvous directory %s is writable by everybody (mode %04o); "
-			 "'chmod "
-			 "0750 %s'",
-			 path, info.st_mode & 07777, path);
-		return -EPERM;
-	}
-	if (access(path, R_OK | W_OK | X_OK) < 0) {
-		snprintf(error, size,
-			 "rendezvous directory %s can't be written to by uid %u: %s",
-			 path, geteuid(), strerror(errno));
-		return -errno;
-	}
-	return 0;
 }
 
 /* ---- the lock ---- */
@@ -469,10 +410,9 @@ int rendezvous_new(struct event_base *base, const char *directory, uint16_t node
 		   struct rendezvous **ret_rendezvous, char *ret_error, size_t error_size)
 {
 	struct rendezvous *rendezvous;
-	int ret = make_directory(directory, ret_error, error_size);
+	int ret =
+		directory_claim("rendezvous directory", directory, ret_error, error_size);
 
-	if (ret == 0)
-		ret = check_directory(directory, ret_error, error_size);
 	if (ret < 0)
 		return ret;
 	snprintf(ret_error, error_size, "out of memory");
