@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <grp.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,13 +57,27 @@ static void group_name(const char *path, char *name, size_t size)
 		snprintf(name, size, "%s", group->gr_name);
 }
 
+/* The directory of a socket, or the path itself if it is one. */
+static void directory_of(const char *path, char *directory, size_t size)
+{
+	char copy[PATH_MAX];
+	struct stat status;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+		snprintf(directory, size, "%s", path);
+	else
+		snprintf(directory, size, "%s", dirname(copy));
+}
+
 static void error_set_permission(struct cli_error *error, const char *path)
 {
-	char group[64];
+	char group[64], directory[PATH_MAX];
 
+	directory_of(path, directory, sizeof(directory));
 	group_name(path, group, sizeof(group));
 	if (!group[0])
-		group_name(runtime_dir(), group, sizeof(group));
+		group_name(directory, group, sizeof(group));
 	if (group[0])
 		cli_error_set(error, CLI_FAILED, "permission",
 			      "no permission to use %s; be root or a member of the group "
@@ -72,7 +87,7 @@ static void error_set_permission(struct cli_error *error, const char *path)
 		cli_error_set(error, CLI_FAILED, "permission",
 			      "no permission to use %s; be root, or give %s a group of "
 			      "which you are a member",
-			      path, runtime_dir());
+			      path, directory);
 }
 
 static void error_set_no_daemon(struct cli_error *error, const char *what)
