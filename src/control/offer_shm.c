@@ -162,6 +162,7 @@ static int ring_take(struct offer_shm *offer, struct world_ring *ring, int fd,
 		     uint64_t size, const char **ret_why)
 {
 	const char *why;
+	int ret;
 
 	if (fd < 0) {
 		*ret_why = "came without a descriptor";
@@ -171,6 +172,12 @@ static int ring_take(struct offer_shm *offer, struct world_ring *ring, int fd,
 		snprintf(offer->why, sizeof(offer->why), "its descriptor %s", why);
 		*ret_why = offer->why;
 		return -EPROTO;
+	}
+	/* Its memory is there already; only our view of it may lack room. */
+	ret = offer_shm_check_memory(0, 2 * size, offer->why, sizeof(offer->why));
+	if (ret < 0) {
+		*ret_why = offer->why;
+		return ret;
 	}
 	return ring_map(offer, ring, fd, size, ret_why);
 }

@@ -160,6 +160,17 @@ static uint64_t address_space(void)
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static bool has_both_numbers(const char *why)
+{
+	double needed = 0, left = 0;
+
+	return sscanf(why,
+		      "needs %lf MiB of address space, %lf MiB are left of the limit "
+		      "(ulimit -v)",
+		      &needed, &left) == 2 &&
+	       needed == 2.0 * SIZE / (1 << 20) && left <= needed;
+}
+
 /* In a child: 0 if all is as it should be. */
 static int use_up_address_space(void *arg)
 {
@@ -167,20 +178,15 @@ static int use_up_address_space(void *arg)
 	struct world_parcel parcel = {.fd = make_memfd(FILE_, SEALS)};
 	struct offer_shm *offer = arg;
 	struct world_ring *ring;
-	double needed = 0, left = 0;
 	const char *why = "";
 
 	if (setrlimit(RLIMIT_AS, &limit) < 0)
 		return 1;
 	if (offer_shm_ring_new(offer, SIZE, &ring, &why) != -ENOMEM ||
-	    sscanf(why,
-		   "needs %lf MiB of address space, %lf MiB are left of the limit "
-		   "(ulimit -v)",
-		   &needed, &left) != 2 ||
-	    needed != 2.0 * SIZE / (1 << 20) || left > needed)
+	    !has_both_numbers(why))
 		return 2;
 	if (offer_shm_ring_accept(offer, &parcel, SIZE, &ring, &why) != -ENOMEM ||
-	    strncmp(why, "can't map ", 10) != 0 || parcel.fd != -1)
+	    !has_both_numbers(why) || parcel.fd != -1)
 		return 3;
 	return 0;
 }
