@@ -265,9 +265,12 @@ static void log_guest(struct membership *membership, const char *words)
 	struct world *world = membership->owner.world;
 	unsigned held_back;
 
-	if (log_limit_pass(&membership->guest_limit, world->ops->now(world), &held_back))
-		log_warn("caller", "refused: %s (and %u more held back)", words,
-			 held_back);
+	if (!log_limit_pass(&membership->guest_limit, world->ops->now(world), &held_back))
+		return;
+	if (held_back)
+		log_warn("caller", "refused: %s (and %u more before)", words, held_back);
+	else
+		log_warn("caller", "refused: %s", words);
 }
 
 static void refuse_guest(struct guest *guest, const struct peer_refuse *refuse)
@@ -358,8 +361,16 @@ static void on_guest_message(void *arg, const uint8_t *bytes, size_t length,
 static void on_guest_closed(void *arg, int error)
 {
 	struct guest *guest = arg;
+	struct peer_refuse refuse;
 
-	(void)error;
+	if (error == -EMSGSIZE) {
+		turn_away(&refuse, PEER_REFUSAL_PROTOCOL,
+			  "the first message to %s has more than %d bytes",
+			  own_name(&guest->membership->owner), WORLD_MESSAGE_MAX);
+		log_guest(guest->membership, refuse.words);
+		refuse_guest(guest, &refuse);
+		return;
+	}
 	guest->membership->owner.world->ops->channel_close(guest->channel);
 	forget_guest(guest);
 }
