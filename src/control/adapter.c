@@ -54,6 +54,14 @@ static int check_addresses(struct kernel *kernel, const struct config_network *n
 	return ret;
 }
 
+static void log_held(const struct config_network *network)
+{
+	log_err(network->name,
+		"TAP %s is held by another process; stop that, or give the network "
+		"another 'tap' name",
+		network->tap);
+}
+
 static int claim(struct adapter *adapter, struct kernel *kernel, const char *mark)
 {
 	const struct config_network *network = adapter->network;
@@ -61,7 +69,7 @@ static int claim(struct adapter *adapter, struct kernel *kernel, const char *mar
 	int ret = kernel_claim_port(kernel, network->tap, mark, &link);
 
 	if (ret == -EBUSY)
-		log_err(network->name, "TAP %s is held by another process", network->tap);
+		log_held(network);
 	else if (ret == -EEXIST)
 		log_err(network->name,
 			"can't have interface %s: %s; give the network another 'tap' "
@@ -106,7 +114,7 @@ static int check_sole_holder(struct adapter *adapter, struct kernel *kernel)
 	}
 	if (link.tap_queues <= adapter->tap.num_queues)
 		return 0;
-	log_err(network->name, "TAP %s is held by another process", network->tap);
+	log_held(network);
 	return -EBUSY;
 }
 

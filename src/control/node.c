@@ -260,7 +260,7 @@ static int remove_link(struct node *node, const struct kernel_link *link)
 			 link->name);
 	else
 		log_err(NULL, "can't remove interface %s: %s", link->name,
-			ret == -EBUSY ? "a process holds it"
+			ret == -EBUSY ? "a process holds it; stop that first"
 				      : kernel_last_error(node->kernel));
 	return ret;
 }

@@ -32,8 +32,8 @@ static const char *const error_texts[] = {
 		"to the container",
 	[TAP_ERROR_NO_ACCESS] =
 		"may not open " TUN_PATH ": run as root, or change the device's mode",
-	[TAP_ERROR_NO_CAPABILITY] = "may not create or attach to the TAP: "
-				    "CAP_NET_ADMIN is needed",
+	[TAP_ERROR_NO_CAPABILITY] = "CAP_NET_ADMIN is missing: run as root, or "
+				    "give the program that capability",
 	[TAP_ERROR_EXISTS] = "an interface of that name exists: remove it, or choose "
 			     "another name",
 	[TAP_ERROR_HELD] = "another program has the TAP open: stop it, or choose another "
