@@ -165,7 +165,7 @@ static int ring_take(struct offer_shm *offer, struct world_ring *ring, int fd,
 	int ret;
 
 	if (fd < 0) {
-		*ret_why = "came without a descriptor";
+		*ret_why = "it came without a descriptor";
 		return -EPROTO;
 	}
 	if (memfd_ring_check(fd, size, &why) < 0) {
@@ -268,7 +268,7 @@ int offer_shm_bell_accept(struct world_parcel *parcel, struct world_bell **ret_b
 	parcel->fd = -1;
 	if (get_socket_option(fd, SO_DOMAIN) != AF_UNIX ||
 	    get_socket_option(fd, SO_TYPE) != SOCK_SEQPACKET) {
-		*ret_why = "is not a SEQPACKET socket";
+		*ret_why = "its descriptor is not a SEQPACKET socket";
 		if (fd >= 0)
 			close(fd);
 		return -EPROTO;

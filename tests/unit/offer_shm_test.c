@@ -67,7 +67,7 @@ static void check_ring_refused(int fd, const char *words)
 
 TEST_CASE(offer_shm, rings_that_are_none_are_refused)
 {
-	check_ring_refused(-1, "came without a descriptor");
+	check_ring_refused(-1, "it came without a descriptor");
 	check_ring_refused(open("/dev/null", O_RDWR | O_CLOEXEC),
 			   "its descriptor is not a memfd");
 	check_ring_refused(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0),
@@ -207,7 +207,7 @@ static void check_bell_refused(int fd)
 	const char *why = "";
 
 	CHECK_INT(offer_shm_bell_accept(&parcel, &bell, &why), -EPROTO);
-	CHECK_STR(why, "is not a SEQPACKET socket");
+	CHECK_STR(why, "its descriptor is not a SEQPACKET socket");
 	CHECK_INT(parcel.fd, -1);
 }
 
