@@ -32,6 +32,8 @@ socat               | demo,test   | copies files
 jq                  | demo,test   | reads the JSON of shmnetctl and meson
 procps              | demo,test   | sysctl in a namespace
 tcpdump             | test        | looks at a TAP as a user would
+ethtool             | test        | switches the offloads of a TAP
+python3             | test        | sends frames and messages that no host would
 clang               | test        | second compiler; sanitizers, fuzzer
 libclang-rt-14-dev  | test        | their run-time parts
 llvm                | test        | names the functions in their reports

@@ -25,6 +25,8 @@
 NETWORKS=()
 # More keys for the node section of every config written from now on: "spin_us: 0".
 NODE_KEYS=''
+# Likewise for every network: "ring_size: 256K".
+NETWORK_KEYS=''
 # Seconds that a node has to answer, and to go when told to.
 NODE_DEADLINE=10
 # Seconds that a command in a namespace may take.
@@ -197,6 +199,16 @@ stop() { # name, signal (TERM)
 	return $status
 } 2>/dev/null
 
+# Waits until it has ended by itself. Returns its exit status; 124 if it goes on.
+finish() { # name, seconds (COMMAND_DEADLINE)
+	local name=$1 status
+	wait_for "${2:-$COMMAND_DEADLINE}" not is_alive "$name" || return 124
+	wait "${lab_pids[$name]}"
+	status=$?
+	unset "lab_pids[$name]"
+	return $status
+} 2>/dev/null
+
 # --- nodes ---------------------------------------------------------------------
 
 node_networks() { # id
@@ -204,7 +216,8 @@ node_networks() { # id
 	for row in "${NETWORKS[@]}"; do
 		read -r name tap mtu addresses <<<"${row//%/$1}"
 		addresses=${addresses:+\"${addresses// /\", \"}\"}
-		echo "  - {name: $name, kind: local, tap: $tap, mtu: $mtu, addresses: [$addresses]}"
+		echo "  - {name: $name, kind: local, tap: $tap, mtu: $mtu," \
+			"addresses: [$addresses]${NETWORK_KEYS:+, $NETWORK_KEYS}}"
 	done
 }
 

@@ -95,6 +95,18 @@ config_is() {
 	END
 }
 
+ends_by_itself() {
+	start brief n1 sh -c 'exit 3'
+	finish brief 5
+	[ $? -eq 3 ] && [ -z "${lab_pids[brief]-}" ]
+}
+
+goes_on() {
+	start long n1 sleep 100
+	finish long 0
+	[ $? -eq 124 ] && is_alive long && not stop long
+}
+
 lab_begin "$@"
 mkdir "$LAB/bin" && make_fakes "$LAB/bin"
 export SHMNET_BIN=$LAB/bin
@@ -111,6 +123,8 @@ kill -USR1 "$(pid_of n1)"
 check "an fd too many is seen" wait_for 5 not baseline_same up
 check "and named" not baseline_is up 0
 grep -q 'n1 fds:.*/dev/null' "$LAB/check.out" || check "by its file" false
+check "a command that ends by itself is waited for" ends_by_itself
+check "one that doesn't is not waited for any longer" goes_on
 check "a node ends when told to" stop n1
 check "what it had is gone" not baseline_is up 0
 check "it comes back" node_up n1 1
