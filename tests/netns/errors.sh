@@ -1,0 +1,327 @@
+#!/bin/bash
+# What a node says when the machine or a peer is not as it must be: each case's exit
+# status and words are in tests/golden/system/CASE, and nothing is left behind.
+#
+# With GOLDEN_UPDATE=1 in the environment the files are written instead of compared.
+# In them LAB stands for the test's directory, PID and N for numbers that change.
+# timeout: 240
+set -u
+here=$(dirname "$(realpath "$0")")
+# shellcheck source=tests/netns/lib.sh
+. "$here/lib.sh"
+# shellcheck source=tests/netns/traffic.sh
+. "$here/traffic.sh"
+
+golden=$here/../golden/system
+NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
+
+# --- comparing -------------------------------------------------------------------
+
+# Numbers that differ from run to run, and only those.
+normalise() {
+	sed -E "s|$LAB|LAB|g; s|^$daemon:|shmnet-node:|; s/\bpid [0-9]+/pid PID/g
+		s/[0-9.]+ MiB (are left|are available)/N MiB \1/g"
+}
+
+like_golden() { # case; what was said on stdin
+	normalise >"$LAB/$1.said"
+	if [ -n "${GOLDEN_UPDATE-}" ]; then
+		cp "$LAB/$1.said" "$golden/$1"
+		return
+	fi
+	diff -u --label "golden/system/$1" --label now "$golden/$1" "$LAB/$1.said"
+}
+
+# Runs the command in the host; its exit status and words are those of the file.
+says() { # case, command...
+	local name=$1 status
+	shift
+	COMMAND_DEADLINE=20 in_ns n1 "$@" >"$LAB/out" 2>&1 </dev/null
+	status=$?
+	{
+		echo "exit $status"
+		cat "$LAB/out"
+	} | like_golden "$name"
+}
+
+# The same, and afterwards the host is as it was before.
+refuses() { # case, command...
+	check "$1" says "$@"
+	baseline_same before && return
+	check "$1 leaves nothing behind" baseline_is before
+}
+
+# --- surroundings ------------------------------------------------------------------
+
+# A config that differs from n1's.
+node_with() { # sed expression
+	sed "$1" "$LAB/n1.yaml" >"$LAB/case.yaml"
+}
+
+# A TAP that is kept open by another program, as "$LAB/tap.py NAME".
+write_tap_holder() {
+	cat >"$LAB/tap.py" <<-'END_OF_FILE'
+		import fcntl, struct, sys, time
+		tun = open("/dev/net/tun", "r+b", buffering=0)
+		flags = 0x0002 | 0x1000 | 0x4000 | 0x0100  # TAP, NO_PI, VNET_HDR, MULTI_QUEUE
+		fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), flags))
+		print("ready", flush=True)
+		time.sleep(100)
+	END_OF_FILE
+}
+
+# --- the cases -----------------------------------------------------------------------
+
+bad_use() {
+	refuses use-no-config "$daemon"
+	refuses use-unknown-option "$daemon" --confg x
+	refuses use-extra-argument "$daemon" --config "$LAB/n1.yaml" extra
+	refuses use-log-level "$daemon" --config "$LAB/n1.yaml" --log-level loud
+	refuses use-missing-file "$daemon" --config "$LAB/missing.yaml"
+	refuses use-directory "$daemon" --config "$LAB"
+	refuses use-check-good "$daemon" --check --config "$LAB/n1.yaml"
+}
+
+bad_device() {
+	refuses tun-missing unshare -m sh -c 'mount -t tmpfs tmpfs /dev/net && exec "$@"' \
+		- "${run[@]}"
+	refuses tun-no-access unshare -m sh -c '
+		mount -t tmpfs tmpfs /dev/net && mknod -m 000 /dev/net/tun c 10 200 &&
+		exec setpriv --bounding-set=-dac_override,-dac_read_search "$@"' - "${run[@]}"
+	refuses no-net-admin setpriv --bounding-set=-net_admin --inh-caps=-net_admin "${run[@]}"
+}
+
+bad_interface() {
+	local ns
+	ns=$(host_ns n1)
+	ip -n "$ns" link add shm0 type bridge
+	baseline_take before
+	refuses interface-no-tap "${run[@]}"
+	ip -n "$ns" link delete shm0
+	ip -n "$ns" tuntap add shm0 mode tap
+	baseline_take before
+	refuses interface-foreign-tap "${run[@]}"
+	ip -n "$ns" link set shm0 alias shmnet:n9
+	refuses interface-other-node "${run[@]}"
+	ip -n "$ns" link delete shm0
+	baseline_take before
+
+	: >"$LAB/tap.log"
+	start tap n1 python3 "$LAB/tap.py" shm0
+	wait_for 5 grep -q ready "$LAB/tap.log"
+	ip -n "$ns" link set shm0 alias shmnet:n1
+	baseline_take before
+	refuses interface-held "${run[@]}"
+	refuses interface-held-cleanup "$daemon" --cleanup --config "$LAB/n1.yaml"
+	stop tap
+	wait_for 5 not ip -n "$ns" link show shm0 >"$LAB/out" 2>&1
+	baseline_take before
+
+	ip -n "$ns" address add 10.77.0.1/16 dev lo
+	refuses address-taken "${run[@]}"
+	ip -n "$ns" address delete 10.77.0.1/16 dev lo
+	ip -n "$ns" address add fd77::1/128 dev lo
+	refuses address-taken-ipv6 "${run[@]}"
+	ip -n "$ns" address delete fd77::1/128 dev lo
+}
+
+# Directories: $1 is "rendezvous" or "runtime", $2 the key in the config.
+bad_directory() {
+	local kind=$1 key=$2 dir=$LAB/$1
+	node_with "s|$key: [^,}]*|$key: $dir/deeper|"
+	baseline_take before
+	refuses "$kind-no-parent" "$daemon" --config "$LAB/case.yaml"
+	node_with "s|$key: [^,}]*|$key: $dir|"
+	: >"$dir"
+	refuses "$kind-is-a-file" "$daemon" --config "$LAB/case.yaml"
+	rm "$dir"
+	mkdir -m 555 "$dir"
+	refuses "$kind-not-writable" setpriv --bounding-set=-dac_override \
+		"$daemon" --config "$LAB/case.yaml"
+	chmod 755 "$dir" && chown nobody "$dir"
+	refuses "$kind-foreign-owner" "$daemon" --config "$LAB/case.yaml"
+	chown root "$dir" && chmod 777 "$dir"
+	refuses "$kind-writable-by-all" "$daemon" --config "$LAB/case.yaml"
+	rmdir "$dir"
+	dir=/nowhere/$(printf 'd%.0s' {1..120})
+	node_with "s|$key: [^,}]*|$key: $dir|"
+	refuses "$kind-too-long" "$daemon" --config "$LAB/case.yaml"
+	node_with "s|$key: [^,}]*|$key: ${dir:0:100}|" # room for itself, not for a socket
+	refuses "$kind-too-long-with-socket" "$daemon" --config "$LAB/case.yaml"
+}
+
+second_instance() {
+	node_up n1 1
+	baseline_take before
+	refuses second-instance "${run[@]}"
+	node_with "s|runtime_dir: [^,}]*|runtime_dir: $LAB|; s/name: n1,/name: n8,/"
+	refuses second-instance-id "$daemon" --config "$LAB/case.yaml"
+	node_with "s/id: 1,/id: 8,/"
+	refuses second-instance-name "$daemon" --config "$LAB/case.yaml"
+	refuses cleanup-live "$daemon" --cleanup --config "$LAB/n1.yaml"
+}
+
+bad_client() { # while n1 runs
+	# shellcheck disable=SC2016 # for another shell
+	local nobody='mount -t tmpfs -o mode=755 tmpfs /mnt && mkdir /mnt/run &&
+		mount --bind "$1/run" /mnt/run && cp "$2" /mnt/ && shift 2 &&
+		exec setpriv --reuid=nobody --regid=nogroup --clear-groups /mnt/shmnetctl "$@"'
+	refuses ctl-no-daemon "$client" -s "$LAB/run/n9.sock" status
+	refuses ctl-no-daemon-json "$client" -s "$LAB/run/n9.sock" --json status
+	refuses ctl-no-command "$client"
+	refuses ctl-wrong-command "$client" -s "$LAB/run/n1.sock" stauts
+	refuses ctl-wrong-command-json "$client" -s "$LAB/run/n1.sock" --json frobnicate
+	refuses ctl-wrong-option "$client" -s "$LAB/run/n1.sock" status --jsn
+	refuses ctl-no-socket "$client" -s "$LAB/n1.yaml" status
+	refuses ctl-directory-closed unshare -m sh -c "$nobody" - "$LAB" "$client" \
+		-s /mnt/run/n1.sock status
+	chmod 755 "$LAB/run"
+	refuses ctl-permission unshare -m sh -c "$nobody" - "$LAB" "$client" \
+		-s /mnt/run/n1.sock status
+	refuses ctl-permission-json unshare -m sh -c "$nobody" - "$LAB" "$client" \
+		-s /mnt/run/n1.sock --json status
+	chmod 700 "$LAB/run"
+	stop n1 KILL
+	baseline_take before
+	refuses ctl-dead-daemon "$client" -s "$LAB/run/n1.sock" status
+	in_ns n1 "$daemon" --cleanup --config "$LAB/n1.yaml"
+}
+
+# --- peers that break the rules ------------------------------------------------------
+
+# What the node answers, and what it says of the peer in its own log.
+peer_says() { # case, way, socket, case of fake_peer.py
+	local before
+	before=$(wc -l <"$LAB/n2.log")
+	{
+		python3 "$here/fake_peer.py" "$2" "$LAB/fabric/$3" "$4" 2>&1
+		wait_for 2 log_has_grown "$before"
+		tail -n +$((before + 1)) "$LAB/n2.log"
+	} | like_golden "$1"
+}
+
+log_has_grown() { # lines before
+	[ "$(wc -l <"$LAB/n2.log")" -gt "$1" ]
+}
+
+# A new node for each, so that none is in quarantine for the one before.
+peer_refused() { # way, socket, case of fake_peer.py
+	local name=peer-$1-$3
+	rm -f "$LAB/n2.log"
+	node_up n2 2 || return
+	baseline_take before
+	check "$name" peer_says "$name" "$@"
+	wait_for 3 baseline_same before || check "$name leaves nothing behind" baseline_is before
+	stop n2
+}
+
+# The fake one is as good as a real one where it breaks no rule.
+good_peer() {
+	python3 "$here/fake_peer.py" dial "$LAB/fabric/node-2.sock" good | tee "$LAB/out"
+	grep -qx up "$LAB/out" && wait_for 5 grep -q 'fake1: down' "$LAB/n2.log"
+}
+
+foreign_user() {
+	# shellcheck disable=SC2016 # for another shell
+	unshare -m sh -c 'mount -t tmpfs -o mode=755 tmpfs /mnt && mkdir /mnt/fabric &&
+		mount --bind "$1/fabric" /mnt/fabric && cp "$2" /mnt/ &&
+		chmod 755 /mnt/fabric && chmod 666 /mnt/fabric/node-2.sock &&
+		exec setpriv --reuid=nobody --regid=nogroup --clear-groups \
+			/usr/bin/python3 /mnt/fake_peer.py dial /mnt/fabric/node-2.sock good' \
+		- "$LAB" "$here/fake_peer.py" 2>&1
+	chmod 700 "$LAB/fabric"
+	grep caller: "$LAB/n2.log"
+}
+
+bad_peers() {
+	local case
+	node_up n2 2
+	check "a peer that breaks no rule is taken" good_peer
+	check "peer-foreign-user" eval 'foreign_user | like_golden peer-foreign-user'
+	stop n2
+	for case in version version-only cluster own-id own-name id-zero higher-id bad-name \
+		long-name garbage not-hello hello-fds too-long silence hello-twice \
+		ready-before-bell bell-no-fd bell-two-fds bell-no-socket ring-unsealed \
+		ring-growable ring-short ring-oversized ring-no-memfd ring-no-fd ring-two-fds \
+		ring-twenty-fds ring-odd-size ring-huge ring-foreign; do
+		peer_refused dial node-2.sock "$case"
+	done
+	for case in version cluster other-id silence garbage refusal; do
+		peer_refused listen node-9.sock "$case"
+	done
+}
+
+# --- memory --------------------------------------------------------------------------
+
+status_has() { # node, pattern
+	ctl "$1" status --json >"$LAB/status" || true
+	jq -r '.reasons[]' "$LAB/status" | grep -E "$2"
+}
+
+# Room for nobody's rings, then for those of one peer.
+no_room_for_rings() {
+	local id
+	! grep -q __asan_init "$daemon" || return 0 # which takes terabytes of addresses
+	node_with "s/mtu: 1500/mtu: 1500, ring_size: 128M/"
+	baseline_take before
+	refuses memory-none prlimit --as=$((400 << 20)) "$daemon" --config "$LAB/case.yaml"
+	NETWORK_KEYS="ring_size: 128M"
+	for id in 1 2 3; do
+		node_config n$id $id >"$LAB/n$id.yaml"
+	done
+	node_up n1 1 && node_up n2 2
+	start n3 n3 prlimit --as=$((700 << 20)) "$daemon" --config "$LAB/n3.yaml"
+	check "a node starts with room for one peer's rings" wait_for 10 node_answers n3
+	check "memory-one-peer" reasons_like memory-one-peer
+	check "with one of two peers it is linked" wait_for 5 links_are n3 1
+	check "which is reached" pings n3 "10.77.0.$(linked_with)"
+	for id in 3 2 1; do
+		check "n$id ends when told to" ends n$id
+		rm "$LAB/n$id.yaml"
+	done
+	NETWORK_KEYS=''
+}
+
+links_are() { # node, number
+	ctl "$1" topology --json | jq -e --argjson n "$2" --arg node "$1" \
+		'[.links[] | select(.from == $node and .state == "up")] | length == $n' >/dev/null
+}
+
+# Whichever peer came first has its rings.
+reasons_like() { # case
+	wait_for 5 status_has n3 'address space' || return
+	ctl n3 status --json | jq -r '.reasons[]' | sed -E 's/n[12] \(id [12]\)/PEER/; s/ring of n[12]/ring of PEER/' |
+		like_golden "$1"
+}
+
+linked_with() {
+	ctl n3 topology --json | jq -r '.links[] | select(.from == "n3" and .state == "up").to[1:]'
+}
+
+# -------------------------------------------------------------------------------------
+
+grep -q '^ *0 *0 *4294967295$' /proc/self/uid_map && [ "$(id -u)" -eq 0 ] || is_root=no
+[ -z "${is_root-}" ] || skip "other users and devices are used here, which takes root"
+command -v python3 >/dev/null || skip "python3 is not installed"
+lab_begin "$@"
+daemon=$(program shmnet-node) && client=$(program shmnetctl) || exit 1
+host_add n1 && host_add n2 && host_add n3
+for id in 1 2; do
+	node_config n$id $id >"$LAB/n$id.yaml"
+done
+run=("$daemon" --config "$LAB/n1.yaml")
+write_tap_holder
+baseline_take before
+baseline_take empty
+
+bad_use
+bad_device
+bad_interface
+bad_directory rendezvous path
+bad_directory runtime runtime_dir
+second_instance
+bad_client
+no_room_for_rings
+bad_peers
+check "nothing is left of all that" baseline_is empty
+lab_end
