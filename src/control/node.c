@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
+static const struct timeval carrier_hold = {.tv_sec = 1};
 
 /* ---- callbacks ---- */
 
@@ -63,11 +64,28 @@ static void on_port_fault(void *arg, unsigned port, int error)
 	}
 }
 
+static void on_hold_over(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	adapter_set_carrier(arg, false);
+}
+
+/*
+ * A carrier that goes takes the host's neighbours with it, and an ARP request that
+ * is lost is repeated only a second later. So that the only peer's restart, which takes
+ * milliseconds, does not cost that, the carrier is held for a while.
+ */
 static void on_carrier(void *arg, unsigned network, bool has_carrier)
 {
 	struct node *node = arg;
 
-	adapter_set_carrier(&node->adapters[network], has_carrier);
+	if (!has_carrier) {
+		event_add(node->holds[network], &carrier_hold);
+		return;
+	}
+	event_del(node->holds[network]);
+	adapter_set_carrier(&node->adapters[network], true);
 }
 
 /* ---- what ended links leave to the statistics ---- */
@@ -323,6 +341,12 @@ static int open_membership(struct node *node)
 {
 	static const struct membership_handler handler = {.network_carrier = on_carrier};
 
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		node->holds[i] =
+			evtimer_new(node->base, on_hold_over, &node->adapters[i]);
+		if (!node->holds[i])
+			return -ENOMEM;
+	}
 	return membership_new(node->config, node->world, &handler, node,
 			      &node->membership);
 }
@@ -414,8 +438,11 @@ static void node_close(struct node *node, bool keep_adopted)
 	membership_free(node->membership);
 	world_event_free(node->world);
 	plane_free(node->plane);
-	for (unsigned i = 0; i < node->num_adapters; i++)
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		if (node->holds[i])
+			event_free(node->holds[i]);
 		adapter_close(&node->adapters[i], keep_adopted);
+	}
 	ctlsock_free(node->ctlsock);
 	if (node->watch)
 		event_free(node->watch);

@@ -40,7 +40,8 @@ struct node {
 	struct node_history *history;
 	unsigned num_adapters; /* that are open */
 	struct adapter adapters[CONFIG_NETWORKS_MAX];
-	unsigned ports[CONFIG_NETWORKS_MAX]; /* of the plane, by network */
+	struct event *holds[CONFIG_NETWORKS_MAX]; /* carriers that are about to go */
+	unsigned ports[CONFIG_NETWORKS_MAX];	  /* of the plane, by network */
 };
 
 extern const struct ctlsock_handler node_report_handler; /* its arg is the node */
