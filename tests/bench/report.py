@@ -52,6 +52,8 @@ def number(value):
     """About three significant digits, thousands set apart."""
     if value is None:
         return "-"
+    if abs(value) >= 1e6:
+        return number(value / 1e6) + " M"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     decimals = next((i for i, least in enumerate((100, 10, 0.1)) if value >= least), 3)
