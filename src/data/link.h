@@ -47,6 +47,7 @@ struct port {
 	bool error_taken; /* control's */
 	struct tap *tap;
 	unsigned num_queues;
+	unsigned last_queue; /* that became a link's own; control's */
 	struct queue queues[TAP_QUEUES_MAX];
 	struct port_counters counters;
 };

@@ -114,14 +114,22 @@ static void plane_publish(struct plane *plane)
 
 /* ---- links ---- */
 
-/* A queue of the port that is no link's own, or 0 if there is none left. */
-static unsigned find_free_queue(const struct plane *plane, const struct port *port)
+/*
+ * A queue of the port that is no link's own, or 0 if there is none left. They take
+ * turns: what a queue still holds for the peer that had it before is read and dropped
+ * by the time it comes round again, and not read into the next peer's memory.
+ */
+static unsigned take_free_queue(const struct plane *plane, struct port *port)
 {
 	const struct port_view *view = &plane->view->ports[port->index];
 
-	for (unsigned q = 1; q < port->num_queues; q++) {
-		if (!view->by_queue[q])
-			return q;
+	for (unsigned i = 1; i < port->num_queues; i++) {
+		unsigned q = 1 + (port->last_queue + i - 1) % (port->num_queues - 1);
+
+		if (view->by_queue[q])
+			continue;
+		port->last_queue = q;
+		return q;
 	}
 	return 0;
 }
@@ -136,7 +144,7 @@ static struct link *link_new(const struct plane *plane, struct port *port,
 	link->port = port;
 	link->fabric = spec->fabric;
 	link->peer_id = spec->peer_id;
-	link->queue = find_free_queue(plane, port);
+	link->queue = take_free_queue(plane, port);
 	link->tx_map = spec->tx;
 	link->rx_map = spec->rx;
 	shmnet_mac_make(link->peer_mac, port->tag, spec->peer_id);
