@@ -110,7 +110,16 @@ int cli_print_json(const json_t *document);
 /* The member of a list of words that `word` may be a slip of, or NULL. */
 const char *cli_nearest(const char *word, const char *const *words);
 
-/* cmd_show.c, cmd_topology.c */
+/* cmd_list.c: tables that several commands show, of what text_clean_json() cleaned */
+
+void cli_print_networks(const json_t *list);
+void cli_print_nodes(const json_t *list);
+
+/* topology_dot.c */
+
+void cli_print_topology_dot(json_t *topology);
+
+/* cmd_show.c, cmd_list.c, cmd_topology.c */
 
 extern const struct cli_option cli_status_options[];
 extern const struct cli_option cli_topology_options[];
@@ -118,6 +127,9 @@ extern const struct cli_option cli_stats_options[];
 
 int cli_run_status(struct cli *cli, const char *argument);
 int cli_run_topology(struct cli *cli, const char *argument);
+int cli_run_networks(struct cli *cli, const char *argument);
+int cli_run_nodes(struct cli *cli, const char *argument);
+int cli_run_rings(struct cli *cli, const char *argument);
 int cli_run_stats(struct cli *cli, const char *argument);
 int cli_run_version(struct cli *cli, const char *argument);
 

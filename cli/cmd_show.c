@@ -67,67 +67,6 @@ static void status_print_head(const json_t *status)
 		       json_string_value(reason));
 }
 
-static void status_print_networks(const json_t *networks)
-{
-	struct table *table =
-		table_new("NETWORK KIND TAP >MTU STATE >LINKS >QUEUES ADDRESSES");
-	json_t *network;
-	size_t i;
-
-	json_array_foreach(networks, i, network)
-	{
-		const char *state = text_get(network, "state");
-		char *addresses = text_join(json_object_get(network, "addresses"));
-
-		table_add(table, TEXT_PLAIN, "%s", text_get(network, "name"));
-		table_add(table, TEXT_PLAIN, "%s", text_get(network, "kind"));
-		table_add(table, TEXT_PLAIN, "%s", text_get(network, "tap"));
-		table_add(table, TEXT_PLAIN, "%" PRIu64, text_get_number(network, "mtu"));
-		table_add(table, text_state_style(state), "%s", text_state(state));
-		table_add(table, TEXT_PLAIN, "%" PRIu64,
-			  text_get_number(network, "links_up"));
-		table_add(table, TEXT_PLAIN, "%" PRIu64,
-			  text_get_number(network, "queues"));
-		table_add(table, TEXT_PLAIN, "%s", addresses);
-		free(addresses);
-	}
-	table_print(table, stdout);
-	table_free(table);
-}
-
-/* A number that is left out if 0: not known. */
-static void add_if_known(struct table *table, const json_t *object, const char *key)
-{
-	uint64_t number = text_get_number(object, key);
-
-	if (number)
-		table_add(table, TEXT_PLAIN, "%" PRIu64, number);
-	else
-		table_add(table, TEXT_PLAIN, "%s", "");
-}
-
-static void status_print_nodes(const json_t *nodes)
-{
-	struct table *table = table_new("NODE >ID STATE FABRIC >INCARNATION >PID REASON");
-	json_t *node;
-	size_t i;
-
-	json_array_foreach(nodes, i, node)
-	{
-		const char *state = text_get(node, "state");
-
-		table_add(table, TEXT_PLAIN, "%s", text_get(node, "name"));
-		table_add(table, TEXT_PLAIN, "%" PRIu64, text_get_number(node, "id"));
-		table_add(table, text_state_style(state), "%s", text_state(state));
-		table_add(table, TEXT_PLAIN, "%s", text_get(node, "fabric"));
-		add_if_known(table, node, "incarnation");
-		add_if_known(table, node, "pid");
-		table_add(table, TEXT_PLAIN, "%s", text_get(node, "reason"));
-	}
-	table_print(table, stdout);
-	table_free(table);
-}
-
 static void status_print(json_t *status)
 {
 	const json_t *networks = json_object_get(status, "networks");
@@ -137,10 +76,10 @@ static void status_print(json_t *status)
 	status_print_head(status);
 	if (json_array_size(networks))
 		putchar('\n');
-	status_print_networks(networks);
+	cli_print_networks(networks);
 	if (json_array_size(nodes))
 		putchar('\n');
-	status_print_nodes(nodes);
+	cli_print_nodes(nodes);
 }
 
 static bool status_is_ready(const json_t *status)

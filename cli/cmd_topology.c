@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const formats[] = {"tree", "json", NULL};
+static const char *const formats[] = {"tree", "dot", "json", NULL};
 
 const struct cli_option cli_topology_options[] = {
-	{"format", 0, CLI_WORD, offsetof(struct cli, format), "tree|json", formats,
-	 "tree, which is the default, or json, which is --json"},
+	{"format", 0, CLI_WORD, offsetof(struct cli, format), "FORMAT", formats,
+	 "tree, which is the default, dot for graphviz, or json"},
 	{NULL, 0, CLI_FLAG, 0, NULL, NULL, NULL},
 };
 
@@ -229,6 +229,8 @@ int cli_run_topology(struct cli *cli, const char *argument)
 		return rc;
 	if (cli->json)
 		cli_print_json(topology);
+	else if (cli->format && strcmp(cli->format, "dot") == 0)
+		cli_print_topology_dot(topology);
 	else
 		topology_print(topology);
 	json_decref(topology);

@@ -89,7 +89,7 @@ static int nodes_fill(const struct fake *fake, bool with_self, unsigned *count,
 		return 0;
 	node_set(&nodes[0], "n2", 2, "shm", 3);
 	nodes[0].pid = 812;
-	node_set(&nodes[1], fake->mode == HOSTILE ? "n\033[31m3\nx" : "n3", 65534,
+	node_set(&nodes[1], fake->mode == HOSTILE ? "n\033[31m\"3\\\nx" : "n3", 65534,
 		 fake->mode == HOSTILE ? "sh\xff\xfem" : "rdma/rxe0", 1);
 	if (fake->mode == DEGRADED) {
 		nodes[0].state = REPORT_STATE_SUSPECT;

@@ -119,7 +119,7 @@ golden usage-no-value "$ctl" status -n
 golden usage-needless-value "$ctl" status --json=yes
 golden usage-seconds "$ctl" -T 5x status
 golden usage-seconds-zero "$ctl" -T 0 status
-golden usage-format "$ctl" topology --format dot
+golden usage-format "$ctl" topology --format svg
 golden usage-wait "$ctl" status --wait forever
 golden usage-argument "$ctl" status n1
 golden usage-both "$ctl" -n n1 -s /x status
@@ -144,6 +144,22 @@ golden_json ready-topology-json '
 golden ready-stats "$ctl" stats
 golden_json ready-stats-json '[.links[].sent_drops | type] == ["array", "array"]' \
 	"$ctl" -j stats
+golden ready-networks "$ctl" networks
+golden ready-networks-one "$ctl" networks svc0
+golden ready-networks-unknown "$ctl" networks lan1
+golden_json ready-networks-json '[.networks[].name] == ["lan0", "svc0"]' "$ctl" networks -j
+golden_json ready-networks-unknown-json '.error.code == "unknown-name"' \
+	"$ctl" networks lan1 -j
+golden ready-nodes "$ctl" nodes
+golden ready-nodes-one "$ctl" nodes n3
+golden ready-nodes-unknown "$ctl" nodes n4
+golden_json ready-nodes-json '[.nodes[].fabric] == ["self", "shm", "rdma/rxe0"]' \
+	"$ctl" nodes -j
+golden_json ready-nodes-one-json '[.nodes[].name] == ["n1"]' "$ctl" nodes n1 -j
+golden ready-rings "$ctl" rings
+golden_json ready-rings-json '[.rings[] | .from + ">" + .to] == ["n1>n2", "n1>n3"]' \
+	"$ctl" rings -j
+golden ready-dot "$ctl" topology --format dot
 golden ready-drops "$ctl" stats --drops
 golden_json ready-drops-json '.drops == []' "$ctl" stats --drops --json
 golden ready-version "$ctl" version
@@ -180,6 +196,13 @@ golden_json degraded-stats-json '.links[0].sent_drops[0].reason == "ring-full"' 
 golden degraded-drops "$ctl" -n degraded stats --drops
 golden_json degraded-drops-json '[.drops[].frames] | add == 123473' \
 	"$ctl" -n degraded stats --drops --json
+golden degraded-nodes "$ctl" -n degraded nodes
+golden degraded-rings "$ctl" -n degraded rings
+golden degraded-dot "$ctl" -n degraded topology --format dot
+golden empty-networks "$ctl" -n empty networks
+golden empty-networks-unknown "$ctl" -n empty networks lan0
+golden empty-rings "$ctl" -n empty rings
+golden empty-dot "$ctl" -n empty topology --format dot
 golden empty-status "$ctl" -n empty status
 golden empty-topology "$ctl" -n empty topology
 golden_json empty-topology-json '.networks == [] and .links == []' \
@@ -200,10 +223,13 @@ golden starting-wait "$ctl" -n starting status --wait ready -T 30
 start hostile
 golden hostile-status "$ctl" -n hostile status
 golden hostile-topology "$ctl" -n hostile topology
-golden_json hostile-status-json '.nodes[1].name == "n\u001b[31m3\nx"' \
+golden hostile-dot "$ctl" -n hostile topology --format dot
+golden hostile-nodes-unknown "$ctl" -n hostile nodes n4
+golden_json hostile-status-json '.nodes[1].name == "n\u001b[31m\"3\\\nx"' \
 	"$ctl" -n hostile status --json
 start failing
 golden failing-status "$ctl" -n failing status
+golden failing-rings "$ctl" -n failing rings
 golden_json failing-json '.error.code == "internal"' "$ctl" -n failing topology --json
 start mute
 golden mute-status "$ctl" -n mute -T 0.2 status

@@ -1,0 +1,307 @@
+/* networks, nodes, rings: one list each, made of what other verbs tell. See cli.h. */
+#include "cli/cli.h"
+
+#include "cli/table.h"
+#include "cli/text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- tables that status shows, too ---- */
+
+void cli_print_networks(const json_t *list)
+{
+	struct table *table =
+		table_new("NETWORK KIND TAP >MTU STATE >LINKS >QUEUES ADDRESSES");
+	json_t *network;
+	size_t i;
+
+	json_array_foreach(list, i, network)
+	{
+		const char *state = text_get(network, "state");
+		char *addresses = text_join(json_object_get(network, "addresses"));
+
+		table_add(table, TEXT_PLAIN, "%s", text_get(network, "name"));
+		table_add(table, TEXT_PLAIN, "%s", text_get(network, "kind"));
+		table_add(table, TEXT_PLAIN, "%s", text_get(network, "tap"));
+		table_add(table, TEXT_PLAIN, "%" PRIu64, text_get_number(network, "mtu"));
+		table_add(table, text_state_style(state), "%s", text_state(state));
+		table_add(table, TEXT_PLAIN, "%" PRIu64,
+			  text_get_number(network, "links_up"));
+		table_add(table, TEXT_PLAIN, "%" PRIu64,
+			  text_get_number(network, "queues"));
+		table_add(table, TEXT_PLAIN, "%s", addresses);
+		free(addresses);
+	}
+	table_print(table, stdout);
+	table_free(table);
+}
+
+/* A number that is left out if 0: not known. */
+static void add_if_known(struct table *table, const json_t *object, const char *key)
+{
+	uint64_t number = text_get_number(object, key);
+
+	if (number)
+		table_add(table, TEXT_PLAIN, "%" PRIu64, number);
+	else
+		table_add(table, TEXT_PLAIN, "%s", "");
+}
+
+void cli_print_nodes(const json_t *list)
+{
+	struct table *table = table_new("NODE >ID STATE FABRIC >INCARNATION >PID REASON");
+	json_t *node;
+	size_t i;
+
+	json_array_foreach(list, i, node)
+	{
+		const char *state = text_get(node, "state");
+
+		table_add(table, TEXT_PLAIN, "%s", text_get(node, "name"));
+		table_add(table, TEXT_PLAIN, "%" PRIu64, text_get_number(node, "id"));
+		table_add(table, text_state_style(state), "%s", text_state(state));
+		table_add(table, TEXT_PLAIN, "%s", text_get(node, "fabric"));
+		add_if_known(table, node, "incarnation");
+		add_if_known(table, node, "pid");
+		table_add(table, TEXT_PLAIN, "%s", text_get(node, "reason"));
+	}
+	table_print(table, stdout);
+	table_free(table);
+}
+
+/* ---- a member of a list by its name ---- */
+
+static json_t *member_find(const json_t *list, const char *name)
+{
+	json_t *member;
+	size_t i;
+
+	json_array_foreach(list, i, member)
+	{
+		if (strcmp(text_get(member, "name"), name) == 0)
+			return member;
+	}
+	return NULL;
+}
+
+/* What is listed: its key in the document, its name in an error, its table. */
+struct list {
+	const char *key;
+	const char *what;
+	void (*print)(const json_t *list);
+};
+
+static const struct list network_list = {"networks", "network", cli_print_networks};
+static const struct list node_list = {"nodes", "node", cli_print_nodes};
+
+static int report_unknown(const struct cli *cli, const struct list *list,
+			  const json_t *members, const char *name)
+{
+	struct cli_error error;
+	json_t *member, *names = json_array();
+	char *known;
+	size_t i;
+
+	json_array_foreach(members, i, member)
+		json_array_append(names, json_object_get(member, "name"));
+	known = text_join(names);
+	cli_error_set(&error, CLI_FAILED, "unknown-name", "no %s '%s' here; there %s%s",
+		      list->what, name, *known ? "are: " : "is none", known);
+	free(known);
+	json_decref(names);
+	return cli_report(cli, &error);
+}
+
+/* Shows what of the members has that name; all without a name. */
+static int list_show(const struct cli *cli, const struct list *list, const json_t *status,
+		     json_t *members, const char *name)
+{
+	const json_t *member = name ? member_find(members, name) : NULL;
+	json_t *document;
+
+	if (name && !member)
+		return report_unknown(cli, list, members, name);
+	document = json_pack("{s:O, s:O}", "schema", json_object_get(status, "schema"),
+			     "node", json_object_get(status, "node"));
+	json_object_set_new(document, list->key,
+			    member ? json_pack("[O]", member) : json_incref(members));
+	if (cli->json) {
+		cli_print_json(document);
+	} else {
+		text_clean_json(document);
+		if (json_array_size(members) == 0)
+			printf("no %s\n", list->key);
+		list->print(json_object_get(document, list->key));
+	}
+	json_decref(document);
+	return CLI_OK;
+}
+
+/* ---- networks ---- */
+
+int cli_run_networks(struct cli *cli, const char *argument)
+{
+	json_t *status;
+	int rc = cli_ask(cli, "status", &status);
+
+	if (rc)
+		return rc;
+	rc = list_show(cli, &network_list, status, json_object_get(status, "networks"),
+		       argument);
+	json_decref(status);
+	return rc;
+}
+
+/* ---- nodes ---- */
+
+/* The node that answers first, then those that it knows. */
+static json_t *nodes_of_status(const json_t *status)
+{
+	json_t *list =
+		json_pack("[{s:O, s:O, s:s, s:s, s:O, s:O}]", "name",
+			  json_object_get(status, "node"), "id",
+			  json_object_get(status, "id"), "state", "up", "fabric", "self",
+			  "incarnation", json_object_get(status, "incarnation"), "pid",
+			  json_object_get(status, "pid"));
+
+	json_array_extend(list, json_object_get(status, "nodes"));
+	return list;
+}
+
+int cli_run_nodes(struct cli *cli, const char *argument)
+{
+	json_t *status, *members;
+	int rc = cli_ask(cli, "status", &status);
+
+	if (rc)
+		return rc;
+	members = nodes_of_status(status);
+	rc = list_show(cli, &node_list, status, members, argument);
+	json_decref(members);
+	json_decref(status);
+	return rc;
+}
+
+/* ---- rings ---- */
+
+static const char *fabric_find(const json_t *others, const char *name)
+{
+	const json_t *node = member_find(others, name);
+
+	return node ? text_get(node, "fabric") : "";
+}
+
+static uint64_t drops_find(const json_t *drops, const char *reason)
+{
+	json_t *drop;
+	size_t i;
+
+	json_array_foreach(drops, i, drop)
+	{
+		if (strcmp(text_get(drop, "reason"), reason) == 0)
+			return text_get_number(drop, "frames");
+	}
+	return 0;
+}
+
+/* The ring that this node writes for a peer on a network. */
+static json_t *ring_of_link(const json_t *stats, const json_t *link, const json_t *others)
+{
+	uint64_t full = drops_find(json_object_get(link, "sent_drops"), "ring-full");
+
+	return json_pack("{s:O, s:O, s:O, s:s, s:O, s:O, s:I, s:O}", "network",
+			 json_object_get(link, "network"), "from",
+			 json_object_get(stats, "node"), "to",
+			 json_object_get(link, "peer"), "fabric",
+			 fabric_find(others, text_get(link, "peer")), "size",
+			 json_object_get(link, "ring_size"), "used",
+			 json_object_get(link, "ring_used"), "full", (json_int_t)full,
+			 "doorbells", json_object_get(link, "doorbells_rung"));
+}
+
+static json_t *rings_of_stats(const json_t *stats, const json_t *status)
+{
+	const json_t *others = json_object_get(status, "nodes");
+	json_t *rings = json_array();
+	json_t *link;
+	size_t i;
+
+	json_array_foreach(json_object_get(stats, "links"), i, link)
+		json_array_append_new(rings, ring_of_link(stats, link, others));
+	return json_pack("{s:O, s:O, s:o}", "schema", json_object_get(stats, "schema"),
+			 "node", json_object_get(stats, "node"), "rings", rings);
+}
+
+/* Sizes are powers of two: 256K, 1M. */
+static void add_ring_size(struct table *table, uint64_t size)
+{
+	static const char *const units[] = {"", "K", "M", "G"};
+	unsigned i = 0;
+
+	for (; size && size % 1024 == 0 && i + 1 < sizeof(units) / sizeof(units[0]); i++)
+		size /= 1024;
+	table_add(table, TEXT_PLAIN, "%" PRIu64 "%s", size, units[i]);
+}
+
+static void ring_add(struct table *table, const json_t *ring)
+{
+	uint64_t size = text_get_number(ring, "size");
+	uint64_t full = text_get_number(ring, "full");
+	char buffer[TEXT_NUMBER_MAX];
+
+	table_add(table, TEXT_PLAIN, "%s", text_get(ring, "network"));
+	table_add(table, TEXT_PLAIN, "%s", text_get(ring, "from"));
+	table_add(table, TEXT_PLAIN, "%s", text_get(ring, "to"));
+	table_add(table, TEXT_PLAIN, "%s", text_get(ring, "fabric"));
+	if (size) {
+		add_ring_size(table, size);
+		table_add(table, TEXT_PLAIN, "%.0f%%",
+			  100.0 * (double)text_get_number(ring, "used") / (double)size);
+	} else { /* the link is down */
+		table_add(table, TEXT_PLAIN, "%s", "");
+		table_add(table, TEXT_PLAIN, "%s", "");
+	}
+	table_add(table, full ? TEXT_WARN : TEXT_PLAIN, "%s", text_count(buffer, full));
+	table_add(table, TEXT_PLAIN, "%s",
+		  text_count(buffer, text_get_number(ring, "doorbells")));
+}
+
+static void rings_print(json_t *document)
+{
+	const json_t *rings = json_object_get(document, "rings");
+	struct table *table =
+		table_new("NETWORK FROM TO FABRIC >SIZE >USED >FULL >DOORBELLS");
+	json_t *ring;
+	size_t i;
+
+	text_clean_json(document);
+	if (json_array_size(rings) == 0)
+		puts("no rings");
+	json_array_foreach(rings, i, ring) ring_add(table, ring);
+	table_print(table, stdout);
+	table_free(table);
+}
+
+int cli_run_rings(struct cli *cli, const char *argument)
+{
+	json_t *stats, *status, *rings;
+	int rc = cli_ask(cli, "status", &status);
+
+	(void)argument;
+	if (rc)
+		return rc;
+	rc = cli_ask(cli, "stats", &stats);
+	if (!rc) {
+		rings = rings_of_stats(stats, status);
+		json_decref(stats);
+		if (cli->json)
+			cli_print_json(rings);
+		else
+			rings_print(rings);
+		json_decref(rings);
+	}
+	json_decref(status);
+	return rc;
+}
