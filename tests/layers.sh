@@ -23,7 +23,7 @@ libc_headers=" assert.h errno.h fcntl.h inttypes.h limits.h stdalign.h stdarg.h 
 
 logic_headers=" errno.h stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h
  sys/types.h shmnet/ring.h shmnet/wire.h base/log.h control/codec_peer.h
- control/config.h control/member.h control/peer.h control/peer_internal.h
+ control/config.h control/events.h control/member.h control/peer.h control/peer_internal.h
  control/world.h peer.pb-c.h protobuf-c/protobuf-c.h "
 
 layer_of() { # path below the root

@@ -33,7 +33,7 @@ int shmnet_ctl_open(const char *path, unsigned timeout_ms, struct shmnet_ctl **r
 void shmnet_ctl_close(struct shmnet_ctl *ctl); /* accepts NULL */
 
 /*
- * Asks for a verb ("status", "topology", "stats", "version") and waits for the
+ * Asks for a verb ("status", "topology", "stats", "version", "events") and waits for the
  * reply: an object, "schema" its first key, the caller's to json_decref().
  *
  * -EINVAL: no such verb. -EREMOTEIO: the node answered with an error, see below.

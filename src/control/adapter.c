@@ -1,10 +1,12 @@
 /* See adapter.h. */
 #include "control/adapter.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static void log_tap_error(const struct config_network *network, enum tap_error why,
@@ -170,6 +172,27 @@ void adapter_close(struct adapter *adapter, bool keep_adopted)
 		tap_destroy(&adapter->tap);
 }
 
+static void tell(struct adapter *adapter, enum log_level level, enum events_state state,
+		 const char *cause)
+{
+	const struct events_change change = {
+		level, EVENTS_NETWORK, adapter->network->name,
+		adapter->has_carrier ? EVENTS_ON : EVENTS_OFF, state};
+
+	events_tell(adapter->events, clock_now_ns(), &change, "%s", cause);
+}
+
+static void tell_gone(struct adapter *adapter)
+{
+	char cause[EVENTS_CAUSE_MAX];
+
+	snprintf(cause, sizeof(cause),
+		 "interface %s was removed; the network is down until the node is "
+		 "restarted",
+		 adapter->network->tap);
+	tell(adapter, LOG_LEVEL_ERROR, EVENTS_REMOVED, cause);
+}
+
 void adapter_set_carrier(struct adapter *adapter, bool on)
 {
 	int ret;
@@ -182,8 +205,9 @@ void adapter_set_carrier(struct adapter *adapter, bool on)
 			 adapter->network->tap, strerror(-ret));
 		return;
 	}
+	tell(adapter, LOG_LEVEL_INFO, on ? EVENTS_ON : EVENTS_OFF,
+	     on ? "a peer is up" : "no live peer");
 	adapter->has_carrier = on;
-	log_info(adapter->network->name, on ? "carrier on" : "carrier off: no live peer");
 }
 
 static void restore_mac(struct adapter *adapter, struct kernel *kernel,
@@ -207,12 +231,9 @@ void adapter_check(struct adapter *adapter, struct kernel *kernel,
 	if (!adapter->is_open || adapter->gone)
 		return;
 	if (link->gone) {
+		tell_gone(adapter);
 		adapter->gone = true;
 		adapter->has_carrier = false;
-		log_err(adapter->network->name,
-			"interface %s was removed; the network is down until the node is "
-			"restarted",
-			adapter->network->tap);
 		return;
 	}
 	if (memcmp(link->mac, adapter->mac, sizeof(adapter->mac)) != 0)

@@ -9,6 +9,7 @@
 #define CONTROL_ADAPTER_H
 
 #include "control/config.h"
+#include "control/events.h"
 #include "control/kernel.h"
 #include "data/tap.h"
 
@@ -25,6 +26,7 @@ struct adapter {
 	bool adopted; /* was there before us: a failed start leaves it */
 	bool gone;    /* removed under us */
 	bool has_carrier;
+	struct events *events; /* where changes are kept; NULL: nowhere */
 };
 
 /*

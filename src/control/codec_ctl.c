@@ -60,6 +60,26 @@ _Static_assert((int)NETWORK_KIND_LOCAL == (int)SHMNET__CTL__NETWORK_KIND__KIND_L
 			       (int)SHMNET__CTL__NETWORK_KIND__KIND_GLOBAL,
 	       "config.h and ctl.proto differ");
 
+#define SAME_EVENT(name)                                                                 \
+	_Static_assert((int)EVENTS_##name ==                                             \
+			       (int)SHMNET__CTL__EVENT_STATE__EVENT_##name,              \
+		       "events.h and ctl.proto differ: " #name)
+SAME_EVENT(STARTING);
+SAME_EVENT(READY);
+SAME_EVENT(DOWN);
+SAME_EVENT(UP);
+SAME_EVENT(REFUSED);
+SAME_EVENT(OFF);
+SAME_EVENT(ON);
+SAME_EVENT(REMOVED);
+_Static_assert(EVENTS_STATE_NUM_ == 8, "a new state goes into ctl.proto, too");
+
+_Static_assert((int)EVENTS_NODE == (int)SHMNET__CTL__EVENT_SUBJECT__SUBJECT_NODE &&
+		       (int)EVENTS_NETWORK ==
+			       (int)SHMNET__CTL__EVENT_SUBJECT__SUBJECT_NETWORK &&
+		       EVENTS_KIND_NUM_ == 2,
+	       "events.h and ctl.proto differ");
+
 struct scratch {
 	void **blocks; /* each starts with the pointer to the next */
 	bool failed;
@@ -342,6 +362,36 @@ int codec_ctl_encode_version(const struct report_version *report, uint8_t **ret_
 			  ret_size);
 }
 
+static void event_encode(Shmnet__Ctl__Event *to, const struct report_event *from)
+{
+	to->sequence = from->sequence;
+	to->monotonic_ms = from->monotonic_ms;
+	to->wall_ms = from->wall_ms;
+	to->subject = (Shmnet__Ctl__EventSubject)from->kind;
+	to->name = (char *)from->name;
+	to->old = (Shmnet__Ctl__EventState)from->old;
+	to->state = (Shmnet__Ctl__EventState)from->state;
+	to->cause = (char *)from->cause;
+}
+
+int codec_ctl_encode_events(const struct report_events *report, uint8_t **ret_data,
+			    size_t *ret_size)
+{
+	Shmnet__Ctl__Events body = SHMNET__CTL__EVENTS__INIT;
+	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
+	struct scratch scratch = {0};
+
+	body.node = (char *)report->node;
+	body.pid = report->pid;
+	body.events = scratch_messages(&scratch, &shmnet__ctl__event__descriptor,
+				       report->num_events, &body.n_events);
+	for (size_t i = 0; i < body.n_events; i++)
+		event_encode(body.events[i], &report->events[i]);
+	reply.events = &body;
+	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_EVENTS, ret_data,
+			  ret_size);
+}
+
 int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_data,
 			   size_t *ret_size)
 {
@@ -370,6 +420,9 @@ static int verb_of_body(Shmnet__Ctl__Request__BodyCase body, enum ctl_verb *ret_
 		return 0;
 	case SHMNET__CTL__REQUEST__BODY_VERSION:
 		*ret_verb = CTL_VERB_VERSION;
+		return 0;
+	case SHMNET__CTL__REQUEST__BODY_EVENTS:
+		*ret_verb = CTL_VERB_EVENTS;
 		return 0;
 	default:
 		return -ENOSYS;

@@ -18,6 +18,7 @@ enum ctl_verb {
 	CTL_VERB_TOPOLOGY,
 	CTL_VERB_STATS,
 	CTL_VERB_VERSION,
+	CTL_VERB_EVENTS,
 	CTL_VERB_NUM_
 };
 
@@ -39,6 +40,8 @@ int codec_ctl_encode_stats(const struct report_stats *report, uint8_t **ret_data
 			   size_t *ret_size);
 int codec_ctl_encode_version(const struct report_version *report, uint8_t **ret_data,
 			     size_t *ret_size);
+int codec_ctl_encode_events(const struct report_events *report, uint8_t **ret_data,
+			    size_t *ret_size);
 int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_data,
 			   size_t *ret_size);
 

@@ -128,11 +128,21 @@ static int version_reply(struct ctlsock *ctlsock, struct reply *reply)
 	return codec_ctl_encode_version(&report, &reply->data, &reply->size);
 }
 
+static int events_reply(struct ctlsock *ctlsock, struct reply *reply)
+{
+	struct report_events report = {0};
+	int rc = ctlsock->handler->events(ctlsock->arg, &report);
+
+	if (!rc)
+		rc = codec_ctl_encode_events(&report, &reply->data, &reply->size);
+	report_events_free(&report);
+	return rc;
+}
+
 static int (*const verb_replies[])(struct ctlsock *, struct reply *) = {
-	[CTL_VERB_STATUS] = status_reply,
-	[CTL_VERB_TOPOLOGY] = topology_reply,
-	[CTL_VERB_STATS] = stats_reply,
-	[CTL_VERB_VERSION] = version_reply,
+	[CTL_VERB_STATUS] = status_reply, [CTL_VERB_TOPOLOGY] = topology_reply,
+	[CTL_VERB_STATS] = stats_reply,	  [CTL_VERB_VERSION] = version_reply,
+	[CTL_VERB_EVENTS] = events_reply,
 };
 _Static_assert(sizeof(verb_replies) / sizeof(verb_replies[0]) == CTL_VERB_NUM_,
 	       "a reply per verb");

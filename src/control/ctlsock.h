@@ -51,6 +51,7 @@ struct ctlsock_handler {
 	int (*topology)(void *arg, struct report_topology *report);
 	int (*stats)(void *arg, struct report_stats *report);
 	int (*version)(void *arg, struct report_version *report);
+	int (*events)(void *arg, struct report_events *report);
 };
 
 struct ctlsock_options {

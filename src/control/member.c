@@ -512,8 +512,8 @@ static void count_link(struct peer_owner *owner, unsigned network, bool is_up)
 /* ---- its own life ---- */
 
 int membership_new(const struct node_config *config, struct world *world,
-		   const struct membership_handler *handler, void *arg,
-		   struct membership **ret_membership)
+		   struct events *events, const struct membership_handler *handler,
+		   void *arg, struct membership **ret_membership)
 {
 	struct membership *membership = calloc(1, sizeof(*membership));
 
@@ -524,6 +524,7 @@ int membership_new(const struct node_config *config, struct world *world,
 	membership->owner = (struct peer_owner){
 		.world = world,
 		.config = config,
+		.events = events,
 		.incarnation = FIRST_INCARNATION,
 		.raise = raise_incarnation,
 		.link_changed = count_link,

@@ -52,12 +52,12 @@ struct member_link_report {
 };
 
 /*
- * Sets itself as the world's handler, so before the world runs. The config and
- * the world outlive it.
+ * Sets itself as the world's handler, so before the world runs. The config, the
+ * world and `events`, where the peers' changes are kept unless it is NULL, outlive it.
  */
 int membership_new(const struct node_config *config, struct world *world,
-		   const struct membership_handler *handler, void *arg,
-		   struct membership **ret_membership);
+		   struct events *events, const struct membership_handler *handler,
+		   void *arg, struct membership **ret_membership);
 
 /*
  * Leaves: links first (and the carrier with them), so that every peer salvages what

@@ -314,6 +314,7 @@ static int open_adapters(struct node *node)
 
 		if (ret < 0)
 			return ret;
+		node->adapters[i].events = &node->events;
 		node->num_adapters++;
 	}
 	return each_marked_link(node, remove_stale);
@@ -347,7 +348,7 @@ static int open_membership(struct node *node)
 		if (!node->holds[i])
 			return -ENOMEM;
 	}
-	return membership_new(node->config, node->world, &handler, node,
+	return membership_new(node->config, node->world, &node->events, &handler, node,
 			      &node->membership);
 }
 
@@ -457,6 +458,17 @@ static void node_close(struct node *node, bool keep_adopted)
 	free(node);
 }
 
+static void tell_ready(struct node *node)
+{
+	const struct node_config *config = node->config;
+	const struct events_change change = {LOG_LEVEL_INFO, EVENTS_NODE, config->name,
+					     EVENTS_STARTING, EVENTS_READY};
+
+	events_tell(&node->events, clock_now_ns(), &change,
+		    "node %u of cluster %s, %u network%s", config->id, config->cluster,
+		    config->num_networks, config->num_networks == 1 ? "" : "s");
+}
+
 int node_new(const struct node_config *config, struct node **ret_node)
 {
 	struct node *node = node_alloc(config);
@@ -471,9 +483,7 @@ int node_new(const struct node_config *config, struct node **ret_node)
 		return ret;
 	}
 	node->is_ready = true;
-	log_info(config->name, "ready: node %u of cluster %s, %u network%s", config->id,
-		 config->cluster, config->num_networks,
-		 config->num_networks == 1 ? "" : "s");
+	tell_ready(node);
 	*ret_node = node;
 	return 0;
 }

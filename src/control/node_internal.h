@@ -4,6 +4,7 @@
 
 #include "control/adapter.h"
 #include "control/ctlsock.h"
+#include "control/events.h"
 #include "control/kernel.h"
 #include "control/member.h"
 #include "control/node.h"
@@ -38,6 +39,7 @@ struct node {
 	struct membership *membership;
 	struct ctlsock *ctlsock;
 	struct node_history *history;
+	struct events events;
 	unsigned num_adapters; /* that are open */
 	struct adapter adapters[CONFIG_NETWORKS_MAX];
 	struct event *holds[CONFIG_NETWORKS_MAX]; /* carriers that are about to go */

@@ -332,9 +332,46 @@ static int report_version(void *arg, struct report_version *report)
 	return 0;
 }
 
+/*
+ * The wall's time is made up when asked: a clock that was set since then, as it is by
+ * NTP after a boot, does not leave an event in another year.
+ */
+static int report_events(void *arg, struct report_events *report)
+{
+	const struct node *node = arg;
+	const unsigned count = events_kept(&node->events);
+	struct timespec wall;
+	uint64_t wall_ms, now_ms;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / NSEC_PER_MSEC;
+	now_ms = clock_now_ns() / NSEC_PER_MSEC;
+	REPORT_SET(report->node, node->config->name);
+	report->pid = (uint32_t)getpid();
+	report->events = report_list_new(count, sizeof(*report->events));
+	if (!report->events)
+		return -ENOMEM;
+	report->num_events = count;
+	for (unsigned i = 0; i < count; i++) {
+		const struct events_item *from = events_get(&node->events, i);
+		struct report_event *to = &report->events[i];
+
+		to->sequence = from->sequence;
+		to->monotonic_ms = from->time_ns / NSEC_PER_MSEC;
+		to->wall_ms = wall_ms - (now_ms - to->monotonic_ms);
+		to->kind = from->kind;
+		to->old = from->old;
+		to->state = from->state;
+		REPORT_SET(to->name, from->subject);
+		REPORT_SET(to->cause, from->cause);
+	}
+	return 0;
+}
+
 const struct ctlsock_handler node_report_handler = {
 	.status = report_status,
 	.topology = report_topology,
 	.stats = report_stats,
 	.version = report_version,
+	.events = report_events,
 };

@@ -167,23 +167,6 @@ enum peer_event peer_complain(struct peer *peer, enum peer_refusal code,
 	return EVENT_REFUSE;
 }
 
-/* A refusal that repeats is one line, however often the peer comes again. */
-static void log_refusal(struct peer *peer)
-{
-	if (strcmp(peer->logged, peer->reason) == 0) {
-		log_debug(peer_name(peer), "%s", peer->reason);
-		return;
-	}
-	memcpy(peer->logged, peer->reason, sizeof(peer->logged));
-	log_warn(peer_name(peer), "%s", peer->reason);
-}
-
-static void log_down(struct peer *peer)
-{
-	if (peer->session.up_since_ns)
-		log_info(peer_name(peer), "down: %s", peer->reason);
-}
-
 /* ---- time ---- */
 
 static uint64_t now(const struct peer *peer)
@@ -195,6 +178,47 @@ static uint64_t doubled(uint64_t value, uint64_t limit)
 {
 	return value * 2 < limit ? value * 2 : limit;
 }
+
+/* ---- what is told ---- */
+
+static void tell(struct peer *peer, enum log_level level, enum events_state state,
+		 const char *cause)
+{
+	const struct events_change change = {level, EVENTS_NODE, peer_name(peer),
+					     peer->told, state};
+
+	events_tell(peer->owner->events, now(peer), &change, "%s", cause);
+	peer->told = state;
+}
+
+/* A refusal that repeats is one event, however often the peer comes again. */
+static void tell_refusal(struct peer *peer)
+{
+	if (strcmp(peer->logged, peer->reason) == 0) {
+		log_debug(peer_name(peer), "%s", peer->reason);
+		return;
+	}
+	memcpy(peer->logged, peer->reason, sizeof(peer->logged));
+	tell(peer, LOG_LEVEL_WARNING, EVENTS_REFUSED, peer->reason);
+}
+
+static void tell_up(struct peer *peer)
+{
+	char cause[EVENTS_CAUSE_MAX];
+
+	peer_say(cause, sizeof(cause), "id %u, incarnation %u, pid %ld, networks %u",
+		 peer->id, peer->incarnation, (long)peer->session.credentials.pid,
+		 peer_count_links(peer));
+	tell(peer, LOG_LEVEL_INFO, EVENTS_UP, cause);
+}
+
+static void tell_down(struct peer *peer)
+{
+	if (peer->session.up_since_ns)
+		tell(peer, LOG_LEVEL_INFO, EVENTS_DOWN, peer->reason);
+}
+
+/* ---- how long, and where to ---- */
 
 /* Where it goes from ABSENT, given what the rendezvous says. */
 static enum peer_event settle(struct peer *peer)
@@ -316,9 +340,7 @@ static enum peer_event act_attach(struct peer *peer)
 	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->reason[0] = '\0';
 	peer->logged[0] = '\0';
-	log_info(peer->name, "up: id %u, incarnation %u, pid %ld, networks %u", peer->id,
-		 peer->incarnation, (long)peer->session.credentials.pid,
-		 peer_count_links(peer));
+	tell_up(peer);
 	return EVENT_NONE;
 }
 
@@ -344,7 +366,7 @@ static enum peer_event act_linger(struct peer *peer)
 /* The peer may live and store: nothing is salvaged. */
 static enum peer_event act_give_up(struct peer *peer)
 {
-	log_down(peer);
+	tell_down(peer);
 	peer_ops(peer)->timer_cancel(peer->timer);
 	peer_detach(peer, false);
 	peer_hang_up(peer);
@@ -353,7 +375,7 @@ static enum peer_event act_give_up(struct peer *peer)
 
 static enum peer_event act_end(struct peer *peer)
 {
-	log_down(peer);
+	tell_down(peer);
 	peer_ops(peer)->timer_cancel(peer->timer);
 	peer_detach(peer, true);
 	peer_hang_up(peer);
@@ -374,8 +396,8 @@ static enum peer_event act_refuse(struct peer *peer)
 		.refuse = peer->session.refuse,
 	};
 
-	log_down(peer);
-	log_refusal(peer);
+	tell_down(peer);
+	tell_refusal(peer);
 	forgive(peer);
 	if (message.refuse.code == PEER_REFUSAL_PROTOCOL)
 		quarantine(peer);
@@ -389,8 +411,8 @@ static enum peer_event act_refuse(struct peer *peer)
 
 static enum peer_event act_back_off(struct peer *peer)
 {
-	log_down(peer);
-	log_refusal(peer);
+	tell_down(peer);
+	tell_refusal(peer);
 	forgive(peer);
 	peer_detach(peer, true);
 	peer_hang_up(peer);
@@ -400,7 +422,7 @@ static enum peer_event act_back_off(struct peer *peer)
 
 static enum peer_event act_show(struct peer *peer)
 {
-	log_refusal(peer);
+	tell_refusal(peer);
 	peer_ops(peer)->timer_set(peer->timer, REFUSED_SHOWN_NS);
 	return EVENT_NONE;
 }
@@ -427,6 +449,7 @@ int peer_new(struct peer_owner *owner, uint16_t id, struct peer **ret_peer)
 		return -ENOMEM;
 	peer->owner = owner;
 	peer->id = id;
+	peer->told = EVENTS_DOWN;
 	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->backoff_ns = PEER_BACKOFF_MIN_NS;
 	peer_say(peer->name, sizeof(peer->name), "node-%u", id);

@@ -33,16 +33,18 @@ enum peer_state {
 	PEER_STATE_NUM_
 };
 
+struct events;
 struct peer;
 
 /* What all peers of a node share, and whom they tell. The membership is one. */
 struct peer_owner {
 	struct world *world;
 	const struct node_config *config;
-	uint64_t nonce;	      /* of this life */
-	uint32_t incarnation; /* ours */
-	uint64_t last_epoch;  /* of the rings that we made */
-	bool closing;	      /* nobody is dialled any more */
+	struct events *events; /* may be NULL */
+	uint64_t nonce;	       /* of this life */
+	uint32_t incarnation;  /* ours */
+	uint64_t last_epoch;   /* of the rings that we made */
+	bool closing;	       /* nobody is dialled any more */
 
 	/* The peers know us above `floor`: raise ours, and tell everybody. */
 	void (*raise)(struct peer_owner *owner, uint32_t floor);

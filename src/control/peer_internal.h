@@ -12,6 +12,7 @@
 #ifndef CONTROL_PEER_INTERNAL_H
 #define CONTROL_PEER_INTERNAL_H
 
+#include "control/events.h"
 #include "control/peer.h"
 
 #define PEER_REASON_MAX (PEER_WORDS_MAX + 64)
@@ -35,6 +36,7 @@ struct peer {
 	bool is_present; /* in the rendezvous */
 	char reason[PEER_REASON_MAX];
 	char logged[PEER_REASON_MAX]; /* the refusal that was logged last */
+	enum events_state told;	      /* by the last event: down, up or refused */
 
 	/* The last life that we accepted, and how far it was. */
 	bool is_known;

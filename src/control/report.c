@@ -39,3 +39,9 @@ void report_stats_free(struct report_stats *report)
 	free(report->links);
 	memset(report, 0, sizeof(*report));
 }
+
+void report_events_free(struct report_events *report)
+{
+	free(report->events);
+	memset(report, 0, sizeof(*report));
+}

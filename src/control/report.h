@@ -15,6 +15,7 @@
 
 #include "base/drop.h"
 #include "control/config.h"
+#include "control/events.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -141,6 +142,24 @@ struct report_version {
 	uint32_t wire_version;
 };
 
+struct report_event {
+	uint64_t sequence;
+	uint64_t monotonic_ms;
+	uint64_t wall_ms; /* Unix time, by the clock as it is when asked */
+	enum events_kind kind;
+	char name[REPORT_NAME_MAX];
+	enum events_state old;
+	enum events_state state;
+	char cause[EVENTS_CAUSE_MAX];
+};
+
+struct report_events {
+	char node[REPORT_NAME_MAX];
+	uint32_t pid;
+	unsigned num_events;
+	struct report_event *events; /* the oldest first */
+};
+
 /* `count` zeroed elements of `size` bytes; NULL only if memory is short. */
 void *report_list_new(size_t count, size_t size);
 
@@ -151,5 +170,6 @@ void report_string_set(char *field, size_t size, const char *source);
 void report_status_free(struct report_status *report);
 void report_topology_free(struct report_topology *report);
 void report_stats_free(struct report_stats *report);
+void report_events_free(struct report_events *report);
 
 #endif

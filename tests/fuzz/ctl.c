@@ -72,8 +72,17 @@ static int fake_version(void *arg, struct report_version *report)
 	return 0;
 }
 
+static int fake_events(void *arg, struct report_events *report)
+{
+	(void)arg;
+	report->events = report_list_new(2, sizeof(*report->events));
+	report->num_events = report->events ? 2 : 0;
+	asked++;
+	return 0;
+}
+
 static const struct ctlsock_handler handler = {fake_status, fake_topology, fake_stats,
-					       fake_version};
+					       fake_version, fake_events};
 
 static void stop(void)
 {

@@ -990,7 +990,7 @@ void sim_start(struct sim_node *node)
 	memset(node->seen, 0, sizeof(node->seen));
 	memset(node->seen_pid, 0, sizeof(node->seen_pid));
 	memset(node->carrier, 0, sizeof(node->carrier));
-	if (membership_new(&node->config, &node->world, &membership_handler, node,
+	if (membership_new(&node->config, &node->world, NULL, &membership_handler, node,
 			   &node->membership) < 0)
 		abort();
 	node->is_visible = true;

@@ -24,6 +24,8 @@ TEST_CASE(codec_ctl, each_verb_is_decoded)
 	CHECK_INT(verb, CTL_VERB_STATS);
 	CHECK_INT(DECODE(&verb, 0x08, 1, 0x2a, 0), 0);
 	CHECK_INT(verb, CTL_VERB_VERSION);
+	CHECK_INT(DECODE(&verb, 0x08, 1, 0x32, 0), 0);
+	CHECK_INT(verb, CTL_VERB_EVENTS);
 }
 
 TEST_CASE(codec_ctl, bad_requests_are_told_apart)

@@ -82,8 +82,14 @@ static int fake_version(void *arg, struct report_version *report)
 	return ((struct fixture *)arg)->rc;
 }
 
+static int fake_events(void *arg, struct report_events *report)
+{
+	(void)report;
+	return ((struct fixture *)arg)->rc;
+}
+
 static const struct ctlsock_handler handler = {fake_status, fake_topology, fake_stats,
-					       fake_version};
+					       fake_version, fake_events};
 
 static int server_new(struct fixture *fixture, unsigned timeout_ms, pid_t *ret_pid,
 		      struct ctlsock **ret_ctlsock)

@@ -238,11 +238,55 @@ static int fake_version(void *arg, struct report_version *report)
 	return 0;
 }
 
+static void event_set(struct report_events *report, enum events_kind kind,
+		      const char *name, enum events_state old, enum events_state state,
+		      const char *cause)
+{
+	struct report_event *event = &report->events[report->num_events++];
+
+	event->sequence = report->num_events;
+	event->monotonic_ms = 5000 + 1500 * report->num_events;
+	event->wall_ms = 1700000000000 + event->monotonic_ms;
+	event->kind = kind;
+	REPORT_SET(event->name, name);
+	event->old = old;
+	event->state = state;
+	REPORT_SET(event->cause, cause);
+}
+
+static int fake_events(void *arg, struct report_events *report)
+{
+	struct fake *fake = arg;
+
+	if (fake->mode == FAILING)
+		return -EIO;
+	REPORT_SET(report->node, "n1");
+	report->pid = 4711;
+	if (fake->mode == EMPTY)
+		return 0;
+	report->events = report_list_new(7, sizeof(*report->events));
+	if (!report->events)
+		return -ENOMEM;
+	event_set(report, EVENTS_NODE, "n1", EVENTS_STARTING, EVENTS_READY,
+		  "node 1 of cluster demo, 2 networks");
+	event_set(report, EVENTS_NODE, "n2", EVENTS_DOWN, EVENTS_UP,
+		  "id 2, incarnation 3, pid 812, networks 1");
+	event_set(report, EVENTS_NETWORK, "lan0", EVENTS_OFF, EVENTS_ON, "a peer is up");
+	if (fake->mode == READY)
+		return 0;
+	event_set(report, EVENTS_NODE, "n2", EVENTS_UP, EVENTS_DOWN,
+		  "its connection ended");
+	event_set(report, EVENTS_NETWORK, "lan0", EVENTS_ON, EVENTS_OFF, "no live peer");
+	event_set(report, EVENTS_NODE, fake->mode == HOSTILE ? "n\033[31m\"3\\\nx" : "n3",
+		  EVENTS_DOWN, EVENTS_REFUSED,
+		  "refused: cluster of n3 is prod, ours is demo");
+	event_set(report, EVENTS_NETWORK, "lan0", EVENTS_OFF, EVENTS_REMOVED,
+		  "interface shm0 was removed");
+	return 0;
+}
+
 static const struct ctlsock_handler handler = {
-	fake_status,
-	fake_topology,
-	fake_stats,
-	fake_version,
+	fake_status, fake_topology, fake_stats, fake_version, fake_events,
 };
 
 static void stop(evutil_socket_t signal, short events, void *arg)
