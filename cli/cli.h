@@ -39,6 +39,7 @@ struct cli {
 	const char *format;
 	const char *wait;
 	bool drops;
+	bool follow;
 };
 
 enum cli_value { CLI_FLAG, CLI_WORD, CLI_SECONDS };
@@ -119,11 +120,12 @@ void cli_print_nodes(const json_t *list);
 
 void cli_print_topology_dot(json_t *topology);
 
-/* cmd_show.c, cmd_list.c, cmd_topology.c */
+/* cmd_show.c, cmd_list.c, cmd_topology.c, cmd_events.c */
 
 extern const struct cli_option cli_status_options[];
 extern const struct cli_option cli_topology_options[];
 extern const struct cli_option cli_stats_options[];
+extern const struct cli_option cli_events_options[];
 
 int cli_run_status(struct cli *cli, const char *argument);
 int cli_run_topology(struct cli *cli, const char *argument);
@@ -131,6 +133,7 @@ int cli_run_networks(struct cli *cli, const char *argument);
 int cli_run_nodes(struct cli *cli, const char *argument);
 int cli_run_rings(struct cli *cli, const char *argument);
 int cli_run_stats(struct cli *cli, const char *argument);
+int cli_run_events(struct cli *cli, const char *argument);
 int cli_run_version(struct cli *cli, const char *argument);
 
 #endif

@@ -21,6 +21,8 @@ static const struct cli_command commands[] = {
 	 cli_run_rings},
 	{"stats", "frames, bytes and drops of each link", cli_stats_options, NULL,
 	 cli_run_stats},
+	{"events", "what happened to networks and nodes, and why", cli_events_options,
+	 NULL, cli_run_events},
 	{"version", "the versions of shmnetctl and of the node", NULL, NULL,
 	 cli_run_version},
 	{"help", "this text, or that of one command", NULL, "COMMAND", cli_run_help},

@@ -27,7 +27,7 @@ trap cleanup EXIT
 trap 'exit 1' INT TERM
 
 unset SHMNET_SOCKET NO_COLOR
-export LC_ALL=C.UTF-8 TERM=xterm
+export LC_ALL=C.UTF-8 TERM=xterm TZ=UTC
 export SHMNET_RUNTIME_DIR=$dir/run
 version=$("$ctl" --version | cut -d' ' -f2)
 
@@ -160,6 +160,8 @@ golden ready-rings "$ctl" rings
 golden_json ready-rings-json '[.rings[] | .from + ">" + .to] == ["n1>n2", "n1>n3"]' \
 	"$ctl" rings -j
 golden ready-dot "$ctl" topology --format dot
+golden ready-events "$ctl" events
+golden_json ready-events-json '[.events[].sequence] == [1, 2, 3]' "$ctl" events -j
 golden ready-drops "$ctl" stats --drops
 golden_json ready-drops-json '.drops == []' "$ctl" stats --drops --json
 golden ready-version "$ctl" version
@@ -199,6 +201,9 @@ golden_json degraded-drops-json '[.drops[].frames] | add == 123473' \
 golden degraded-nodes "$ctl" -n degraded nodes
 golden degraded-rings "$ctl" -n degraded rings
 golden degraded-dot "$ctl" -n degraded topology --format dot
+golden degraded-events "$ctl" -n degraded events
+golden empty-events "$ctl" -n empty events
+golden_json empty-events-json '.events == []' "$ctl" -n empty events -j
 golden empty-networks "$ctl" -n empty networks
 golden empty-networks-unknown "$ctl" -n empty networks lan0
 golden empty-rings "$ctl" -n empty rings
@@ -224,6 +229,7 @@ start hostile
 golden hostile-status "$ctl" -n hostile status
 golden hostile-topology "$ctl" -n hostile topology
 golden hostile-dot "$ctl" -n hostile topology --format dot
+golden hostile-events "$ctl" -n hostile events
 golden hostile-nodes-unknown "$ctl" -n hostile nodes n4
 golden_json hostile-status-json '.nodes[1].name == "n\u001b[31m\"3\\\nx"' \
 	"$ctl" -n hostile status --json
@@ -300,6 +306,32 @@ if [ "$(id -u)" = 0 ]; then
 else
 	echo "skipped: permissions (they need root)"
 fi
+
+# ---- follow: each event once, and the end of the node is the end ----
+follow() { # name, daemon, lines, option...
+	local name=$1 node=$2 lines=$3 path=$SHMNET_RUNTIME_DIR/follow.sock rc i
+	shift 3
+	cases=$((cases + 1))
+	start "$node" "$path"
+	"$ctl" -s "$path" events --follow "$@" >"$dir/out" 2>"$dir/err" &
+	for ((i = 0; i < 500; i++)); do
+		[ "$(wc -l <"$dir/out")" -ge "$lines" ] && break
+		sleep 0.02
+	done
+	kill "${pids[-1]}"
+	wait "${pids[-1]}"
+	unset 'pids[-1]'
+	wait $!
+	rc=$?
+	[ $rc -eq 3 ] || fail "$name: exit status $rc, not 3"
+	"$ctl" "$@" -n "$node" events >"$dir/once"
+}
+follow follow-text degraded 7
+cmp "$dir/out" "$dir/once" || fail "follow-text: other lines than without --follow"
+follow follow-json degraded 7 --json
+jq -c '.schema as $schema | .node as $node | .events[] |
+	{schema: $schema, node: $node} + .' "$dir/once" >"$dir/want"
+head -n 7 "$dir/out" | cmp - "$dir/want" || fail "follow-json: other events"
 
 # ---- SIGTERM leaves no socket ----
 kill "${pids[@]}"

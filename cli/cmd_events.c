@@ -1,0 +1,170 @@
+/*
+ * events: what happened to the networks and the other nodes, and why. See cli.h.
+ *
+ * --follow asks again and again, and shows what is new: the node keeps more events
+ * than can happen in between.
+ */
+#include "cli/cli.h"
+
+#include "base/clock.h"
+#include "cli/text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POLL_MSEC    200
+#define CHANGE_WIDTH 9 /* of "DOWN > up" */
+
+const struct cli_option cli_events_options[] = {
+	{"follow", 'f', CLI_FLAG, offsetof(struct cli, follow), NULL, NULL,
+	 "wait for more; with --json a document per line"},
+	{NULL, 0, CLI_FLAG, 0, NULL, NULL, NULL},
+};
+
+/* What was shown last: of which life of the node, and up to where. */
+struct cursor {
+	uint64_t pid;
+	uint64_t sequence;
+};
+
+/* "Nov 22 22:04:31.118", local time as journalctl has it. */
+static void print_time(uint64_t wall_ms)
+{
+	static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+					 "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+	time_t seconds = (time_t)(wall_ms / 1000);
+	struct tm local;
+
+	if (!localtime_r(&seconds, &local))
+		memset(&local, 0, sizeof(local));
+	printf("%s %02d %02d:%02d:%02d.%03u", months[local.tm_mon % 12], local.tm_mday,
+	       local.tm_hour, local.tm_min, local.tm_sec, (unsigned)(wall_ms % 1000));
+}
+
+static void print_padding(size_t used, size_t width)
+{
+	printf("%*s", used < width ? (int)(width - used) : 0, "");
+}
+
+/* "DOWN > up", padded so that the causes of most stand below each other. */
+static void print_change(const char *old, const char *state)
+{
+	enum text_style style = text_state_style(state);
+
+	if (strcmp(state, "on") == 0)
+		style = TEXT_GOOD;
+	else if (strcmp(state, "off") == 0 || strcmp(state, "removed") == 0)
+		style = TEXT_BAD;
+	printf("%s > %s%s%s", text_state(old), text_on(style), text_state(state),
+	       text_off(style));
+	print_padding(strlen(old) + strlen(" > ") + strlen(state), CHANGE_WIDTH);
+}
+
+static void print_text(json_t *event, size_t name_width)
+{
+	const char *name;
+
+	text_clean_json(event);
+	name = text_get(event, "name");
+	print_time(text_get_number(event, "wall_ms"));
+	printf("  %s", name);
+	print_padding(text_width(name), name_width);
+	fputs("  ", stdout);
+	print_change(text_get(event, "old"), text_get(event, "state"));
+	printf("  %s\n", text_get(event, "cause"));
+}
+
+/* One line, as `jq` and `while read` like it. */
+static void print_json_line(const json_t *events, const json_t *event)
+{
+	json_t *line =
+		json_pack("{s:O, s:O}", "schema", json_object_get(events, "schema"),
+			  "node", json_object_get(events, "node"));
+
+	json_object_update(line, (json_t *)event);
+	json_dumpf(line, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(line);
+}
+
+static size_t widest_name(const json_t *list)
+{
+	size_t width = 0;
+	json_t *event;
+	size_t i;
+
+	json_array_foreach(list, i, event)
+	{
+		size_t name = text_width(text_get(event, "name"));
+
+		width = name > width ? name : width;
+	}
+	return width;
+}
+
+static void print_new(const struct cli *cli, const json_t *events, struct cursor *cursor)
+{
+	const json_t *list = json_object_get(events, "events");
+	uint64_t pid = text_get_number(events, "pid");
+	size_t name_width = widest_name(list);
+	json_t *event;
+	size_t i;
+
+	if (pid != cursor->pid)
+		*cursor = (struct cursor){.pid = pid};
+	json_array_foreach(list, i, event)
+	{
+		uint64_t sequence = text_get_number(event, "sequence");
+
+		if (sequence <= cursor->sequence)
+			continue;
+		if (cli->json)
+			print_json_line(events, event);
+		else
+			print_text(event, name_width);
+		cursor->sequence = sequence;
+	}
+}
+
+/* Ends with the node, or when nobody reads any more. */
+static int follow(const struct cli *cli)
+{
+	const struct timespec pause = {0, POLL_MSEC * (long)NSEC_PER_MSEC};
+	struct cursor cursor = {0};
+	json_t *events;
+
+	for (;;) {
+		int rc = cli_ask(cli, "events", &events);
+
+		if (rc)
+			return rc;
+		print_new(cli, events, &cursor);
+		json_decref(events);
+		if (fflush(stdout) != 0)
+			return CLI_FAILED;
+		nanosleep(&pause, NULL);
+	}
+}
+
+int cli_run_events(struct cli *cli, const char *argument)
+{
+	struct cursor cursor = {0};
+	json_t *events;
+	int rc;
+
+	(void)argument;
+	if (cli->follow)
+		return follow(cli);
+	rc = cli_ask(cli, "events", &events);
+	if (rc)
+		return rc;
+	if (cli->json)
+		cli_print_json(events);
+	else if (json_array_size(json_object_get(events, "events")) == 0)
+		puts("no events");
+	else
+		print_new(cli, events, &cursor);
+	json_decref(events);
+	return CLI_OK;
+}
