@@ -136,6 +136,22 @@ static int found_scan(struct found *found)
 	return 0;
 }
 
+void cli_each_socket(void (*each)(const char *node, void *arg), void *arg)
+{
+	struct dirent **entries;
+	int count = scandir(runtime_dir(), &entries, is_socket_name, alphasort);
+
+	for (int i = 0; i < count; i++) {
+		char *name = entries[i]->d_name;
+
+		name[strlen(name) - strlen(SUFFIX)] = '\0';
+		each(name, arg);
+		free(entries[i]);
+	}
+	if (count >= 0)
+		free(entries);
+}
+
 static int socket_find(char *path, size_t size, struct cli_error *error)
 {
 	struct found found;

@@ -55,13 +55,22 @@ struct cli_option {
 	const char *help;
 };
 
-/* Drives the parser and the help text. */
+/* What a command's argument may name. */
+enum cli_names {
+	CLI_NAMES_NONE,
+	CLI_NAMES_COMMANDS,
+	CLI_NAMES_NETWORKS,
+	CLI_NAMES_NODES,
+};
+
+/* Drives the parser, the help text and completion. */
 struct cli_command {
 	const char *name;
 	const char *summary;
 	const struct cli_option *options; /* or NULL */
 	const char *argument;		  /* takes one, optional; or NULL */
 	int (*run)(struct cli *cli, const char *argument); /* an enum cli_exit */
+	enum cli_names names;				   /* what is completed */
 };
 
 struct cli_error {
@@ -71,6 +80,8 @@ struct cli_error {
 };
 
 /* options.c */
+
+extern const struct cli_option cli_common_options[]; /* of every command */
 
 /*
  * Reads options and command; *ret_argument is the command's argument or NULL. On
@@ -94,6 +105,14 @@ int cli_query(const struct cli *cli, const char *verb, unsigned timeout_ms,
 
 /* The same with the options' time-out, and an error is printed. */
 int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply);
+
+/* The nodes that have a socket in the runtime directory, whether they live or not. */
+void cli_each_socket(void (*each)(const char *node, void *arg), void *arg);
+
+/* complete.c */
+
+/* Prints what bash may complete the line in COMP_LINE with; an enum cli_exit. */
+int cli_complete(struct cli *cli);
 
 /* fail.c */
 

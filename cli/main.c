@@ -10,23 +10,24 @@
 
 static const struct cli_command commands[] = {
 	{"status", "the node's state, its networks and the other nodes",
-	 cli_status_options, NULL, cli_run_status},
+	 cli_status_options, NULL, cli_run_status, CLI_NAMES_NONE},
 	{"topology", "who is linked to whom, by network", cli_topology_options, NULL,
-	 cli_run_topology},
+	 cli_run_topology, CLI_NAMES_NONE},
 	{"networks", "the node's networks, or one of them", NULL, "NAME",
-	 cli_run_networks},
-	{"nodes", "the nodes that are known, or one of them", NULL, "NAME",
-	 cli_run_nodes},
+	 cli_run_networks, CLI_NAMES_NETWORKS},
+	{"nodes", "the nodes that are known, or one of them", NULL, "NAME", cli_run_nodes,
+	 CLI_NAMES_NODES},
 	{"rings", "size, fill and overruns of the rings that the node writes", NULL, NULL,
-	 cli_run_rings},
+	 cli_run_rings, CLI_NAMES_NONE},
 	{"stats", "frames, bytes and drops of each link", cli_stats_options, NULL,
-	 cli_run_stats},
+	 cli_run_stats, CLI_NAMES_NONE},
 	{"events", "what happened to networks and nodes, and why", cli_events_options,
-	 NULL, cli_run_events},
+	 NULL, cli_run_events, CLI_NAMES_NONE},
 	{"version", "the versions of shmnetctl and of the node", NULL, NULL,
-	 cli_run_version},
-	{"help", "this text, or that of one command", NULL, "COMMAND", cli_run_help},
-	{NULL, NULL, NULL, NULL, NULL},
+	 cli_run_version, CLI_NAMES_NONE},
+	{"help", "this text, or that of one command", NULL, "COMMAND", cli_run_help,
+	 CLI_NAMES_COMMANDS},
+	{NULL, NULL, NULL, NULL, NULL, CLI_NAMES_NONE},
 };
 
 /* A full disk or a closed pipe must not pass for success. */
@@ -49,6 +50,8 @@ int main(int argc, char **argv)
 	int rc;
 
 	setlocale(LC_CTYPE, "");
+	if (argc > 1 && strcmp(argv[1], "--complete") == 0)
+		return output_close(&cli, cli_complete(&cli));
 	rc = cli_parse(&cli, argc, argv, &command, &argument);
 	if (!rc)
 		rc = command->run(&cli, argument);

@@ -11,7 +11,7 @@
 #define LONG_BASE   256 /* getopt's value of an option without a letter */
 #define SECONDS_MAX 86400
 
-static const struct cli_option common_options[] = {
+const struct cli_option cli_common_options[] = {
 	{"node", 'n', CLI_WORD, offsetof(struct cli, node), "NODE", NULL,
 	 "the node: its socket is " CLI_RUNTIME_DIR "/NODE.sock"},
 	{"socket", 's', CLI_WORD, offsetof(struct cli, socket), "SOCKET", NULL,
@@ -194,7 +194,7 @@ static int parse_common(struct cli *cli, int argc, char **argv,
 	struct parser parser = {.cli = cli, .letters = "+:"};
 	int rc;
 
-	parser_add(&parser, common_options);
+	parser_add(&parser, cli_common_options);
 	rc = parser_run(&parser, argc, argv);
 	if (rc)
 		return rc;
@@ -218,7 +218,7 @@ static int parse_command(struct cli *cli, int argc, char **argv,
 	struct parser parser = {.cli = cli, .letters = ":"};
 	int rc;
 
-	parser_add(&parser, common_options);
+	parser_add(&parser, cli_common_options);
 	parser_add(&parser, command->options);
 	optind = 0;
 	rc = parser_run(&parser, argc, argv);
@@ -290,7 +290,7 @@ void cli_help_print(const struct cli *cli, const struct cli_command *command, FI
 	for (command = cli->commands; command->name; command++)
 		fprintf(out, "  %-10s  %s\n", command->name, command->summary);
 	fputs("\noptions, before or after the command:\n", out);
-	options_print(common_options, out);
+	options_print(cli_common_options, out);
 	fputs("\nWithout -n and -s: the socket in SHMNET_SOCKET, else the only one in\n"
 	      "SHMNET_RUNTIME_DIR, which is " CLI_RUNTIME_DIR " if not set.\n"
 	      "\nexit status: 0 ok, 1 failed, 2 usage or config, 3 no daemon, "

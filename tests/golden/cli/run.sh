@@ -214,6 +214,46 @@ golden_json empty-topology-json '.networks == [] and .links == []' \
 	"$ctl" -n empty topology --json
 golden empty-stats "$ctl" -n empty stats
 
+# ---- completion: the line up to the cursor, a word per line of what fits ----
+completes() { # name, line, words
+	expect "complete $1" 0 env COMP_LINE="$2" COMP_POINT="${4:-${#2}}" \
+		"$ctl" --complete shmnetctl '' ''
+	[ "$(tr '\n' ' ' <"$dir/out")" = "${3:+$3 }" ] ||
+		fail "complete $1: '$2' gives '$(tr '\n' ' ' <"$dir/out")', not '$3'"
+	[ -s "$dir/err" ] && fail "complete $1: text on standard error: $(cat "$dir/err")"
+}
+golden complete-by-hand "$ctl" --complete
+completes commands 'shmnetctl ' \
+	'status topology networks nodes rings stats events version help'
+completes prefix 'shmnetctl st' 'status stats'
+completes nothing 'shmnetctl x' ''
+completes program 'shmnetctl' ''
+completes empty '' ''
+completes cursor 'shmnetctl st --json' 'status stats' 12
+completes far 'shmnetctl st' 'status stats' 99999999999
+completes options 'shmnetctl stats --' \
+	'--node --socket --json --timeout --help --version --drops'
+completes option 'shmnetctl topology --f' '--format'
+completes other-option 'shmnetctl topology --dr' ''
+completes words 'shmnetctl topology --format ' 'tree dot json'
+completes equals 'shmnetctl topology --format=d' 'dot'
+completes equals-of-none 'shmnetctl topology --=' ''
+completes dash-equals 'shmnetctl -=' ''
+completes nodes-here 'shmnetctl -n ' 'degraded empty ready'
+completes nodes-here-equals 'shmnetctl --node=r' 'ready'
+completes nodes-letters 'shmnetctl -jn d' 'degraded'
+completes command-behind 'shmnetctl -n ready -j netw' 'networks'
+completes networks 'shmnetctl -n ready networks ' 'lan0 svc0'
+completes networks-glued 'shmnetctl -nready networks s' 'svc0'
+completes networks-after "shmnetctl networks --socket=$SHMNET_RUNTIME_DIR/ready.sock l" 'lan0'
+completes nodes 'shmnetctl -n ready nodes ' 'n1 n2 n3'
+completes one-argument 'shmnetctl -n ready nodes n1 ' ''
+completes no-argument 'shmnetctl stats n' ''
+completes help 'shmnetctl help n' 'networks nodes'
+completes unknown-command 'shmnetctl nodse n' ''
+completes several-daemons 'shmnetctl nodes ' ''
+completes no-daemon 'shmnetctl -n none nodes ' ''
+
 # ---- colour on a terminal only, and not by itself ----
 expect colour 4 script -qec "'$ctl' -n degraded status" /dev/null
 grep -q $'\033\\[1;31mDOWN' "$dir/out" || fail "colour: DOWN is not red on a terminal"
@@ -229,6 +269,7 @@ start hostile
 golden hostile-status "$ctl" -n hostile status
 golden hostile-topology "$ctl" -n hostile topology
 golden hostile-dot "$ctl" -n hostile topology --format dot
+completes hostile 'shmnetctl -n hostile nodes ' 'n1 n2'
 golden hostile-events "$ctl" -n hostile events
 golden hostile-nodes-unknown "$ctl" -n hostile nodes n4
 golden_json hostile-status-json '.nodes[1].name == "n\u001b[31m\"3\\\nx"' \
