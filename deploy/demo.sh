@@ -50,6 +50,8 @@ export SHMNET_BIN=${SHMNET_BIN:-$build}
 
 # shellcheck source=../tests/netns/lib.sh
 . "$top/tests/netns/lib.sh"
+# shellcheck source=../tests/netns/traffic.sh
+. "$top/tests/netns/traffic.sh"
 
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
 	bold=$'\033[1m' green=$'\033[32m' red=$'\033[31m' plain=$'\033[0m'
@@ -116,10 +118,6 @@ addresses_ready() { # host
 	[ -z "$(ip -n "$(host_ns "$1")" -6 addr show tentative)" ]
 }
 
-listens() { # host, port
-	in_ns "$1" ss -Hltn "sport = :$2" | grep -q LISTEN
-}
-
 show_topology() {
 	title "What a node knows"
 	claim "topology" run_ctl n1 topology
@@ -148,7 +146,7 @@ show_copy() {
 	title "A file, copied"
 	head -c 64M /dev/urandom >"$LAB/file"
 	start copy n2 socat -u TCP-LISTEN:4000,reuseaddr "CREATE:$LAB/copy"
-	wait_for 5 listens n2 4000
+	wait_for 5 listens n2 t 4000
 	claim "64 MiB from n1 to n2" \
 		run_shown n1 socat -u "FILE:$LAB/file" TCP:10.77.0.2:4000
 	wait_for 10 not is_alive copy
@@ -160,10 +158,11 @@ show_copy() {
 show_stream() {
 	title "A TCP stream"
 	start iperf n2 iperf3 --server --one-off
-	wait_for 5 listens n2 5201
+	wait_for 5 listens n2 t 5201
 	claim "iperf3, n1 to n2, MTU 1500" \
 		run_shown n1 iperf3 --client 10.77.0.2 --time 2 --format g --interval 0
-	claim "every frame is accounted for" run_ctl n1 stats
+	run_ctl n1 stats
+	claim "every frame was delivered or counted as dropped" conserved n1 n2 n3
 }
 
 show_failure() {
@@ -221,6 +220,10 @@ main() {
 	local began=${EPOCHREALTIME/./}
 	NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64" "lan1 shm1 9000 10.78.0.%/24")
 	lab_begin "$@"
+	[ -e /dev/net/tun ] ||
+		skip "there is no /dev/net/tun: modprobe tun, or give it to the container"
+	[ -w /dev/net/tun ] ||
+		skip "this user can't open /dev/net/tun: run as root, or chmod 666 it"
 	show_all
 	printf '\n%d/%d passed in %d s\n' "$checks_passed" \
 		$((checks_passed + checks_failed)) \
