@@ -43,6 +43,17 @@ static yaml_mark_t mark_of_offset(const char *data, size_t size, size_t offset)
 	return mark;
 }
 
+/* libyaml counts characters, not bytes. */
+static bool tab_at(const char *data, size_t size, yaml_mark_t mark)
+{
+	size_t characters = 0;
+
+	for (size_t i = 0; i < size; i++)
+		if ((data[i] & 0xc0) != 0x80 && characters++ == mark.index)
+			return data[i] == '\t';
+	return false;
+}
+
 static int report_parser(const yaml_parser_t *parser, const char *data, size_t size,
 			 struct config_errors *errors)
 {
@@ -60,7 +71,11 @@ static int report_parser(const yaml_parser_t *parser, const char *data, size_t s
 	default:
 		break;
 	}
-	if (parser->context)
+	if (tab_at(data, size, parser->problem_mark))
+		config_errors_add(errors, parser->problem_mark,
+				  "broken YAML: a tab where a key or a value begins; "
+				  "indent with spaces");
+	else if (parser->context)
 		config_errors_add(errors, parser->problem_mark,
 				  "broken YAML: %s %s that starts at line %zu",
 				  parser->problem, parser->context,
