@@ -20,8 +20,10 @@ static int make_directory(const char *what, const char *path, char *error, size_
 			 "'install -d -m 0750 %s'",
 			 what, path, path);
 	else
-		snprintf(error, size, "%s %s can't be made: %s", what, path,
-			 strerror(-ret));
+		snprintf(error, size,
+			 "%s %s can't be made by uid %u: %s; choose another path, or "
+			 "run as root",
+			 what, path, geteuid(), strerror(-ret));
 	return ret;
 }
 
@@ -63,8 +65,10 @@ static int check_access(const char *what, const char *path, char *error, size_t 
 	if (access(path, R_OK | W_OK | X_OK) == 0)
 		return 0;
 	ret = -errno;
-	snprintf(error, size, "%s %s can't be written to by uid %u: %s", what, path,
-		 geteuid(), strerror(-ret));
+	snprintf(error, size,
+		 "%s %s can't be written to by uid %u: %s; make it writable, or choose "
+		 "another path",
+		 what, path, geteuid(), strerror(-ret));
 	return ret;
 }
 
