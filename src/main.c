@@ -60,6 +60,13 @@ static void set_log_level(const char *name)
 	log_set_level(level);
 }
 
+static void set_action(struct arguments *arguments, enum action action)
+{
+	if (arguments->action != ACTION_RUN && arguments->action != action)
+		fail_usage("--check and --cleanup exclude each other", "");
+	arguments->action = action;
+}
+
 static void handle_option(int option, struct arguments *arguments)
 {
 	switch (option) {
@@ -67,10 +74,10 @@ static void handle_option(int option, struct arguments *arguments)
 		arguments->config = optarg;
 		break;
 	case 'k':
-		arguments->action = ACTION_CHECK;
+		set_action(arguments, ACTION_CHECK);
 		break;
 	case 'C':
-		arguments->action = ACTION_CLEANUP;
+		set_action(arguments, ACTION_CLEANUP);
 		break;
 	case 'l':
 		set_log_level(optarg);

@@ -76,6 +76,7 @@ bad_use() {
 	refuses use-no-config "$daemon"
 	refuses use-unknown-option "$daemon" --confg x
 	refuses use-extra-argument "$daemon" --config "$LAB/n1.yaml" extra
+	refuses use-two-actions "$daemon" --config "$LAB/n1.yaml" --check --cleanup
 	refuses use-log-level "$daemon" --config "$LAB/n1.yaml" --log-level loud
 	refuses use-missing-file "$daemon" --config "$LAB/missing.yaml"
 	refuses use-directory "$daemon" --config "$LAB"
