@@ -206,32 +206,42 @@ static uint64_t drops_find(const json_t *drops, const char *reason)
 	return 0;
 }
 
-/* The ring that this node writes for a peer on a network. */
-static json_t *ring_of_link(const json_t *stats, const json_t *link, const json_t *others)
+/* The two rings that a link has on a network; `self` writes the one, `peer` the other. */
+static void rings_add_link(json_t *rings, const json_t *link, json_t *self,
+			   const char *fabric)
 {
-	uint64_t full = drops_find(json_object_get(link, "sent_drops"), "ring-full");
+	json_int_t full =
+		(json_int_t)drops_find(json_object_get(link, "sent_drops"), "ring-full");
+	json_t *network = json_object_get(link, "network");
+	json_t *peer = json_object_get(link, "peer");
 
-	return json_pack("{s:O, s:O, s:O, s:s, s:O, s:O, s:I, s:O}", "network",
-			 json_object_get(link, "network"), "from",
-			 json_object_get(stats, "node"), "to",
-			 json_object_get(link, "peer"), "fabric",
-			 fabric_find(others, text_get(link, "peer")), "size",
-			 json_object_get(link, "ring_size"), "used",
-			 json_object_get(link, "ring_used"), "full", (json_int_t)full,
-			 "doorbells", json_object_get(link, "doorbells_rung"));
+	json_array_append_new(
+		rings, json_pack("{s:O, s:O, s:O, s:s, s:O, s:O, s:I, s:O}", "network",
+				 network, "from", self, "to", peer, "fabric", fabric,
+				 "size", json_object_get(link, "ring_size"), "used",
+				 json_object_get(link, "ring_used"), "full", full,
+				 "doorbells", json_object_get(link, "doorbells_rung")));
+	if (json_object_get(link, "received_ring_size")) /* an older node has none */
+		json_array_append_new(
+			rings,
+			json_pack("{s:O, s:O, s:O, s:s, s:O, s:O}", "network", network,
+				  "from", peer, "to", self, "fabric", fabric, "size",
+				  json_object_get(link, "received_ring_size"), "used",
+				  json_object_get(link, "received_ring_used")));
 }
 
 static json_t *rings_of_stats(const json_t *stats, const json_t *status)
 {
 	const json_t *others = json_object_get(status, "nodes");
+	json_t *self = json_object_get(stats, "node");
 	json_t *rings = json_array();
 	json_t *link;
 	size_t i;
 
-	json_array_foreach(json_object_get(stats, "links"), i, link)
-		json_array_append_new(rings, ring_of_link(stats, link, others));
+	json_array_foreach(json_object_get(stats, "links"), i, link) rings_add_link(
+		rings, link, self, fabric_find(others, text_get(link, "peer")));
 	return json_pack("{s:O, s:O, s:o}", "schema", json_object_get(stats, "schema"),
-			 "node", json_object_get(stats, "node"), "rings", rings);
+			 "node", self, "rings", rings);
 }
 
 /* Sizes are powers of two: 256K, 1M. */
@@ -245,11 +255,20 @@ static void add_ring_size(struct table *table, uint64_t size)
 	table_add(table, TEXT_PLAIN, "%" PRIu64 "%s", size, units[i]);
 }
 
+/* What only the writer of a ring knows is left out of the other's. */
+static void add_writers(struct table *table, const json_t *ring, const char *key,
+			enum text_style style)
+{
+	uint64_t number = text_get_number(ring, key);
+	char buffer[TEXT_NUMBER_MAX];
+
+	table_add(table, number ? style : TEXT_PLAIN, "%s",
+		  json_object_get(ring, key) ? text_count(buffer, number) : "");
+}
+
 static void ring_add(struct table *table, const json_t *ring)
 {
 	uint64_t size = text_get_number(ring, "size");
-	uint64_t full = text_get_number(ring, "full");
-	char buffer[TEXT_NUMBER_MAX];
 
 	table_add(table, TEXT_PLAIN, "%s", text_get(ring, "network"));
 	table_add(table, TEXT_PLAIN, "%s", text_get(ring, "from"));
@@ -263,9 +282,8 @@ static void ring_add(struct table *table, const json_t *ring)
 		table_add(table, TEXT_PLAIN, "%s", "");
 		table_add(table, TEXT_PLAIN, "%s", "");
 	}
-	table_add(table, full ? TEXT_WARN : TEXT_PLAIN, "%s", text_count(buffer, full));
-	table_add(table, TEXT_PLAIN, "%s",
-		  text_count(buffer, text_get_number(ring, "doorbells")));
+	add_writers(table, ring, "full", TEXT_WARN);
+	add_writers(table, ring, "doorbells", TEXT_PLAIN);
 }
 
 static void rings_print(json_t *document)

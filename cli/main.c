@@ -17,7 +17,7 @@ static const struct cli_command commands[] = {
 	 cli_run_networks, CLI_NAMES_NETWORKS},
 	{"nodes", "the nodes that are known, or one of them", NULL, "NAME", cli_run_nodes,
 	 CLI_NAMES_NODES},
-	{"rings", "size, fill and overruns of the rings that the node writes", NULL, NULL,
+	{"rings", "size, fill and overruns of the rings of each link", NULL, NULL,
 	 cli_run_rings, CLI_NAMES_NONE},
 	{"stats", "frames, bytes and drops of each link", cli_stats_options, NULL,
 	 cli_run_stats, CLI_NAMES_NONE},

@@ -265,6 +265,9 @@ static void link_stats_encode(struct scratch *scratch, Shmnet__Ctl__LinkStats *t
 	to->doorbells_rung = from->doorbells_rung;
 	to->ring_used = from->ring_used;
 	to->ring_size = from->ring_size;
+	to->has_received_ring_used = to->has_received_ring_size = true;
+	to->received_ring_used = from->received_ring_used;
+	to->received_ring_size = from->received_ring_size;
 }
 
 int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_data,

@@ -204,6 +204,8 @@ static void fill_link_stats(const struct node *node,
 	report->doorbells_rung = usage.bells_rung;
 	report->ring_used = usage.ring_used;
 	report->ring_size = usage.ring_size;
+	report->received_ring_used = usage.received_ring_used;
+	report->received_ring_size = usage.received_ring_size;
 	split_drops(&counters, report);
 }
 

@@ -126,6 +126,8 @@ struct report_link_stats {
 	uint64_t doorbells_rung;
 	uint64_t ring_used; /* bytes, of the ring that we write */
 	uint64_t ring_size;
+	uint64_t received_ring_used; /* of the ring that the peer writes */
+	uint64_t received_ring_size;
 };
 
 struct report_stats {

@@ -251,16 +251,25 @@ void link_counters_add(struct link_counters *sum, const struct link_counters *co
 		sum->drops[reason] += counters->drops[reason];
 }
 
+/* The peer writes one of the words: what they say is checked, and no more than shown. */
+static uint64_t ring_used(const struct shmnet_ring_words *words, uint64_t size)
+{
+	uint64_t head = __atomic_load_n(&words->head, __ATOMIC_RELAXED);
+	uint64_t tail = __atomic_load_n(&words->tail, __ATOMIC_RELAXED);
+
+	return head - tail > size ? 0 : head - tail;
+}
+
 void plane_read_link(const struct link *link, struct link_counters *ret_counters,
 		     struct link_usage *ret_usage)
 {
-	uint64_t head = __atomic_load_n(&link->tx.words->head, __ATOMIC_RELAXED);
-	uint64_t tail = __atomic_load_n(&link->tx.words->tail, __ATOMIC_RELAXED);
-
 	copy_counters((uint64_t *)ret_counters, (const uint64_t *)&link->counters,
 		      sizeof(*ret_counters));
 	ret_usage->ring_size = link->tx.mask + 1;
-	ret_usage->ring_used = head - tail > ret_usage->ring_size ? 0 : head - tail;
+	ret_usage->ring_used = ring_used(link->tx.words, ret_usage->ring_size);
+	ret_usage->received_ring_size = link->rx.mask + 1;
+	ret_usage->received_ring_used =
+		ring_used(link->rx.words, ret_usage->received_ring_size);
 	ret_usage->bells_rung =
 		__atomic_load_n(&link->fabric->bells_rung, __ATOMIC_RELAXED);
 }

@@ -69,6 +69,8 @@ struct port_counters {
 struct link_usage {
 	uint64_t ring_used; /* of the ring that we write to */
 	uint64_t ring_size;
+	uint64_t received_ring_used; /* of the one that the peer writes to */
+	uint64_t received_ring_size;
 	uint64_t bells_rung; /* of the whole connection */
 };
 

@@ -194,6 +194,8 @@ static void link_stats_set(struct report_link_stats *link, const char *network,
 	link->doorbells_rung = 3 * scale;
 	link->ring_used = 65536;
 	link->ring_size = 1 << 20;
+	link->received_ring_used = 262144;
+	link->received_ring_size = 512 << 10;
 }
 
 static int fake_stats(void *arg, struct report_stats *report)

@@ -157,7 +157,8 @@ golden_json ready-nodes-json '[.nodes[].fabric] == ["self", "shm", "rdma/rxe0"]'
 	"$ctl" nodes -j
 golden_json ready-nodes-one-json '[.nodes[].name] == ["n1"]' "$ctl" nodes n1 -j
 golden ready-rings "$ctl" rings
-golden_json ready-rings-json '[.rings[] | .from + ">" + .to] == ["n1>n2", "n1>n3"]' \
+golden_json ready-rings-json '
+	[.rings[] | .from + ">" + .to] == ["n1>n2", "n2>n1", "n1>n3", "n3>n1"]' \
 	"$ctl" rings -j
 golden ready-dot "$ctl" topology --format dot
 golden ready-events "$ctl" events
