@@ -707,7 +707,7 @@ unsigned membership_each_reason(const struct membership *membership,
 	for (unsigned i = 0; i < config->num_networks; i++) {
 		if (!membership->links[i])
 			add_reason(&reasons,
-				   "network %s has no carrier: no node is linked to it",
+				   "network %s: no node is linked to it",
 				   config->networks[i].name);
 	}
 	return reasons.count;

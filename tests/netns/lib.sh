@@ -85,6 +85,7 @@ lab_begin() { # the script's arguments
 }
 
 lab_cleanup() {
+	[ "$BASHPID" = $$ ] || return # a subshell that failed is not the end
 	local name
 	trap '' HUP INT TERM
 	for name in "${!lab_pids[@]}"; do
