@@ -60,4 +60,10 @@ model holds doorbell.pml -DKILL -DRECORDS=3
 for fault in WEAK_TRANSMITTER WEAK_RECEIVER FLAG EARLY; do
 	model fails doorbell.pml -D$fault
 done
+
+model holds cast.pml
+model fails cast.pml -DNO_REREAD
+for fault in ADD TAKE_OVER EARLY_RECLAIM BLIND_CLOSE; do
+	model fails cast.pml -DKILLS=0 -D$fault
+done
 exit $status
