@@ -1,19 +1,28 @@
 /*
- * Rows R1, R3 and R4 of the goals: the pair ring between two processes on two cores,
- * each beside its peer, in turn, several rounds, every payload checked.
+ * Rows R1, R3, R4 and R5 of the goals: the pair ring between two processes on two
+ * cores, and the cast ring to eight more, each beside its peer, in turn, several
+ * rounds, every payload checked.
  *
  *     R1  64-byte frames/s               AF_UNIX SEQPACKET, same payload
  *     R3  1500-byte frames, GB/s         memcpy on one core, same working set
  *     R4  round trip, polled, ns         one flag in one cache line
+ *     R5  64-byte casts/s to 8 readers   8 pair-ring sends
  *
  * The ring is used as a node uses it: a burst of submits and one publish, credit per
  * quarter of the ring or when drained, must_ring() asked each time. Both ends poll: the
  * cost of sleeping is the fabric's and is measured with the daemon.
  *
+ * In R5 the readers share the two cores with each other and the writer, so they give
+ * up the core when there is nothing to do. A cast ring doesn't wait for its readers;
+ * here its writer does, outside of the ring, since a frame that was lapped is none
+ * that arrived.
+ *
  *     ring_bench [--json] [--rounds N] [--size BYTES] [ROW...]
  */
 #include "base/clock.h"
 #include "base/memfd.h"
+
+#include <shmnet/cast.h>
 
 #include <errno.h>
 #include <getopt.h>
@@ -30,6 +39,9 @@
 #define ROUNDS_MAX 99
 #define BURST	   32
 #define SALT	   0x8badf00dcafe1234ull
+#define READERS	   8
+#define CAST_DEPTH 8192 /* as many as 64-byte records fit into a pair ring of 1 MiB */
+#define CAST_MTU   1500
 
 /* What the two processes tell each other outside of what is measured. */
 struct shared {
@@ -38,11 +50,17 @@ struct shared {
 	uint64_t end_ns; /* when the receiver had it all */
 	_Alignas(128) uint32_t ping;
 	_Alignas(128) uint32_t pong;
+	uint32_t done; /* of READERS */
+	struct {
+		_Alignas(128) uint64_t cursor; /* how far a reader of casts is */
+	} readers[READERS];
 };
 
 struct bench {
 	struct shared *shared;
 	struct ring_map there, back;
+	struct ring_map fan[READERS];
+	struct shmnet_cast_ring cast;
 	int sockets[2];
 	uint64_t size;
 	uint32_t length; /* of a payload */
@@ -399,18 +417,7 @@ static double flag_round_trip(struct bench *bench)
 	return run_pair(bench, flag_out, flag_back) / (double)bench->count * 1e9;
 }
 
-/* ---- rows ---- */
-
-static const struct row rows[] = {
-	{"R1", "64 B frames/s, two processes", "frames/s", "AF_UNIX SEQPACKET",
-	 SHMNET_VNET_HLEN + 64, 5000000, 100000, ring_frames, socket_frames, 50, 150,
-	 false},
-	{"R3", "1500 B frames", "GB/s", "memcpy, one core", 1500, 1000000, 3000000,
-	 ring_gigabytes, memcpy_gigabytes, 0.6, 0.9, false},
-	{"R4", "64 B round trip, polled", "ns", "one flag, one cache line",
-	 SHMNET_VNET_HLEN + 64, 300000, 300000, ring_round_trip, flag_round_trip, 2, 1.3,
-	 true},
-};
+/* ---- one to many ---- */
 
 static void map_fresh(struct ring_map *map, uint64_t size)
 {
@@ -426,6 +433,210 @@ static void map_fresh(struct ring_map *map, uint64_t size)
 	}
 	memset(map->data, 0, size); /* page faults are not what is measured */
 }
+
+static void run_reader(struct bench *bench, int nth, void (*receive)(struct bench *, int))
+{
+	pin(nth % 2);
+	__atomic_fetch_add(&bench->shared->ready, 1, __ATOMIC_RELEASE);
+	receive(bench, nth);
+	if (__atomic_add_fetch(&bench->shared->done, 1, __ATOMIC_RELAXED) == READERS)
+		bench->shared->end_ns = clock_now_ns();
+	_exit(bench->shared->wrong ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+/* The time from the first frame until the last reader has the last. */
+static double run_fan(struct bench *bench, void (*transmit)(struct bench *),
+		      void (*receive)(struct bench *, int))
+{
+	pid_t pids[READERS];
+	uint64_t start;
+	int status;
+
+	memset(bench->shared, 0, sizeof(*bench->shared));
+	fflush(stdout);
+	for (int i = 0; i < READERS; i++) {
+		pids[i] = fork();
+		if (pids[i] < 0)
+			die("fork");
+		if (pids[i] == 0)
+			run_reader(bench, i, receive);
+	}
+	pin(0);
+	while (__atomic_load_n(&bench->shared->ready, __ATOMIC_ACQUIRE) < READERS)
+		sched_yield();
+	start = clock_now_ns();
+	transmit(bench);
+	for (int i = 0; i < READERS; i++) {
+		if (waitpid(pids[i], &status, 0) != pids[i])
+			die("waitpid");
+		if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+			fprintf(stderr, "ring_bench: payloads wrong or lost\n");
+			exit(EXIT_FAILURE);
+		}
+	}
+	return (double)(bench->shared->end_ns - start) / NSEC_PER_SEC;
+}
+
+static uint64_t slowest(const struct bench *bench)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (int i = 0; i < READERS; i++) {
+		uint64_t cursor = __atomic_load_n(&bench->shared->readers[i].cursor,
+						  __ATOMIC_ACQUIRE);
+
+		least = cursor < least ? cursor : least;
+	}
+	return least;
+}
+
+static void cast_transmit(struct bench *bench)
+{
+	struct shmnet_cast_writer writer;
+	uint64_t room = CAST_DEPTH;
+	uint8_t *payload;
+
+	shmnet_cast_writer_init(&writer, &bench->cast, 1);
+	for (uint64_t n = 0; n < bench->count; n++) {
+		while (n == room) {
+			room = slowest(bench) + CAST_DEPTH;
+			if (n == room)
+				sched_yield();
+		}
+		if (shmnet_cast_reserve(&writer, &payload) < 0)
+			die("the cast ring was refused");
+		payload_fill(payload, bench->length, n);
+		shmnet_cast_submit(&writer, bench->length, 0);
+	}
+}
+
+static void cast_receive(struct bench *bench, int nth)
+{
+	uint64_t *cursor = &bench->shared->readers[nth].cursor;
+	struct shmnet_cast_reader reader;
+	struct shmnet_cast_record record;
+	uint64_t frame[256], n = 0;
+
+	shmnet_cast_reader_init(&reader, &bench->cast, 2, 0);
+	while (n < bench->count) {
+		int ret = shmnet_cast_read(&reader, frame, &record);
+
+		if (ret < 0)
+			die("the cast ring was refused");
+		if (ret == 1)
+			bench->shared->wrong +=
+				record.length != bench->length ||
+				!payload_right((uint8_t *)frame, bench->length, n++);
+		if (ret == 0 || n % (CAST_DEPTH / 4) == 0)
+			__atomic_store_n(cursor, n, __ATOMIC_RELEASE);
+		if (ret == 0)
+			sched_yield();
+	}
+	bench->shared->wrong += reader.delivered != reader.cursor;
+}
+
+static double cast_frames(struct bench *bench)
+{
+	uint64_t size = shmnet_cast_file_size(CAST_DEPTH, CAST_MTU);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	double seconds;
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	shmnet_cast_ring_init(&bench->cast, memory, CAST_DEPTH, CAST_MTU);
+	seconds = run_fan(bench, cast_transmit, cast_receive);
+	munmap(memory, size);
+	return (double)bench->count / seconds;
+}
+
+/* The same frame into each reader's own ring. */
+static void fan_send(struct bench *bench, struct shmnet_ring_tx *txs, uint64_t n)
+{
+	uint8_t *payload;
+
+	for (int i = 0; i < READERS; i++) {
+		while (shmnet_ring_reserve(&txs[i], bench->length, 0, &payload) < 0) {
+			shmnet_ring_publish(&txs[i]);
+			sched_yield();
+		}
+		payload_fill(payload, bench->length, n);
+		shmnet_ring_submit(&txs[i], bench->length, 0);
+	}
+}
+
+static void fan_transmit(struct bench *bench)
+{
+	struct shmnet_ring_tx txs[READERS];
+
+	for (int i = 0; i < READERS; i++)
+		shmnet_ring_tx_init(&txs[i], bench->fan[i].words, bench->fan[i].data,
+				    bench->size, SALT);
+	for (uint64_t n = 0; n < bench->count; n++) {
+		fan_send(bench, txs, n);
+		if ((n + 1) % BURST && n + 1 < bench->count)
+			continue;
+		for (int i = 0; i < READERS; i++) {
+			shmnet_ring_publish(&txs[i]);
+			shmnet_ring_tx_must_ring(&txs[i]);
+		}
+	}
+}
+
+static void fan_receive(struct bench *bench, int nth)
+{
+	struct shmnet_record record;
+	struct shmnet_ring_rx rx;
+	uint64_t n = 0;
+
+	shmnet_ring_rx_init(&rx, bench->fan[nth].words, bench->fan[nth].data, bench->size,
+			    SALT);
+	while (n < bench->count) {
+		int ret = shmnet_ring_poll(&rx);
+
+		if (ret == 0)
+			sched_yield();
+		while (ret > 0 && (ret = shmnet_ring_peek(&rx, &record)) > 0) {
+			bench->shared->wrong +=
+				record.length != bench->length ||
+				!payload_right(record.payload, bench->length, n++);
+			shmnet_ring_release(&rx, &record);
+			if (rx.tail - rx.credited >= bench->size / 4)
+				break;
+		}
+		if (ret < 0)
+			die("the ring was refused");
+		shmnet_ring_credit(&rx);
+		shmnet_ring_rx_must_ring(&rx);
+	}
+}
+
+static double fan_frames(struct bench *bench)
+{
+	double seconds;
+
+	for (int i = 0; i < READERS; i++)
+		map_fresh(&bench->fan[i], bench->size);
+	seconds = run_fan(bench, fan_transmit, fan_receive);
+	for (int i = 0; i < READERS; i++)
+		ring_map_close(&bench->fan[i]);
+	return (double)bench->count / seconds;
+}
+
+/* ---- rows ---- */
+
+static const struct row rows[] = {
+	{"R1", "64 B frames/s, two processes", "frames/s", "AF_UNIX SEQPACKET",
+	 SHMNET_VNET_HLEN + 64, 5000000, 100000, ring_frames, socket_frames, 50, 150,
+	 false},
+	{"R3", "1500 B frames", "GB/s", "memcpy, one core", 1500, 1000000, 3000000,
+	 ring_gigabytes, memcpy_gigabytes, 0.6, 0.9, false},
+	{"R4", "64 B round trip, polled", "ns", "one flag, one cache line",
+	 SHMNET_VNET_HLEN + 64, 300000, 300000, ring_round_trip, flag_round_trip, 2, 1.3,
+	 true},
+	{"R5", "64 B casts/s to 8 readers", "frames/s", "8 pair-ring sends",
+	 SHMNET_VNET_HLEN + 64, 300000, 300000, cast_frames, fan_frames, 3, 7, false},
+};
 
 /* Each measurement has rings of its own, as each epoch has. */
 static double measure(const struct row *row, struct bench *bench, bool ours)
@@ -514,7 +725,7 @@ static int usage(void)
 {
 	fprintf(stderr,
 		"usage: ring_bench [--json] [--rounds N] [--size BYTES] [ROW...]\n"
-		"rows: R1 R3 R4; N from 1 to 99; BYTES a power of two\n");
+		"rows: R1 R3 R4 R5; N from 1 to 99; BYTES a power of two\n");
 	return 2;
 }
 

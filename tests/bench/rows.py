@@ -106,6 +106,11 @@ def r4(bench):
     return bench.ring("R4")
 
 
+@row("R5", "cast ring to 8 readers, 64 B", "8 pair-ring sends", reach=3, stretch=7)
+def r5(bench):
+    return bench.ring("R5")
+
+
 @row("M1", "veth, one TCP stream", "itself")
 def m1(bench):
     return bench.compare(Veth(), Veth(), TcpStream(), "gbps")
