@@ -153,6 +153,10 @@ static int take_lock(struct rendezvous *rendezvous, char *error, size_t size)
 
 /* ---- the socket ---- */
 
+/*
+ * Who may write to the directory may put a link in the socket's place right after
+ * bind(2): what it leads to keeps its mode.
+ */
 static int listen_hidden(struct rendezvous *rendezvous, struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -165,7 +169,8 @@ static int listen_hidden(struct rendezvous *rendezvous, struct sockaddr_un *addr
 		return -errno;
 	rendezvous->listen_fd = fd;
 	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-	    chmod(address->sun_path, 0660) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+	    fchmodat(AT_FDCWD, address->sun_path, 0660, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    listen(fd, LISTEN_BACKLOG) < 0)
 		return -errno;
 	return 0;
 }

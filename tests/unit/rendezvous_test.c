@@ -153,6 +153,8 @@ int __real_flock(int fd, int operation);
 int __wrap_flock(int fd, int operation);
 int __real_inotify_init1(int flags);
 int __wrap_inotify_init1(int flags);
+int __real_bind(int fd, const struct sockaddr *address, socklen_t length);
+int __wrap_bind(int fd, const struct sockaddr *address, socklen_t length);
 int __real_unlink(const char *path);
 int __wrap_unlink(const char *path);
 
@@ -160,6 +162,7 @@ static char lose_lock[108]; /* removed right before the next flock(2) */
 static bool keep_losing;    /* and before each one after it */
 static int flock_error;	    /* what it fails with */
 static bool without_inotify;
+static const char *swap_for;	 /* a link to it takes the next bound socket's place */
 static unsigned foreign_unlinks; /* of what is in no directory of a test */
 
 int __wrap_flock(int fd, int operation)
@@ -180,6 +183,19 @@ int __wrap_inotify_init1(int flags)
 		return __real_inotify_init1(flags);
 	errno = EMFILE;
 	return -1;
+}
+
+int __wrap_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	const char *path = ((const struct sockaddr_un *)(const void *)address)->sun_path;
+	int ret = __real_bind(fd, address, length);
+
+	if (swap_for) {
+		CHECK_INT(__real_unlink(path), 0);
+		CHECK_INT(symlink(swap_for, path), 0);
+	}
+	swap_for = NULL;
+	return ret;
 }
 
 int __wrap_unlink(const char *path)
@@ -606,6 +622,28 @@ TEST_CASE(rendezvous, start_at_a_directory_in_the_way_says_so)
 	node_free(&rig.a);
 	CHECK_INT(loop_count_files(&rig.loop), 1);
 	CHECK_INT(rmdir(address_of(&rig, "node-1.sock").sun_path), 0);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, link_in_the_socket_s_place_is_not_followed)
+{
+	struct sockaddr_un victim;
+	struct stat status;
+	struct rig rig;
+	int fd;
+
+	REQUIRE(rig_open(&rig));
+	victim = address_of(&rig, "victim");
+	fd = open(victim.sun_path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	REQUIRE(fd >= 0);
+	CHECK_INT(node_new(&rig, &rig.a, 1), 0);
+	swap_for = victim.sun_path;
+	CHECK_INT(rendezvous_start(rig.a.rendezvous, rig.error, sizeof(rig.error)),
+		  -EOPNOTSUPP);
+	CHECK_INT(fstat(fd, &status), 0);
+	CHECK_INT(status.st_mode & 07777, 0600);
+	close(fd);
+	CHECK_INT(unlink(victim.sun_path), 0);
 	rig_close(&rig);
 }
 
