@@ -101,7 +101,10 @@ static int path_bind(struct ctlsock_file *file, pid_t *ret_pid)
 	return bind(file->fd, address, sizeof(file->address)) < 0 ? -errno : 0;
 }
 
-/* The file as bind made it; from here on it's ours to unlink. */
+/*
+ * The file as bind made it; from here on it's ours to unlink. A link that somebody
+ * put in its place is not followed, or any file's mode could be changed through us.
+ */
 static int path_claim(struct ctlsock_file *file)
 {
 	struct stat status;
@@ -110,7 +113,8 @@ static int path_claim(struct ctlsock_file *file)
 		return -errno;
 	file->device = status.st_dev;
 	file->inode = status.st_ino;
-	if (chmod(file->address.sun_path, SOCKET_MODE) < 0 ||
+	if (fchmodat(AT_FDCWD, file->address.sun_path, SOCKET_MODE, AT_SYMLINK_NOFOLLOW) <
+		    0 ||
 	    listen(file->fd, BACKLOG) < 0)
 		return -errno;
 	return 0;

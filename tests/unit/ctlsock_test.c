@@ -512,6 +512,46 @@ static bool path_bind(const struct fixture *fixture)
 	return ok;
 }
 
+static const char *swap_for; /* a link to it takes the next bound socket's place */
+
+int __real_bind(int fd, const struct sockaddr *address, socklen_t length);
+int __wrap_bind(int fd, const struct sockaddr *address, socklen_t length);
+
+int __wrap_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	const char *path = ((const struct sockaddr_un *)(const void *)address)->sun_path;
+	int rc = __real_bind(fd, address, length);
+
+	if (swap_for) {
+		CHECK_INT(unlink(path), 0);
+		CHECK_INT(symlink(swap_for, path), 0);
+	}
+	swap_for = NULL;
+	return rc;
+}
+
+TEST_CASE(ctlsock_path, a_link_in_the_sockets_place_is_not_followed)
+{
+	struct ctlsock *ctlsock = NULL;
+	struct fixture fixture;
+	struct stat status;
+	char victim[128];
+	pid_t pid;
+	int fd;
+
+	REQUIRE(fixture_prepare(&fixture));
+	snprintf(victim, sizeof(victim), "%s.victim", fixture.path);
+	fd = open(victim, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	REQUIRE(fd >= 0);
+	swap_for = victim;
+	CHECK_INT(server_new(&fixture, 0, &pid, &ctlsock), -EOPNOTSUPP);
+	CHECK_INT(fstat(fd, &status), 0);
+	CHECK_INT(status.st_mode & 07777, 0600);
+	close(fd);
+	CHECK_INT(unlink(victim), 0);
+	fixture_stop(&fixture);
+}
+
 TEST_CASE(ctlsock_path, a_dead_daemons_socket_is_replaced)
 {
 	struct fixture fixture;
