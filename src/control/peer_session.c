@@ -54,7 +54,11 @@ enum peer_event peer_send_hello(struct peer *peer)
 	return peer_send(peer, &message, -1);
 }
 
-/* Above every earlier life of it; its own word counts within one life. */
+/*
+ * Above every earlier life of it; its own word counts within one life. There is
+ * nothing above the last number, which a single peer's floor can drive a node to, so
+ * that one is good for every life from then on.
+ */
 enum peer_event peer_send_ready(struct peer *peer)
 {
 	struct peer_message message = {.type = PEER_MESSAGE_READY};
@@ -62,7 +66,8 @@ enum peer_event peer_send_ready(struct peer *peer)
 	peer->session.floor = 0;
 	if (peer->is_known)
 		peer->session.floor =
-			peer->incarnation - (peer->nonce == peer->session.hello.nonce);
+			peer->incarnation - (peer->nonce == peer->session.hello.nonce ||
+					     peer->incarnation == UINT32_MAX);
 	message.ready.floor = peer->session.floor;
 	message.ready.incarnation = peer->owner->incarnation;
 	return peer_send(peer, &message, -1);

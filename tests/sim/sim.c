@@ -1278,6 +1278,7 @@ static void check_report(const struct member_report *report, void *arg)
 			continue;
 		if (report->incarnation < node->seen[i] ||
 		    (report->incarnation == node->seen[i] &&
+		     report->incarnation != UINT32_MAX &&
 		     report->pid != node->seen_pid[i]))
 			broken(sim, "%s has not risen in the eyes of %s",
 			       sim->nodes[i]->name, node->name);

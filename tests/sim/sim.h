@@ -16,7 +16,8 @@
  *    news takes;
  *  - nothing is sent, closed or freed twice or after its close; a life that ended
  *    leaves nothing open;
- *  - a node sees another's incarnation never fall, and rise with each life;
+ *  - a node sees another's incarnation never fall, and rise with each life as long
+ *    as there are numbers;
  *  - carrier is what the links say;
  *  - the logic logs no error: it met no event that its tables don't know.
  */

@@ -482,6 +482,37 @@ TEST_CASE(stranger, breaks_the_order_of_an_offer)
 	check_offer(&message, 0, "the handshake of n2 and x took more than 3 s");
 }
 
+/* One peer may drive the number to its end, and hurts nobody else by it. */
+TEST_CASE(stranger, leaves_no_incarnation_to_rise_to)
+{
+	struct peer_message ready = {.type = PEER_MESSAGE_READY,
+				     .ready = {UINT32_MAX - 1, 1}};
+	struct peer_message bell = {.type = PEER_MESSAGE_BELL};
+	struct peer_message hello = hello_of(1, "x");
+	struct sim *sim = three(24);
+	struct sim_node *n2 = sim_node_at(sim, 1), *n3 = sim_node_at(sim, 2);
+	struct world_channel *channel;
+
+	sim_start(n2);
+	sim_start(n3);
+	sim_run(sim, SIM_S);
+	channel = sim_dial_stranger(sim, n2, 0);
+	sim_stranger_send(channel, &hello);
+	sim_stranger_send(channel, &bell);
+	sim_stranger_send(channel, &ready);
+	sim_run(sim, SIM_S);
+	sim_stranger_close(channel);
+	for (unsigned life = 0; life < 3; life++) {
+		CHECK_U64(incarnation(n2), UINT32_MAX);
+		CHECK(sim_linked(n2, n3, 0));
+		sim_kill(n2);
+		sim_run(sim, SIM_S);
+		sim_start(n2);
+		sim_run(sim, SIM_S);
+	}
+	finish(sim);
+}
+
 TEST_CASE(stranger, too_many_of_them_do_not_keep_a_node_out)
 {
 	struct sim *sim = three(23);
