@@ -482,7 +482,6 @@ int node_new(const struct node_config *config, struct node **ret_node)
 		node_close(node, true);
 		return ret;
 	}
-	node->is_ready = true;
 	tell_ready(node);
 	*ret_node = node;
 	return 0;
@@ -490,9 +489,7 @@ int node_new(const struct node_config *config, struct node **ret_node)
 
 int node_run(struct node *node)
 {
-	if (event_base_dispatch(node->base) < 0)
-		return -EIO;
-	return node->error;
+	return event_base_dispatch(node->base) < 0 ? -EIO : 0;
 }
 
 void node_free(struct node *node)

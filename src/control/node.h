@@ -14,9 +14,9 @@
 struct node;
 
 /*
- * Brings the node up; on failure nothing of it is left (a TAP that was adopted stays
- * left to the next start, with what was
- * configured until then). The config outlives the node.
+ * Brings the node up; on failure nothing of it is left, but for a TAP that was
+ * adopted: it stays for the next start, with what was configured until then. The
+ * config outlives the node.
  */
 int node_new(const struct node_config *config, struct node **ret_node);
 

@@ -27,8 +27,7 @@ struct node {
 	const struct node_config *config;
 	char mark[NODE_MARK_MAX];
 	uint64_t started_ns;
-	bool is_ready;
-	int error; /* why the loop ended, if not by a signal */
+	int error; /* what the clean-up could not do */
 
 	struct event_base *base;
 	struct event *signals[3];
