@@ -545,7 +545,6 @@ void membership_free(struct membership *membership)
 	if (!membership)
 		return;
 	ops = membership->owner.world->ops;
-	membership->owner.closing = true;
 	while (membership->guests) {
 		struct guest *guest = membership->guests;
 

@@ -223,7 +223,7 @@ static void tell_down(struct peer *peer)
 /* Where it goes from ABSENT, given what the rendezvous says. */
 static enum peer_event settle(struct peer *peer)
 {
-	if (!peer->is_present || peer->owner->closing)
+	if (!peer->is_present)
 		return EVENT_NONE;
 	return peer_we_dial(peer) ? EVENT_RETRY : EVENT_APPEARED;
 }

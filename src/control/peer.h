@@ -44,7 +44,6 @@ struct peer_owner {
 	uint64_t nonce;	       /* of this life */
 	uint32_t incarnation;  /* ours */
 	uint64_t last_epoch;   /* of the rings that we made */
-	bool closing;	       /* nobody is dialled any more */
 
 	/* The peers know us above `floor`: raise ours, and tell everybody. */
 	void (*raise)(struct peer_owner *owner, uint32_t floor);
