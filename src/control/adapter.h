@@ -43,7 +43,7 @@ int adapter_open(struct adapter *adapter, struct kernel *kernel, const char *mar
  */
 void adapter_close(struct adapter *adapter, bool keep_adopted);
 
-/* Carrier follows the truth: no live peer, no carrier. */
+/* No live peer, no carrier; for how long the last one is waited for is the caller's. */
 void adapter_set_carrier(struct adapter *adapter, bool on);
 
 /*

@@ -60,8 +60,8 @@ int membership_new(const struct node_config *config, struct world *world,
 		   void *arg, struct membership **ret_membership);
 
 /*
- * Leaves: links first (and the carrier with them), so that every peer salvages what
- * was finished. Accepts NULL.
+ * Leaves: links first, so that every peer salvages what was finished; the handler is
+ * told of each network that loses its last one. Accepts NULL.
  */
 void membership_free(struct membership *membership);
 

@@ -4,8 +4,12 @@
  *
  * Why a socket and not an eventfd: an eventfd that two processes share can be
  * made blocking, or filled, by either of them; every call here carries
- * MSG_DONTWAIT, and an end of a socket pair has one holder. A bell that finds
- * the socket full needs no repetition: what fills it wakes the peer.
+ * MSG_DONTWAIT. A bell that finds the socket full needs no repetition: what fills
+ * it wakes the peer.
+ *
+ * One hole is left. The dialler makes both ends, and may keep a copy of the one it
+ * gives away; the kernel copies a message under a lock of the socket's end, so who
+ * receives from that copy into memory that never gets ready holds up our recv(2).
  *
  * One byte, content unread. drain() takes one message: the socket stays
  * readable while there are more, and a peer that floods it costs one recv(2) a

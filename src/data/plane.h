@@ -4,7 +4,7 @@
  *
  * Every call is made by the control thread. The worker reads an immutable view
  * (links by port and node id) that is replaced as a whole: publish the new one,
- * wake the worker, wait until it has taken it up, free the old one. That wait
+ * wake the worker, wait until it has taken it up, reuse the old one. That wait
  * is bounded by one turn of the worker's loop, which never blocks but in its
  * own epoll. Removal is therefore two-phase: a link that remove_link() returns
  * from is known to nobody else.
