@@ -252,7 +252,7 @@ TEST_CASE(three_nodes, another_mtu_refuses_that_network_only)
 			      "4000 on n2");
 	check_contains(words, "node n3 (id 3): network big0 is local on n1 and global on "
 			      "n3");
-	check_contains(words, "network big0 has no carrier");
+	check_contains(words, "network big0: no node is linked to it");
 	finish(sim);
 }
 
