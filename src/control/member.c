@@ -705,8 +705,7 @@ unsigned membership_each_reason(const struct membership *membership,
 		add_peer_reasons(&reasons, membership->peers[i], config->num_networks);
 	for (unsigned i = 0; i < config->num_networks; i++) {
 		if (!membership->links[i])
-			add_reason(&reasons,
-				   "network %s: no node is linked to it",
+			add_reason(&reasons, "network %s: no node is linked to it",
 				   config->networks[i].name);
 	}
 	return reasons.count;
