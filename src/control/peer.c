@@ -212,10 +212,18 @@ static void tell_up(struct peer *peer)
 	tell(peer, LOG_LEVEL_INFO, EVENTS_UP, cause);
 }
 
-static void tell_down(struct peer *peer)
+/* The session is over, but for the channel, which goes last. */
+static void end_session(struct peer *peer, enum peer_end end, bool peer_is_dead)
 {
-	if (peer->session.up_since_ns)
+	struct peer_owner *owner = peer->owner;
+	bool was_up = peer->session.up_since_ns != 0;
+
+	if (was_up)
 		tell(peer, LOG_LEVEL_INFO, EVENTS_DOWN, peer->reason);
+	peer_ops(peer)->timer_cancel(peer->timer);
+	peer_detach(peer, peer_is_dead);
+	if (was_up && owner->ended)
+		owner->ended(owner, peer, end);
 }
 
 /* ---- how long, and where to ---- */
@@ -366,18 +374,14 @@ static enum peer_event act_linger(struct peer *peer)
 /* The peer may live and store: nothing is salvaged. */
 static enum peer_event act_give_up(struct peer *peer)
 {
-	tell_down(peer);
-	peer_ops(peer)->timer_cancel(peer->timer);
-	peer_detach(peer, false);
+	end_session(peer, PEER_END_OTHER, false);
 	peer_hang_up(peer);
 	return settle(peer);
 }
 
 static enum peer_event act_end(struct peer *peer)
 {
-	tell_down(peer);
-	peer_ops(peer)->timer_cancel(peer->timer);
-	peer_detach(peer, true);
+	end_session(peer, PEER_END_CLOSED, true);
 	peer_hang_up(peer);
 	return settle(peer);
 }
@@ -396,12 +400,11 @@ static enum peer_event act_refuse(struct peer *peer)
 		.refuse = peer->session.refuse,
 	};
 
-	tell_down(peer);
+	end_session(peer, PEER_END_OTHER, false);
 	tell_refusal(peer);
 	forgive(peer);
 	if (message.refuse.code == PEER_REFUSAL_PROTOCOL)
 		quarantine(peer);
-	peer_detach(peer, false);
 	peer_refuse_channel(peer->owner->world, peer->session.channel, &message.refuse);
 	peer->session.channel = NULL;
 	peer_hang_up(peer);
@@ -411,10 +414,9 @@ static enum peer_event act_refuse(struct peer *peer)
 
 static enum peer_event act_back_off(struct peer *peer)
 {
-	tell_down(peer);
+	end_session(peer, PEER_END_OTHER, true);
 	tell_refusal(peer);
 	forgive(peer);
-	peer_detach(peer, true);
 	peer_hang_up(peer);
 	back_off(peer);
 	return EVENT_NONE;

@@ -33,6 +33,17 @@ enum peer_state {
 	PEER_STATE_NUM_
 };
 
+/*
+ * How a session ended that was up. A channel ends with its owner's life, or because that
+ * one hung up; only without a last word of it it is dead, or as good as that. In the
+ * other cases it may live, and store into what it still maps.
+ */
+enum peer_end {
+	PEER_END_CLOSED, /* the channel is at its end, without a word */
+	PEER_END_SILENT, /* nobody heard of it any more */
+	PEER_END_OTHER,	 /* one of the two refused, or gave up */
+};
+
 struct events;
 struct peer;
 
@@ -48,6 +59,8 @@ struct peer_owner {
 	/* The peers know us above `floor`: raise ours, and tell everybody. */
 	void (*raise)(struct peer_owner *owner, uint32_t floor);
 	void (*link_changed)(struct peer_owner *owner, unsigned network, bool is_up);
+	/* A peer that was up is not any more: its links are gone. May be NULL. */
+	void (*ended)(struct peer_owner *owner, struct peer *peer, enum peer_end end);
 	/*
 	 * Is this HELLO acceptable from the peer that we dialled? If not, a code and
 	 * words that name both sides' values.
