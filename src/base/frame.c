@@ -14,13 +14,6 @@
 #define IPV6_HLEN	    40
 #define IPV6_EXTENSIONS_MAX 8
 
-#define VNET_NEEDS_CSUM 1
-#define VNET_GSO_NONE	0
-#define VNET_GSO_TCPV4	1
-#define VNET_GSO_TCPV6	4
-#define VNET_GSO_UDP_L4 5
-#define VNET_GSO_ECN	0x80
-
 #define TCP_CSUM_OFFSET 16
 #define UDP_CSUM_OFFSET 6
 #define TCP_HLEN_MIN	20
@@ -133,15 +126,15 @@ static bool gso_matches(const struct frame_layout *layout,
 	size_t data = frame_length - layout->payload;
 
 	switch (foreign->gso_type) {
-	case VNET_GSO_TCPV4:
-	case VNET_GSO_TCPV4 | VNET_GSO_ECN:
+	case FRAME_GSO_TCPV4:
+	case FRAME_GSO_TCPV4 | FRAME_GSO_ECN:
 		return layout->protocol == IPPROTO_TCP && layout->ip_version == 4 &&
 		       foreign->gso_size >= TCP_SEGMENT_MIN;
-	case VNET_GSO_TCPV6:
-	case VNET_GSO_TCPV6 | VNET_GSO_ECN:
+	case FRAME_GSO_TCPV6:
+	case FRAME_GSO_TCPV6 | FRAME_GSO_ECN:
 		return layout->protocol == IPPROTO_TCP && layout->ip_version == 6 &&
 		       foreign->gso_size >= TCP_SEGMENT_MIN;
-	case VNET_GSO_UDP_L4:
+	case FRAME_GSO_UDP_L4:
 		return layout->protocol == IPPROTO_UDP && foreign->gso_size > 0 &&
 		       data <= (size_t)foreign->gso_size * UDP_SEGMENTS_MAX;
 	default:
@@ -154,18 +147,18 @@ enum drop_reason frame_fit_vnet(const struct frame_layout *layout,
 				uint32_t mtu, struct frame_vnet *ret_vnet)
 {
 	struct frame_vnet own = {0};
-	bool wants_csum = foreign->flags & VNET_NEEDS_CSUM;
+	bool wants_csum = foreign->flags & FRAME_NEEDS_CSUM;
 
 	if (wants_csum) {
 		if (!layout->l4 || layout->payload > frame_length ||
 		    foreign->csum_start != layout->l4 ||
 		    foreign->csum_offset != csum_offset(layout))
 			return DROP_BAD_HEADER;
-		own.flags = VNET_NEEDS_CSUM;
+		own.flags = FRAME_NEEDS_CSUM;
 		own.csum_start = layout->l4;
 		own.csum_offset = csum_offset(layout);
 	}
-	if (foreign->gso_type != VNET_GSO_NONE) {
+	if (foreign->gso_type != FRAME_GSO_NONE) {
 		if (!wants_csum || !gso_matches(layout, foreign, frame_length))
 			return DROP_BAD_HEADER;
 		if (layout->payload - layout->l3 + (uint32_t)foreign->gso_size > mtu)
@@ -180,7 +173,7 @@ enum drop_reason frame_fit_vnet(const struct frame_layout *layout,
 	return DROP_NUM_;
 }
 
-static uint16_t fold_checksum(const uint8_t *bytes, size_t length)
+uint16_t frame_checksum(const uint8_t *bytes, size_t length)
 {
 	uint64_t sum = 0;
 
@@ -199,10 +192,10 @@ int frame_finish_checksum(uint8_t *frame, size_t frame_length,
 	size_t at = (size_t)vnet->csum_start + vnet->csum_offset;
 	uint16_t sum;
 
-	if (!(vnet->flags & VNET_NEEDS_CSUM) || vnet->gso_type != VNET_GSO_NONE ||
+	if (!(vnet->flags & FRAME_NEEDS_CSUM) || vnet->gso_type != FRAME_GSO_NONE ||
 	    vnet->csum_start < SHMNET_ETH_HLEN || at + 2 > frame_length)
 		return -EINVAL;
-	sum = fold_checksum(frame + vnet->csum_start, frame_length - vnet->csum_start);
+	sum = frame_checksum(frame + vnet->csum_start, frame_length - vnet->csum_start);
 	if (sum == 0)
 		sum = 0xffff; /* the same number, and not UDP's "no checksum" */
 	frame[at] = (uint8_t)(sum >> 8);

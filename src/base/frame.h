@@ -26,7 +26,15 @@
 /* How much of a frame is looked at. Nothing after it is decided on. */
 #define FRAME_HEAD_MAX 256
 
-/* As in <linux/virtio_net.h>, host byte order. */
+/* As in <linux/virtio_net.h>. */
+#define FRAME_NEEDS_CSUM 1
+#define FRAME_GSO_NONE	 0
+#define FRAME_GSO_TCPV4	 1
+#define FRAME_GSO_TCPV6	 4
+#define FRAME_GSO_UDP_L4 5
+#define FRAME_GSO_ECN	 0x80
+
+/* Likewise, host byte order. */
 struct frame_vnet {
 	uint8_t flags;
 	uint8_t gso_type;
@@ -65,5 +73,8 @@ enum drop_reason frame_fit_vnet(const struct frame_layout *layout,
  */
 int frame_finish_checksum(uint8_t *frame, size_t frame_length,
 			  const struct frame_vnet *vnet);
+
+/* The Internet checksum of these bytes, as a header holds it in network byte order. */
+uint16_t frame_checksum(const uint8_t *bytes, size_t length);
 
 #endif
