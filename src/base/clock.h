@@ -1,7 +1,8 @@
 /*
- * The monotonic clock, read in two places only: the worker's spin budget
- * (data) and the libevent back end of the control plane's world. Everything
- * else is told the time, so that the simulator can make it up.
+ * The monotonic clock, read by the worker's spin budget (data), by the libevent
+ * back end of the control plane's world, and by what the daemon has around both
+ * (node, node_report, adapter). The membership and its peers are told the time, so
+ * that the simulator can make it up.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
