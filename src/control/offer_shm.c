@@ -234,20 +234,20 @@ static struct world_bell *bell_alloc(int fd)
 
 int offer_shm_bell_new(struct world_bell **ret_ours, int *ret_theirs)
 {
-	int ends[2];
-	int ret = fabric_shm_bell(ends);
+	int receive_fd, send_fd;
+	int ret = fabric_shm_bell(&receive_fd, &send_fd);
 	struct world_bell *bell;
 
 	if (ret < 0)
 		return ret;
-	bell = bell_alloc(ends[0]);
+	bell = bell_alloc(receive_fd);
 	if (!bell) {
-		close(ends[0]);
-		close(ends[1]);
+		close(receive_fd);
+		close(send_fd);
 		return -ENOMEM;
 	}
 	*ret_ours = bell;
-	*ret_theirs = ends[1];
+	*ret_theirs = send_fd;
 	return 0;
 }
 
@@ -293,18 +293,20 @@ void offer_shm_bell_free(struct world_bell *bell)
 
 /* ---- connections ---- */
 
-int offer_shm_conn_new(struct offer_shm *offer, struct world_bell *bell,
-		       struct world_conn **ret_conn)
+int offer_shm_conn_new(struct offer_shm *offer, struct world_bell *ours,
+		       struct world_bell *theirs, struct world_conn **ret_conn)
 {
 	struct world_conn *conn = calloc(1, sizeof(*conn));
 	int ret;
 
 	if (!conn) {
-		offer_shm_bell_free(bell);
+		offer_shm_bell_free(ours);
+		offer_shm_bell_free(theirs);
 		return -ENOMEM;
 	}
-	ret = fabric_shm_new(bell->fd, &conn->fabric);
-	free(bell);
+	ret = fabric_shm_new(ours->fd, theirs->fd, &conn->fabric);
+	free(ours);
+	free(theirs);
 	if (ret < 0)
 		goto err_conn;
 	conn->offer = offer;

@@ -1,6 +1,6 @@
 /*
  * What a pair on one machine offers each other: ring memory in sealed memfds, a
- * doorbell, and from both a link of the data plane.
+ * doorbell each, and from both a link of the data plane.
  *
  * The shm half of struct world_ops; world_event.c is the other half and shares
  * struct offer_shm with it. Nothing here waits, or knows what is said between
@@ -35,8 +35,8 @@ int offer_shm_bell_accept(struct world_parcel *parcel, struct world_bell **ret_b
 			  const char **ret_why);
 void offer_shm_bell_free(struct world_bell *bell);
 
-int offer_shm_conn_new(struct offer_shm *offer, struct world_bell *bell,
-		       struct world_conn **ret_conn);
+int offer_shm_conn_new(struct offer_shm *offer, struct world_bell *ours,
+		       struct world_bell *theirs, struct world_conn **ret_conn);
 void offer_shm_conn_free(struct world_conn *conn);
 
 int offer_shm_link_new(struct offer_shm *offer, const struct world_link_spec *spec,

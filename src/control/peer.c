@@ -4,8 +4,8 @@
  * Theory of operation
  * -------------------
  * The lower id dials. The dialler's HELLO is admitted by the membership, then both
- * sides offer at once: a ring for each common network, the dialler the doorbell, and
- * READY as the end of the offer. A session is complete when both halves are there and
+ * sides offer at once: a doorbell, a ring for each common network, and READY as the
+ * end of the offer. A session is complete when both halves are there and
  * the other one's incarnation is above what we last knew of an earlier life; then
  * the links are made, all in one step.
  *
@@ -316,9 +316,9 @@ static enum peer_event act_offer(struct peer *peer)
 	if (!peer_we_dial(peer)) {
 		peer_ops(peer)->timer_set(peer->timer, PEER_PATIENCE_NS);
 		event = peer_send_hello(peer);
-	} else {
-		event = peer_offer_bell(peer);
 	}
+	if (event == EVENT_NONE)
+		event = peer_offer_bell(peer);
 	if (event == EVENT_NONE)
 		event = peer_offer_rings(peer);
 	if (event == EVENT_NONE)

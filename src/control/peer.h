@@ -1,6 +1,6 @@
 /*
  * One other node: its life as a state machine, and what the pair has together
- * (channel, doorbell, rings, links).
+ * (channel, doorbells, rings, links).
  *
  * The table in peer.c is the specification. Knows the world only through
  * world.h, its brothers only through struct peer_owner. Control thread.

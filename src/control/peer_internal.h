@@ -4,7 +4,7 @@
  *
  *     peer.c          the table, its actions, what others call
  *     peer_session.c  the channel: messages out and in, and when they are legal
- *     peer_rings.c    what the pair has together: doorbell, rings, links
+ *     peer_rings.c    what the pair has together: doorbells, rings, links
  *
  * Only the table changes a peer's state. What can end a session returns the event that
  * says so, or EVENT_NONE, up to peer_happen(). Control thread.
@@ -60,7 +60,8 @@ struct peer {
 		bool is_ready;		   /* it sent READY */
 		uint64_t up_since_ns;	   /* 0: not yet */
 		struct peer_refuse refuse; /* what we'll say */
-		struct world_conn *conn;
+		struct world_bell *bell;   /* at which we are rung; the conn's later */
+		struct world_conn *conn;   /* once its BELL came */
 		struct peer_lane lanes[CONFIG_NETWORKS_MAX];
 	} session;
 };

@@ -1,5 +1,5 @@
 /*
- * What a pair has together: the doorbell, and for each common network two rings and a
+ * What a pair has together: the doorbells, and for each common network two rings and a
  * link. See peer_internal.h.
  */
 #include "base/log.h"
@@ -123,24 +123,16 @@ enum peer_event peer_offer_bell(struct peer *peer)
 {
 	const struct peer_message message = {.type = PEER_MESSAGE_BELL};
 	struct world *world = peer->owner->world;
-	struct world_bell *ours;
 	enum peer_event event;
 	int ret, theirs;
 
-	ret = peer_ops(peer)->bell_new(world, &ours, &theirs);
-	if (ret == 0) {
-		event = peer_send(peer, &message, theirs);
-		peer_ops(peer)->fd_close(world, theirs);
-		if (event != EVENT_NONE) {
-			peer_ops(peer)->bell_free(ours);
-			return event;
-		}
-		ret = peer_ops(peer)->conn_new(world, ours, &peer->session.conn);
-	}
+	ret = peer_ops(peer)->bell_new(world, &peer->session.bell, &theirs);
 	if (ret < 0)
 		return peer_complain(peer, PEER_REFUSAL_RESOURCE, "no doorbell on %s: %s",
 				     peer->owner->config->name, strerror(-ret));
-	return EVENT_NONE;
+	event = peer_send(peer, &message, theirs);
+	peer_ops(peer)->fd_close(world, theirs);
+	return event;
 }
 
 /* ---- links ---- */
@@ -215,6 +207,8 @@ void peer_detach(struct peer *peer, bool peer_is_dead)
 	memset(peer->session.lanes, 0, sizeof(peer->session.lanes));
 	peer_ops(peer)->conn_free(peer->session.conn);
 	peer->session.conn = NULL;
+	peer_ops(peer)->bell_free(peer->session.bell);
+	peer->session.bell = NULL;
 }
 
 /* ---- what it offers ---- */
@@ -261,22 +255,23 @@ enum peer_event peer_take_bell(struct peer *peer, const struct peer_message *mes
 			       struct world_parcel *parcel)
 {
 	struct world *world = peer->owner->world;
-	struct world_bell *bell;
+	struct world_bell *theirs;
 	const char *why;
 	int ret;
 
 	(void)message;
-	if (peer_we_dial(peer) || peer->session.conn)
-		return peer_complain(
-			peer, PEER_REFUSAL_PROTOCOL, "%s sent %s", peer->name,
-			peer_we_dial(peer) ? "BELL though it was dialled" : "BELL twice");
-	ret = peer_ops(peer)->bell_accept(world, parcel, &bell, &why);
+	if (peer->session.conn)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL, "%s sent BELL twice",
+				     peer->name);
+	ret = peer_ops(peer)->bell_accept(world, parcel, &theirs, &why);
 	if (ret < 0)
 		return peer_complain(peer,
 				     ret == -EPROTO ? PEER_REFUSAL_PROTOCOL
 						    : PEER_REFUSAL_RESOURCE,
 				     "the doorbell of %s: %s", peer->name, why);
-	ret = peer_ops(peer)->conn_new(world, bell, &peer->session.conn);
+	ret = peer_ops(peer)->conn_new(world, peer->session.bell, theirs,
+				       &peer->session.conn);
+	peer->session.bell = NULL;
 	if (ret < 0)
 		return peer_complain(peer, PEER_REFUSAL_RESOURCE, "no doorbell on %s: %s",
 				     peer->owner->config->name, strerror(-ret));

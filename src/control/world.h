@@ -24,7 +24,7 @@
 struct world;
 struct world_timer;   /* one-shot */
 struct world_channel; /* a connection to one other node: ordered messages */
-struct world_bell;    /* one end of a pair's doorbell, before it becomes a connection */
+struct world_bell;    /* our end of a doorbell, before it becomes a connection */
 struct world_ring;    /* ring memory: ours, or a peer's that passed the checks */
 struct world_conn;    /* a pair's fabric connection */
 struct world_link;    /* one peer on one network, carrying frames */
@@ -129,19 +129,22 @@ struct world_ops {
 	int (*ring_fd)(const struct world_ring *ring); /* of one that ring_new() made */
 	void (*ring_free)(struct world_ring *ring);    /* accepts NULL */
 
-	/* Both ends of a doorbell: one is kept, the other is the caller's to send. */
+	/*
+	 * A doorbell at which we are rung: what hears it is kept, and nobody else ever
+	 * has it; what rings it is the caller's to send.
+	 */
 	int (*bell_new)(struct world *world, struct world_bell **ret_ours,
 			int *ret_theirs);
-	/* -EPROTO and words if it is no such socket. Takes the fd. */
+	/* What rings the peer's. -EPROTO and words if it can't. Takes the fd. */
 	int (*bell_accept)(struct world *world, struct world_parcel *parcel,
 			   struct world_bell **ret_bell, const char **ret_why);
 	void (*bell_free)(struct world_bell *bell); /* accepts NULL */
 
 	void (*fd_close)(struct world *world, int fd); /* what bell_new() gave to send */
 
-	/* Takes the bell, also on failure. */
-	int (*conn_new)(struct world *world, struct world_bell *bell,
-			struct world_conn **ret_conn);
+	/* Takes both bells, also on failure. */
+	int (*conn_new)(struct world *world, struct world_bell *ours,
+			struct world_bell *theirs, struct world_conn **ret_conn);
 	void (*conn_free)(struct world_conn *conn); /* after its links; accepts NULL */
 
 	int (*link_new)(struct world *world, const struct world_link_spec *spec,

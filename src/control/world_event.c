@@ -176,10 +176,10 @@ static void world_fd_close(struct world *world, int fd)
 	close(fd);
 }
 
-static int world_conn_new(struct world *world, struct world_bell *bell,
-			  struct world_conn **ret_conn)
+static int world_conn_new(struct world *world, struct world_bell *ours,
+			  struct world_bell *theirs, struct world_conn **ret_conn)
 {
-	return offer_shm_conn_new(&event_world(world)->offer, bell, ret_conn);
+	return offer_shm_conn_new(&event_world(world)->offer, ours, theirs, ret_conn);
 }
 
 static int world_link_new(struct world *world, const struct world_link_spec *spec,

@@ -58,13 +58,14 @@ struct fabric {
 };
 
 /*
- * Shared memory on one machine. `bell` is one end of the pair's SEQPACKET
- * socket; the connection owns it from now on, also on failure.
+ * Shared memory on one machine. `receive_fd` is of a bell that was made here, and
+ * nobody else has it; `send_fd` is of the one that the peer made. The connection
+ * owns both from now on, also on failure.
  */
-int fabric_shm_new(int bell, struct fabric **ret_fabric);
+int fabric_shm_new(int receive_fd, int send_fd, struct fabric **ret_fabric);
 
-/* Both ends of a bell, close-on-exec. */
-int fabric_shm_bell(int ret_bells[2]);
+/* Both ends of a bell, close-on-exec: one to keep, one to give to the peer. */
+int fabric_shm_bell(int *ret_receive_fd, int *ret_send_fd);
 
 static inline void fabric_close(struct fabric *fabric)
 {

@@ -1,19 +1,26 @@
 /*
- * The shm fabric [33]: rings in shared memory, and a SEQPACKET socket per pair
- * of nodes as doorbell. Everything but the bell is in shmnet/ring.h.
+ * The shm fabric [33]: rings in shared memory, and two SEQPACKET sockets per pair
+ * of nodes as doorbells. Everything but the bells is in shmnet/ring.h.
  *
  * Why a socket and not an eventfd: an eventfd that two processes share can be
  * made blocking, or filled, by either of them; every call here carries
  * MSG_DONTWAIT. A bell that finds the socket full needs no repetition: what fills
  * it wakes the peer.
  *
- * One hole is left. The dialler makes both ends, and may keep a copy of the one it
- * gives away; the kernel copies a message under a lock of the socket's end, so who
- * receives from that copy into memory that never gets ready holds up our recv(2).
+ * Why two: the kernel copies a message to its receiver under a lock of the
+ * receiving end, and who receives into memory that never gets ready holds that lock
+ * for ever. So each side makes a socketpair, keeps the end that it receives from to
+ * itself, and gives away the other one. What the maker does with its end, or with a
+ * copy of the one it gave away, is nothing that send(2) waits for
+ * (tests/probe/bell_block.c).
+ *
+ * Files that came with a message are closed in recv(2), and closing may take as long
+ * as their sender likes (SO_LINGER). Since Linux 6.16 a socket can decline them;
+ * before it, a peer can hold up its neighbours' worker by this.
  *
  * One byte, content unread. drain() takes one message: the socket stays
  * readable while there are more, and a peer that floods it costs one recv(2) a
- * turn.
+ * turn. An empty one is the end, as is a shutdown(2): it has no bell any more.
  */
 #include "data/fabric.h"
 
@@ -21,22 +28,43 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int bell_ring(struct fabric *fabric)
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+struct shm_fabric {
+	struct fabric fabric; /* first; wait_fd is ours alone */
+	int ring_fd;	      /* the peer's, who may hold a copy */
+};
+
+static struct shm_fabric *shm_of(struct fabric *fabric)
+{
+	return (struct shm_fabric *)(void *)fabric;
+}
+
+static int bell_ring(struct shm_fabric *shm)
 {
 	static const uint8_t bell = 1;
+	ssize_t n = send(shm->ring_fd, &bell, sizeof(bell), MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	__atomic_store_n(&fabric->bells_rung, fabric->bells_rung + 1, __ATOMIC_RELAXED);
-	if (send(fabric->wait_fd, &bell, sizeof(bell), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-		return 0;
 	/* Full: it will wake up. Gone: the control plane learns it from its own socket.
 	 */
-	return errno == EAGAIN || errno == EPIPE || errno == ECONNRESET ? 0 : -errno;
+	if (n < 0 && errno != EAGAIN && errno != EPIPE && errno != ECONNRESET)
+		return -errno;
+	__atomic_store_n(&shm->fabric.bells_rung, shm->fabric.bells_rung + 1,
+			 __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int bell_ring_if(struct shm_fabric *shm, bool must_ring)
+{
+	return must_ring ? bell_ring(shm) : 0;
 }
 
 static int shm_publish(struct fabric *fabric, struct shmnet_ring_tx *tx)
 {
 	shmnet_ring_publish(tx);
-	return shmnet_ring_tx_must_ring(tx) ? bell_ring(fabric) : 0;
+	return bell_ring_if(shm_of(fabric), shmnet_ring_tx_must_ring(tx));
 }
 
 static int shm_poll(struct fabric *fabric, struct shmnet_ring_rx *rx)
@@ -48,7 +76,7 @@ static int shm_poll(struct fabric *fabric, struct shmnet_ring_rx *rx)
 static int shm_credit(struct fabric *fabric, struct shmnet_ring_rx *rx)
 {
 	shmnet_ring_credit(rx);
-	return shmnet_ring_rx_must_ring(rx) ? bell_ring(fabric) : 0;
+	return bell_ring_if(shm_of(fabric), shmnet_ring_rx_must_ring(rx));
 }
 
 static int shm_wait_room(struct fabric *fabric, struct shmnet_ring_tx *tx,
@@ -81,7 +109,8 @@ static bool shm_drain(struct fabric *fabric)
 static void shm_close(struct fabric *fabric)
 {
 	close(fabric->wait_fd);
-	free(fabric);
+	close(shm_of(fabric)->ring_fd);
+	free(shm_of(fabric));
 }
 
 static const struct fabric_ops shm_ops = {
@@ -96,23 +125,33 @@ static const struct fabric_ops shm_ops = {
 	.close = shm_close,
 };
 
-int fabric_shm_new(int bell, struct fabric **ret_fabric)
+int fabric_shm_new(int receive_fd, int send_fd, struct fabric **ret_fabric)
 {
-	struct fabric *fabric = calloc(1, sizeof(*fabric));
+	struct shm_fabric *shm = calloc(1, sizeof(*shm));
 
-	if (!fabric) {
-		close(bell);
+	if (!shm) {
+		close(receive_fd);
+		close(send_fd);
 		return -ENOMEM;
 	}
-	fabric->ops = &shm_ops;
-	fabric->wait_fd = bell;
-	*ret_fabric = fabric;
+	shm->fabric.ops = &shm_ops;
+	shm->fabric.wait_fd = receive_fd;
+	shm->ring_fd = send_fd;
+	*ret_fabric = &shm->fabric;
 	return 0;
 }
 
-int fabric_shm_bell(int ret_bells[2])
+int fabric_shm_bell(int *ret_receive_fd, int *ret_send_fd)
 {
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_bells) < 0)
+	static const int no = 0;
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
+	/* One way: nothing can be left in the end that the peer holds. */
+	shutdown(ends[0], SHUT_WR);
+	setsockopt(ends[0], SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no)); /* 6.16 */
+	*ret_receive_fd = ends[0];
+	*ret_send_fd = ends[1];
 	return 0;
 }

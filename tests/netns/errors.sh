@@ -217,9 +217,9 @@ peer_refused() { # way, socket, case of fake_peer.py
 }
 
 # The fake one is as good as a real one where it breaks no rule.
-good_peer() {
-	python3 "$here/fake_peer.py" dial "$LAB/fabric/node-2.sock" good | tee "$LAB/out"
-	grep -qx up "$LAB/out" && wait_for 5 grep -q 'fake1: down' "$LAB/n2.log"
+good_peer() { # way, socket, its name
+	python3 "$here/fake_peer.py" "$1" "$LAB/fabric/$2" good | tee "$LAB/out"
+	grep -qx up "$LAB/out" && wait_for 5 grep -q "$3: down" "$LAB/n2.log"
 }
 
 foreign_user() {
@@ -237,17 +237,18 @@ foreign_user() {
 bad_peers() {
 	local case
 	node_up n2 2
-	check "a peer that breaks no rule is taken" good_peer
+	check "a peer that breaks no rule is taken" good_peer dial node-2.sock fake1
+	check "one that is dialled is, too" good_peer listen node-9.sock fake9
 	check "peer-foreign-user" eval 'foreign_user | like_golden peer-foreign-user'
 	stop n2
 	for case in version version-only cluster own-id own-name id-zero higher-id bad-name \
 		long-name garbage not-hello hello-fds too-long silence hello-twice \
-		ready-before-bell bell-no-fd bell-two-fds bell-no-socket ring-unsealed \
+		ready-before-bell bell-twice bell-no-fd bell-two-fds bell-no-socket ring-unsealed \
 		ring-growable ring-short ring-oversized ring-no-memfd ring-no-fd ring-two-fds \
 		ring-twenty-fds ring-odd-size ring-huge ring-foreign; do
 		peer_refused dial node-2.sock "$case"
 	done
-	for case in version cluster other-id silence garbage refusal; do
+	for case in version cluster other-id silence garbage ready-before-bell refusal; do
 		peer_refused listen node-9.sock "$case"
 	done
 }

@@ -42,7 +42,7 @@ def text(field, value):
     return varint(field << 3 | 2) + varint(len(value)) + value
 
 
-def hello(ident, version=1, cluster="default", name=None, network="lan0", mtu=1500):
+def hello(ident, version=2, cluster="default", name=None, network="lan0", mtu=1500):
     nonce = int.from_bytes(os.urandom(8), "little")
     body = number(1, version) + text(2, cluster) + text(3, name or f"fake{ident}")
     body += number(4, ident) + fixed(5, nonce)
@@ -128,11 +128,17 @@ def await_verdict(channel):
             channel.settimeout(1.0)
 
 
-def offer(channel, message, *fds):
-    """A good HELLO and BELL, then this RING, then READY."""
-    send(channel, hello(1))
+def send_bell(channel):
+    """The end at which the node rings us."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     send(channel, bell(), theirs.fileno())
+    return ours
+
+
+def offer(channel, message, *fds, ident=1):
+    """A good HELLO and BELL, then this RING, then READY."""
+    send(channel, hello(ident))
+    ours = send_bell(channel)
     send(channel, message, *fds)
     send(channel, ready())
     return ours
@@ -167,6 +173,7 @@ DIAL = {
     "silence": lambda c: None,
     "hello-twice": lambda c: [send(c, hello(1)), send(c, hello(1))],
     "ready-before-bell": lambda c: [send(c, hello(1)), send(c, ready())],
+    "bell-twice": lambda c: [send(c, hello(1)), send_bell(c), send_bell(c)],
     "bell-no-fd": bad_bell,
     "bell-two-fds": lambda c: bad_bell(c, memory(), memory()),
     "bell-no-socket": lambda c: bad_bell(c, memory()),
@@ -184,11 +191,13 @@ DIAL = {
 }
 
 LISTEN = {
+    "good": lambda c: offer(c, ring(), memory(), ident=9),
     "version": lambda c: send(c, hello(9, version=77)),
     "cluster": lambda c: send(c, hello(9, cluster="other")),
     "other-id": lambda c: send(c, hello(8)),
     "silence": lambda c: None,
     "garbage": lambda c: send(c, b"\xff" * 100),
+    "ready-before-bell": lambda c: [send(c, hello(9)), send(c, ready())],
     "refusal": lambda c: send(c, text(6, number(1, 7) + text(2, "not today"))),
 }
 
@@ -212,8 +221,9 @@ def main():
             print("said no")
             return
         receive(caller)  # its HELLO
-        LISTEN[case](caller)
+        kept = LISTEN[case](caller)
         print(await_verdict(caller))
+        del kept
     finally:
         os.unlink(path)
 

@@ -79,13 +79,15 @@ struct world_bell {
 	struct sim_object object;
 	struct sim_node *node;
 	struct sim_socketpair *doorbell;
+	bool is_heard; /* else rung */
 	bool is_freed;
 };
 
 struct world_conn {
 	struct sim_object object;
 	struct sim_node *node;
-	struct sim_socketpair *doorbell;
+	struct sim_socketpair *heard;
+	struct sim_socketpair *rung;
 	unsigned num_links;
 	bool is_freed;
 };
@@ -751,6 +753,7 @@ static int op_bell_new(struct world *world, struct world_bell **ret_ours, int *r
 		return -EMFILE;
 	doorbell = new_object(node->sim, sizeof(*doorbell));
 	*ret_ours = hold_bell(node, doorbell);
+	(*ret_ours)->is_heard = true;
 	*ret_theirs = open_fd(node, NULL, doorbell);
 	return 0;
 }
@@ -782,18 +785,22 @@ static void op_bell_free(struct world_bell *bell)
 	bell->node->num_open--;
 }
 
-static int op_conn_new(struct world *world, struct world_bell *bell,
-		       struct world_conn **ret_conn)
+static int op_conn_new(struct world *world, struct world_bell *ours,
+		       struct world_bell *theirs, struct world_conn **ret_conn)
 {
 	struct sim_node *node = node_of(world);
-	struct sim_socketpair *doorbell = bell->doorbell;
+	struct sim_socketpair *heard = ours->doorbell, *rung = theirs->doorbell;
 
-	op_bell_free(bell);
+	if (!ours->is_heard || theirs->is_heard || heard == rung)
+		broken(node->sim, "%s mixes up the doorbells", node->name);
+	op_bell_free(ours);
+	op_bell_free(theirs);
 	if (fails(node->sim))
 		return -ENOMEM;
 	*ret_conn = new_object(node->sim, sizeof(**ret_conn));
 	(*ret_conn)->node = node;
-	(*ret_conn)->doorbell = doorbell;
+	(*ret_conn)->heard = heard;
+	(*ret_conn)->rung = rung;
 	node->num_open++;
 	return 0;
 }
@@ -1219,8 +1226,9 @@ static void check_pair(struct sim *sim, const struct world_link *a,
 	    a->spec.tx_salt != b->spec.rx_salt)
 		broken(sim, "%s writes to %s what that one doesn't read", a->node->name,
 		       b->node->name);
-	if (a->spec.conn->doorbell != b->spec.conn->doorbell)
-		broken(sim, "%s and %s have different doorbells", a->node->name,
+	if (a->spec.conn->rung != b->spec.conn->heard ||
+	    a->spec.conn->heard != b->spec.conn->rung)
+		broken(sim, "%s and %s don't ring each other", a->node->name,
 		       b->node->name);
 }
 

@@ -393,9 +393,9 @@ TEST_CASE(stranger, is_refused_in_words)
 	check_stranger(&message, 0,
 		       "the lower id dials: id 9 of x must not dial id 2 of n2");
 	check_stranger(&message, 55, "uid 55 of pid 99 is neither root nor uid 0 of n2");
-	message.hello.wire_version = 2;
+	message.hello.wire_version = 1;
 	check_stranger(&message, 0,
-		       "wire version 2 of the peer and wire version 1 of n2 differ");
+		       "wire version 1 of the peer and wire version 2 of n2 differ");
 	message = (struct peer_message){.type = PEER_MESSAGE_READY, .ready = {0, 1}};
 	check_stranger(&message, 0, "the first message to n2 is READY, HELLO is right");
 }

@@ -323,18 +323,26 @@ static int side_link(struct side *side, uint16_t peer_id)
 	return ret;
 }
 
-static bool connect_sides(struct side *a, struct side *b)
+/* Each makes one at which the other one rings it. */
+static bool make_conns(struct side *a, struct side *b)
 {
-	struct world_parcel parcel = {.fd = -1};
-	struct world_bell *ours, *theirs;
+	struct world_parcel from_a = {.fd = -1}, from_b = {.fd = -1};
+	struct world_bell *hears_a, *hears_b, *rings_a, *rings_b;
 	const char *why;
 
-	return CHECK_INT(offer_shm_bell_new(&ours, &parcel.fd), 0) &&
-	       CHECK_INT(offer_shm_bell_accept(&parcel, &theirs, &why), 0) &&
-	       CHECK_INT(offer_shm_conn_new(&a->offer, ours, &a->conn), 0) &&
-	       CHECK_INT(offer_shm_conn_new(&b->offer, theirs, &b->conn), 0) &&
-	       CHECK_INT(hand_ring(a, b), 0) && CHECK_INT(hand_ring(b, a), 0) &&
-	       CHECK_INT(side_link(a, 2), 0) && CHECK_INT(side_link(b, 1), 0);
+	return CHECK_INT(offer_shm_bell_new(&hears_a, &from_a.fd), 0) &&
+	       CHECK_INT(offer_shm_bell_new(&hears_b, &from_b.fd), 0) &&
+	       CHECK_INT(offer_shm_bell_accept(&from_a, &rings_a, &why), 0) &&
+	       CHECK_INT(offer_shm_bell_accept(&from_b, &rings_b, &why), 0) &&
+	       CHECK_INT(offer_shm_conn_new(&a->offer, hears_a, rings_b, &a->conn), 0) &&
+	       CHECK_INT(offer_shm_conn_new(&b->offer, hears_b, rings_a, &b->conn), 0);
+}
+
+static bool connect_sides(struct side *a, struct side *b)
+{
+	return make_conns(a, b) && CHECK_INT(hand_ring(a, b), 0) &&
+	       CHECK_INT(hand_ring(b, a), 0) && CHECK_INT(side_link(a, 2), 0) &&
+	       CHECK_INT(side_link(b, 1), 0);
 }
 
 TEST_CASE(offer_shm, link_carries_a_frame_and_tells_what_it_counted)

@@ -104,12 +104,13 @@ static bool open_ring(struct net *net, unsigned from, unsigned to)
 static bool open_pair_shm(struct net *net, unsigned a, unsigned b)
 {
 	struct fabric *fabrics[2];
-	int bells[2];
+	int hear[2], ring[2];
 
-	if (fabric_shm_bell(bells) < 0)
+	if (fabric_shm_bell(&hear[0], &ring[1]) < 0 ||
+	    fabric_shm_bell(&hear[1], &ring[0]) < 0)
 		return false;
-	if (fabric_shm_new(bells[0], &fabrics[0]) < 0 ||
-	    fabric_shm_new(bells[1], &fabrics[1]) < 0)
+	if (fabric_shm_new(hear[0], ring[0], &fabrics[0]) < 0 ||
+	    fabric_shm_new(hear[1], ring[1], &fabrics[1]) < 0)
 		return false;
 	node_add_link(&net->nodes[a], b, net->direct, fabrics[0]);
 	node_add_link(&net->nodes[b], a, net->direct, fabrics[1]);

@@ -54,6 +54,7 @@ struct host {
 struct cable {
 	struct host *host[2]; /* [1] is NULL if the test plays it */
 	struct fabric *fabric[2];
+	int ring[2]; /* with what each side rings; its fabric's */
 	struct link *link[2];
 	struct shmnet_ring_tx tx; /* the played peer's */
 	struct shmnet_ring_rx rx;
@@ -169,11 +170,12 @@ static bool make_rings(struct plane_link specs[2])
 
 static bool make_fabrics(struct cable *cable)
 {
-	int bells[2];
+	int hear[2];
 
-	return fabric_shm_bell(bells) == 0 &&
-	       fabric_shm_new(bells[0], &cable->fabric[0]) == 0 &&
-	       fabric_shm_new(bells[1], &cable->fabric[1]) == 0;
+	return fabric_shm_bell(&hear[0], &cable->ring[1]) == 0 &&
+	       fabric_shm_bell(&hear[1], &cable->ring[0]) == 0 &&
+	       fabric_shm_new(hear[0], cable->ring[0], &cable->fabric[0]) == 0 &&
+	       fabric_shm_new(hear[1], cable->ring[1], &cable->fabric[1]) == 0;
 }
 
 static bool cable_plug(struct cable *cable, struct host *a, struct host *b)
@@ -566,7 +568,7 @@ TEST_CASE(plane, bell_whose_peer_closed)
 	REQUIRE(cable_plug_played(&silent, &a, 2) && cable_plug(&other, &a, &c));
 	/* Bells that nobody took, then the end. */
 	for (unsigned i = 0; i < 3; i++)
-		CHECK_INT(send(silent.fabric[1]->wait_fd, "x", 1, MSG_DONTWAIT), 1);
+		CHECK_INT(send(silent.ring[1], "x", 1, MSG_DONTWAIT), 1);
 	cable_hang_up(&silent);
 	WAIT_UNTIL(process_rests());
 	send_many(&a, 1, 2, 0, 10, 300);
@@ -640,7 +642,7 @@ TEST_CASE(plane, peer_that_breaks_the_rules)
 
 	REQUIRE(host_open(&a, 1, 2, 0) && cable_plug_played(&cable, &a, 2));
 	__atomic_store_n(&cable.tx_map.words->head, 1, __ATOMIC_SEQ_CST);
-	CHECK_INT(send(cable.fabric[1]->wait_fd, "x", 1, MSG_DONTWAIT), 1);
+	CHECK_INT(send(cable.ring[1], "x", 1, MSG_DONTWAIT), 1);
 	REQUIRE(wait_fault(&a, &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
 	CHECK(fault.link == cable.link[0]);
@@ -821,7 +823,7 @@ static void *villain_main(void *arg)
 		}
 		scribble_word(villain, cable->tx_map.words);
 		scribble_word(villain, cable->rx_map.words);
-		send(cable->fabric[1]->wait_fd, "x", rig_random(&villain->random) % 2,
+		send(cable->ring[1], "x", rig_random(&villain->random) % 2,
 		     MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 	return NULL;

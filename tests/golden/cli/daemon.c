@@ -236,7 +236,7 @@ static int fake_version(void *arg, struct report_version *report)
 		return -EIO;
 	REPORT_SET(report->node, "n1");
 	REPORT_SET(report->version, "0.1.0-test");
-	report->wire_version = 1;
+	report->wire_version = 2;
 	return 0;
 }
 
