@@ -21,6 +21,10 @@
  * One byte, content unread. drain() takes one message: the socket stays
  * readable while there are more, and a peer that floods it costs one recv(2) a
  * turn. An empty one is the end, as is a shutdown(2): it has no bell any more.
+ *
+ * A bell for which the kernel has no memory is owed: the peer sleeps, and the ring
+ * remembers that this sleep was rung for. It is rung with the next one, at the
+ * latest before we sleep ourselves, and we don't as long as it can't be.
  */
 #include "data/fabric.h"
 
@@ -35,6 +39,7 @@
 struct shm_fabric {
 	struct fabric fabric; /* first; wait_fd is ours alone */
 	int ring_fd;	      /* the peer's, who may hold a copy */
+	bool is_owed;
 };
 
 static struct shm_fabric *shm_of(struct fabric *fabric)
@@ -47,6 +52,9 @@ static int bell_ring(struct shm_fabric *shm)
 	static const uint8_t bell = 1;
 	ssize_t n = send(shm->ring_fd, &bell, sizeof(bell), MSG_DONTWAIT | MSG_NOSIGNAL);
 
+	shm->is_owed = n < 0 && (errno == ENOBUFS || errno == ENOMEM);
+	if (shm->is_owed)
+		return 0;
 	/* Full: it will wake up. Gone: the control plane learns it from its own socket.
 	 */
 	if (n < 0 && errno != EAGAIN && errno != EPIPE && errno != ECONNRESET)
@@ -58,7 +66,7 @@ static int bell_ring(struct shm_fabric *shm)
 
 static int bell_ring_if(struct shm_fabric *shm, bool must_ring)
 {
-	return must_ring ? bell_ring(shm) : 0;
+	return must_ring || shm->is_owed ? bell_ring(shm) : 0;
 }
 
 static int shm_publish(struct fabric *fabric, struct shmnet_ring_tx *tx)
@@ -88,8 +96,12 @@ static int shm_wait_room(struct fabric *fabric, struct shmnet_ring_tx *tx,
 
 static int shm_arm(struct fabric *fabric, struct shmnet_ring_rx *rx, uint32_t number)
 {
-	(void)fabric;
-	return shmnet_ring_rx_sleep(rx, number);
+	struct shm_fabric *shm = shm_of(fabric);
+	int ret = bell_ring_if(shm, false);
+
+	if (ret < 0)
+		return ret;
+	return shm->is_owed ? 1 : shmnet_ring_rx_sleep(rx, number);
 }
 
 static void shm_disarm(struct fabric *fabric, struct shmnet_ring_rx *rx)

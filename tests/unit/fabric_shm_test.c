@@ -114,6 +114,47 @@ TEST_CASE(fabric_shm, sleeper_is_rung_once_per_sleep)
 	pair_close(&pair);
 }
 
+TEST_CASE(fabric_shm, bell_that_can_not_be_rung_is_owed)
+{
+	static const int errors[] = {ENOBUFS, ENOMEM};
+	struct pair pair;
+
+	for (unsigned i = 0; i < 2; i++) {
+		REQUIRE(pair_open(&pair));
+		send_error = errors[i];
+		CHECK_INT(publish_to_sleeper(&pair), 0);
+		CHECK_U64(pair.fabric->bells_rung, 0);
+		/* Who sleeps with a debt would leave the peer asleep. */
+		CHECK_INT(pair.fabric->ops->arm(pair.fabric, &pair.rx, 1), 1);
+		CHECK_U64(pair.in[0].words->asleep, 0);
+		send_error = 0;
+		CHECK_INT(pair.fabric->ops->arm(pair.fabric, &pair.rx, 2), 0);
+		CHECK_INT(count_bells(&pair), 1);
+		CHECK_INT(pair.fabric->ops->arm(pair.fabric, &pair.rx, 3), 0);
+		CHECK_INT(count_bells(&pair), 0);
+		CHECK_U64(pair.fabric->bells_rung, 1);
+		pair_close(&pair);
+	}
+}
+
+TEST_CASE(fabric_shm, bell_that_is_owed_is_rung_with_the_next_one)
+{
+	struct pair pair;
+
+	REQUIRE(pair_open(&pair));
+	send_error = ENOBUFS;
+	CHECK_INT(publish_to_sleeper(&pair), 0);
+	send_error = 0;
+	CHECK_INT(pair.fabric->ops->publish(pair.fabric, &pair.tx), 0);
+	CHECK_INT(count_bells(&pair), 1);
+	send_error = ENOBUFS;
+	CHECK_INT(publish_to_sleeper(&pair), 0);
+	send_error = 0;
+	CHECK_INT(pair.fabric->ops->credit(pair.fabric, &pair.rx), 0);
+	CHECK_INT(count_bells(&pair), 1);
+	pair_close(&pair);
+}
+
 TEST_CASE(fabric_shm, other_errors_are_the_end_but_for_full_and_gone)
 {
 	struct pair pair;
