@@ -84,16 +84,18 @@ class TcpPingPong:
 class UdpFlood:
     """udprate.c; it compares every byte itself."""
     size: int = 64
+    per_call: int = 1
 
     @property
     def name(self):
-        return f"udprate, UDP, {self.size} B"
+        return f"udprate, UDP, {self.size} B, {self.per_call} per call"
 
     def measure(self, programs, wire, seconds):
-        program, size = programs.find("tests/bench/udprate"), str(self.size)
+        program, size, per_call = (programs.find("tests/bench/udprate"), str(self.size),
+                                   str(self.per_call))
         result, clock = timed(
-            wire, (program, "server", PORT, size),
-            (program, "client", wire.address, PORT, size, str(seconds)))
+            wire, (program, "server", PORT, size, per_call),
+            (program, "client", wire.address, PORT, size, str(seconds), per_call))
         if not result["delivered"]:
             raise BenchError(f"{result['sent']} datagrams sent, none arrived")
         return {"pps": result["pps"], "sent_pps": result["sent"] / result["seconds"],

@@ -9,7 +9,7 @@ import subprocess
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 
-from lab import BenchError, Namespace, Process, wait_until
+from lab import BenchError, Missing, Namespace, Process, wait_until
 
 CLIENT = "10.77.0.1"
 SERVER = "10.77.0.2"
@@ -121,9 +121,13 @@ networks:
 
 @dataclass(frozen=True)
 class Shmnet:
-    """A shmnet-node in each namespace; `node` is more keys for its config."""
+    """A shmnet-node in each namespace; `node` is more keys for its config.
+
+    With `uso` the TAPs must take UDP super-frames; False switches that off again.
+    """
     mtu: int = 1500
     node: str = ""
+    uso: bool | None = None
     name = "shmnet"
 
     def up(self, programs):
@@ -133,9 +137,11 @@ class Shmnet:
                 (directory / part).mkdir(mode=0o700)
             ends = ((1, client, CLIENT), (2, server, SERVER))
             nodes = [self.start_node(stack, programs, directory, *end) for end in ends]
-            for number, _, _ in ends:
+            for number, namespace, _ in ends:
                 wait_until(lambda: is_ready(programs, nodes, directory, number),
                            f"node n{number} ready with its peer")
+                if self.uso is not None:
+                    set_uso(namespace, self.uso)
         return wire_up(start)
 
     def start_node(self, stack, programs, directory, number, namespace, address):
@@ -145,6 +151,13 @@ class Shmnet:
             node=f", {self.node}" if self.node else ""), encoding="ascii")
         return stack.enter_context(namespace.spawn(
             programs.find("src/shmnet-node"), "--config", str(config)))
+
+
+def set_uso(namespace, wanted):
+    if "tx-udp-segmentation: on" not in namespace.run("ethtool", "-k", "tap0"):
+        raise Missing("this kernel's TAPs take no UDP super-frames (Linux 6.2)")
+    if not wanted:
+        namespace.run("ethtool", "-K", "tap0", "tx-udp-segmentation", "off")
 
 
 def is_ready(programs, nodes, directory, number):

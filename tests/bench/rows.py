@@ -13,6 +13,7 @@ from loads import TcpPingPong, TcpStream, UdpFlood
 from paths import Pump, Shmnet, Veth, Vde, Vxlan
 
 NO_SPIN = Shmnet(node="spin_us: 0")
+BULK = UdpFlood(1200, per_call=40)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ def h4(bench):
 @row("H5", "one TCP stream, MTU 1500", "bare pump", reach=0.9, stretch=1.05)
 def h5(bench):
     return bench.compare(Shmnet(), Pump(), TcpStream(), "gbps")
+
+
+@row("H6", "UDP 1200 B, 40 per call, with USO", "without USO", reach=2, stretch=4)
+def h6(bench):
+    return bench.compare(Shmnet(uso=True), Shmnet(uso=False), BULK, "pps")
 
 
 @row("H7", "TCP 64 B ping-pong, median", "veth", reach=0.6, stretch=0.3, better="lower")

@@ -12,8 +12,8 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-packages="iperf3 iproute2 iputils-ping python3 socat util-linux vde2"
-commands="iperf3 ip ss ping python3 socat setpriv unshare vde_switch vde_plug2tap"
+packages="ethtool iperf3 iproute2 iputils-ping python3 socat util-linux vde2"
+commands="ethtool iperf3 ip ss ping python3 socat setpriv unshare vde_switch vde_plug2tap"
 
 BENCH_COMMAND="tests/bench/run.sh $*"
 BENCH_ROOT=$([ "$(id -u)" = 0 ] && echo yes || echo no)
