@@ -14,9 +14,11 @@ from pathlib import Path
 import plot
 import report
 from lab import BenchError, CpuClock, Missing
+from paths import idle_mesh_up
 from rows import ROWS
 
-UNITS = {"gbps": "Gb/s", "cpu_s_per_gb": "s/GB", "p50_us": "us", "pps": "/s"}
+UNITS = {"gbps": "Gb/s", "cpu_s_per_gb": "s/GB", "p50_us": "us", "pps": "/s",
+         "cpu_percent": "%", "wakeups_per_s": "/s"}
 CPU_UNITS = {"cpu_s_per_gb": "s/GB", "cpu_us_per_trip": "us/trip",
              "cpu_us_per_datagram": "us/datagram"}
 
@@ -26,10 +28,11 @@ class Settings:
     rounds: int
     seconds: float
     check_megabytes: int
+    idle_seconds: float
 
 
-FULL = Settings(rounds=5, seconds=3, check_megabytes=64)
-SMOKE = Settings(rounds=1, seconds=0.3, check_megabytes=8)
+FULL = Settings(rounds=5, seconds=3, check_megabytes=64, idle_seconds=10)
+SMOKE = Settings(rounds=1, seconds=0.3, check_megabytes=8, idle_seconds=0.3)
 
 
 @dataclass
@@ -108,6 +111,27 @@ class Bench:
                         load.measure(self.programs, wire, self.settings.seconds))
         return samples
 
+    def idle(self, nodes, metric, allowed):
+        """What each of the nodes uses, beside what it is allowed to use."""
+        samples = self.measure_idle(nodes)
+        values = [sample[metric] for sample in samples]
+        return Figures(UNITS[metric], values, [allowed] * len(values),
+                       f"{nodes} nodes, each of them a sample, "
+                       f"{self.settings.idle_seconds:g} s",
+                       samples={"ours": samples})
+
+    @functools.cache
+    def measure_idle(self, nodes):
+        seconds = self.settings.idle_seconds
+        with idle_mesh_up(self.programs, nodes) as processes:
+            time.sleep(min(seconds, 2))  # what follows a connection
+            before = [process.usage() for process in processes]
+            time.sleep(seconds)
+            after = [process.usage() for process in processes]
+        return [{"cpu_percent": (cpu - cpu_before) / seconds * 100,
+                 "wakeups_per_s": (sleeps - sleeps_before) / seconds}
+                for (cpu_before, sleeps_before), (cpu, sleeps) in zip(before, after)]
+
     def ring(self, name):
         line = self.ring_lines().get(name)
         if line is None:
@@ -185,7 +209,7 @@ def arguments_parse():
 def settings_make(arguments):
     base = SMOKE if arguments.smoke else FULL
     return Settings(arguments.rounds or base.rounds, arguments.seconds or base.seconds,
-                    base.check_megabytes)
+                    base.check_megabytes, base.idle_seconds)
 
 
 def main():

@@ -7,8 +7,10 @@ one run only.
 
 import itertools
 import os
+import re
 import subprocess
 import time
+from pathlib import Path
 
 READY_TIMEOUT = 10.0
 STOP_TIMEOUT = 5.0
@@ -62,6 +64,15 @@ class Process:
                 return
             seen.append(line)
         raise BenchError(f"{self.command}: ended early: {last_words(''.join(seen))}")
+
+    def usage(self):
+        """Seconds on a CPU and number of times it slept, all threads together."""
+        seconds = sleeps = 0
+        for task in Path(f"/proc/{self.popen.pid}/task").iterdir():
+            seconds += int((task / "schedstat").read_text().split()[0]) / 1e9
+            status = (task / "status").read_text()
+            sleeps += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.M)[1])
+        return seconds, sleeps
 
     def check_alive(self):
         if self.popen.poll() is not None:

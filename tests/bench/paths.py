@@ -132,17 +132,23 @@ class Shmnet:
 
     def up(self, programs):
         def start(stack, client, server):
-            directory = programs.scratch()
-            for part in ("run", "fabric"):
-                (directory / part).mkdir(mode=0o700)
-            ends = ((1, client, CLIENT), (2, server, SERVER))
-            nodes = [self.start_node(stack, programs, directory, *end) for end in ends]
-            for number, namespace, _ in ends:
-                wait_until(lambda: is_ready(programs, nodes, directory, number),
-                           f"node n{number} ready with its peer")
-                if self.uso is not None:
-                    set_uso(namespace, self.uso)
+            self.start_nodes(stack, programs, ((client, CLIENT), (server, SERVER)))
+            if self.uso is not None:
+                set_uso(client, self.uso)
+                set_uso(server, self.uso)
         return wire_up(start)
+
+    def start_nodes(self, stack, programs, ends):
+        """A node for each (namespace, address); returns once each sees all others."""
+        directory = programs.scratch()
+        for part in ("run", "fabric"):
+            (directory / part).mkdir(mode=0o700)
+        nodes = [self.start_node(stack, programs, directory, number, *end)
+                 for number, end in enumerate(ends, 1)]
+        for number in range(1, len(nodes) + 1):
+            wait_until(lambda: is_ready(programs, nodes, directory, number),
+                       f"node n{number} ready with its peers")
+        return nodes
 
     def start_node(self, stack, programs, directory, number, namespace, address):
         config = directory / f"n{number}.yaml"
@@ -151,6 +157,20 @@ class Shmnet:
             node=f", {self.node}" if self.node else ""), encoding="ascii")
         return stack.enter_context(namespace.spawn(
             programs.find("src/shmnet-node"), "--config", str(config)))
+
+
+@contextmanager
+def idle_mesh_up(programs, count):
+    """Nodes that see each other on hosts that say nothing; yields their processes."""
+    with ExitStack() as stack:
+        ends = []
+        for number in range(1, count + 1):
+            namespace = stack.enter_context(Namespace())
+            # Or the hosts solicit routers and report groups for a while.
+            namespace.run("sh", "-c",
+                          "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
+            ends.append((namespace, f"10.77.0.{number}"))
+        yield Shmnet().start_nodes(stack, programs, ends)
 
 
 def set_uso(namespace, wanted):
@@ -171,4 +191,4 @@ def is_ready(programs, nodes, directory, number):
     if done.returncode != 0:
         return False
     status = json.loads(done.stdout)
-    return status["state"] == "ready" and status["nodes_up"] == 1
+    return status["state"] == "ready" and status["nodes_up"] == len(nodes) - 1

@@ -29,13 +29,13 @@ class Axis:
 
     def __init__(self, values):
         steps = [step * 10 ** power for power in range(-4, 5) for step in (1, 2, 5)]
-        low, high = min(values + [0.5]), max(values + [2])
+        low, high = max(min(values + [0.5]), 0.001), max(values + [2])
         self.low = max(step for step in steps if step < low)
         self.high = min(step for step in steps if step > high)
         self.ticks = [step for step in steps if self.low <= step <= self.high]
 
     def x(self, ratio):
-        part = math.log(ratio / self.low) / math.log(self.high / self.low)
+        part = math.log(max(ratio, self.low) / self.low) / math.log(self.high / self.low)
         return LEFT + PLOT * min(max(part, 0), 1)
 
 
@@ -74,11 +74,10 @@ def dot(x, y):
 
 
 def goals_draw(axis, row, y):
-    if row.reach is None:
-        return []
     size = 7 if row.better == "higher" else -7
-    return [triangle(axis.x(row.reach), y, size, COLOURS["reach"], False),
-            triangle(axis.x(row.stretch), y, size, COLOURS["stretch"], True)]
+    goals = ((row.reach, COLOURS["reach"], False), (row.stretch, COLOURS["stretch"], True))
+    return [triangle(axis.x(goal), y, size, colour, filled)
+            for goal, colour, filled in goals if goal is not None]
 
 
 def figures_text(figures):

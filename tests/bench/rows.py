@@ -1,7 +1,8 @@
 """The rows of the table, one function each, in the order in which they print.
 
-A row is a figure of shmnet beside the same figure of a peer. `reach` and
-`stretch` are the ratios to come to: at least, or, where less is better, at most.
+A row is a figure of shmnet beside the same figure of a peer; in H10 beside what it
+may come to. `reach` and `stretch` are the ratios to come to: at least, or, where
+less is better, at most.
 Rows M are without shmnet: M1 to M3 compare veth with itself, so what differs from
 1 there is noise; the others place the peers beside each other.
 """
@@ -13,6 +14,8 @@ from loads import TcpPingPong, TcpStream, UdpFlood
 from paths import Pump, Shmnet, Veth, Vde, Vxlan
 
 NO_SPIN = Shmnet(node="spin_us: 0")
+IDLE_NODES = 9
+HEARTBEATS_PER_S = 5  # the default interval is 200 ms
 BULK = UdpFlood(1200, per_call=40)
 
 
@@ -31,6 +34,8 @@ class Row:
         if self.reach is None:
             return None
         for name, goal in (("stretch", self.stretch), ("reach", self.reach)):
+            if goal is None:
+                continue
             if ratio >= goal if self.better == "higher" else ratio <= goal:
                 return name
         return "below"
@@ -89,6 +94,16 @@ def h7b(bench):
 @row("H9", "CPU per GB at H1's load", "veth", reach=1.8, stretch=1.4, better="lower")
 def h9(bench):
     return bench.compare(Shmnet(), Veth(), TcpStream(), "cpu_s_per_gb")
+
+
+@row("H10", "idle node with 8 peers, CPU", "0.1 %", reach=1, better="lower")
+def h10(bench):
+    return bench.idle(IDLE_NODES, "cpu_percent", 0.1)
+
+
+@row("H10b", "the same, wake-ups", "heartbeats, 5/s", reach=1.1, better="lower")
+def h10b(bench):
+    return bench.idle(IDLE_NODES, "wakeups_per_s", HEARTBEATS_PER_S)
 
 
 @row("H11", "UDP 64 B, delivered", "veth", reach=1.0, stretch=1.15)
