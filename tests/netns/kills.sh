@@ -51,7 +51,7 @@ reaches_all() {
 	local from to
 	for from in 1 2 3 4; do
 		for to in 1 2 3 4; do
-			[ $from = $to ] || in_ns n$from ping -q -c 1 -W 1 10.77.0.$to || return
+			[ "$from" = "$to" ] || in_ns "n$from" ping -q -c 1 -W 1 "10.77.0.$to" || return
 		done
 	done
 }
@@ -102,7 +102,7 @@ done
 traffic_end
 check "nothing was out of order" not grep -h '^ERROR' "$LAB"/n?.log
 for node in "${NODES[@]}"; do
-	check "$node ends with 0 on SIGTERM" ends $node
+	check "$node ends with 0 on SIGTERM" ends "$node"
 done
 check "interfaces, sockets, files: all is as it was before the first start" baseline_is empty
 lab_end
