@@ -25,6 +25,8 @@ struct file_node {
 	char *cluster;
 	char *runtime_dir;
 	uint32_t *spin_us;
+	char **dhcp_client;
+	unsigned dhcp_client_count;
 };
 
 struct file_fabric {
@@ -56,6 +58,10 @@ struct file_config {
 #define REQUIRED CYAML_FLAG_DEFAULT
 #define NAME_LEN (CONFIG_NAME_MAX - 1)
 
+static const cyaml_schema_value_t argument_entry = {
+	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 255),
+};
+
 /* Keys of type IGNORE are known, and refused as "not supported yet". */
 static const cyaml_schema_field_t node_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_node, name, 1, NAME_LEN),
@@ -65,6 +71,9 @@ static const cyaml_schema_field_t node_fields[] = {
 	CYAML_FIELD_STRING_PTR("runtime_dir", OPTIONAL, struct file_node, runtime_dir, 1,
 			       CONFIG_PATH_MAX),
 	CYAML_FIELD_UINT_PTR("spin_us", OPTIONAL, struct file_node, spin_us),
+	CYAML_FIELD_SEQUENCE("dhcp_client", OPTIONAL | CYAML_FLAG_POINTER,
+			     struct file_node, dhcp_client, &argument_entry, 1,
+			     CONFIG_DHCP_ARGS_MAX),
 	CYAML_FIELD_IGNORE("netns", OPTIONAL),
 	CYAML_FIELD_END,
 };
@@ -148,6 +157,8 @@ static const struct config_rule rules[] = {
 	{node_fields, "cluster", .check = config_check_name},
 	{node_fields, "runtime_dir", .check = config_check_path},
 	{node_fields, "spin_us", .min = 0, .max = CONFIG_SPIN_US_MAX},
+	{node_fields, "dhcp_client", .check = config_check_argument,
+	 .note = "; write it like [/path/of/client, argument, \"%i\"]"},
 	{fabric_fields, "name", .check = config_check_name},
 	{fabric_fields, "kind", .check = config_check_fabric_kind},
 	{fabric_fields, "path", .check = config_check_fabric_dir},
@@ -190,6 +201,8 @@ void config_free(struct node_config *config)
 	free(config->name);
 	free(config->cluster);
 	free(config->runtime_dir);
+	for (unsigned i = 0; i < CONFIG_DHCP_ARGS_MAX; i++)
+		free(config->dhcp_client[i]);
 	free(config);
 }
 
@@ -225,27 +238,32 @@ static int build_fabric(struct config_fabric *fabric, const struct file_fabric *
 }
 
 /* The checks have parsed each of them before: a failure here is theirs. */
-static int build_addresses(struct config_network *network,
-			   const struct file_network *file)
+static int build_address(struct config_network *network, const char *text)
 {
+	struct config_address *address = &network->addresses[network->num_addresses];
 	struct config_why why;
 	int err;
 
-	if (file->address && strcmp(file->address, "none")) {
-		err = config_parse_address(file->address, &network->addresses[0], &why);
-		if (err)
-			return err;
-		network->num_addresses = 1;
+	if (!strcmp(text, "dhcp")) {
+		network->dhcp = true;
 		return 0;
 	}
-	for (unsigned i = 0; i < file->addresses_count; i++) {
-		err = config_parse_address(file->addresses[i], &network->addresses[i],
-					   &why);
-		if (err)
-			return err;
+	err = config_parse_address(text, address, &why);
+	if (!err)
 		network->num_addresses++;
-	}
-	return 0;
+	return err;
+}
+
+static int build_addresses(struct config_network *network,
+			   const struct file_network *file)
+{
+	int err = 0;
+
+	if (file->address && strcmp(file->address, "none"))
+		return build_address(network, file->address);
+	for (unsigned i = 0; i < file->addresses_count && !err; i++)
+		err = build_address(network, file->addresses[i]);
+	return err;
 }
 
 static int build_network(struct config_network *network, const struct file_network *file)
@@ -282,8 +300,11 @@ static int build_node(struct node_config *config, const struct file_node *file)
 	err = copy_text(file->cluster, CONFIG_CLUSTER_DEFAULT, &config->cluster);
 	if (err)
 		return err;
-	return copy_text(file->runtime_dir, CONFIG_RUNTIME_DIR_DEFAULT,
-			 &config->runtime_dir);
+	err = copy_text(file->runtime_dir, CONFIG_RUNTIME_DIR_DEFAULT,
+			&config->runtime_dir);
+	for (unsigned i = 0; i < file->dhcp_client_count && !err; i++)
+		err = copy_text(file->dhcp_client[i], NULL, &config->dhcp_client[i]);
+	return err;
 }
 
 static int build_lists(struct node_config *config, const struct file_config *file)
@@ -494,10 +515,22 @@ static void print_network(const struct config_network *network, FILE *out)
 	fprintf(out, "    mtu: %u\n", network->mtu);
 	fprintf(out, "    ring_size: %u%c\n", kib & 1023 ? kib : kib >> 10,
 		kib & 1023 ? 'K' : 'M');
-	fputs("    addresses: [", out);
+	fputs(network->dhcp ? "    addresses: [dhcp" : "    addresses: [", out);
 	for (unsigned i = 0; i < network->num_addresses; i++) {
-		fputs(i ? ", " : "", out);
+		fputs(i || network->dhcp ? ", " : "", out);
 		print_address(&network->addresses[i], out);
+	}
+	fputs("]\n", out);
+}
+
+static void print_dhcp_client(const struct node_config *config, FILE *out)
+{
+	if (!config->dhcp_client[0])
+		return;
+	fputs("  dhcp_client: [", out);
+	for (unsigned i = 0; config->dhcp_client[i]; i++) {
+		fputs(i ? ", " : "", out);
+		print_text(config->dhcp_client[i], out);
 	}
 	fputs("]\n", out);
 }
@@ -510,6 +543,7 @@ void config_print(const struct node_config *config, FILE *out)
 	print_key("  cluster: ", config->cluster, out);
 	print_key("  runtime_dir: ", config->runtime_dir, out);
 	fprintf(out, "  spin_us: %u\n", config->spin_us);
+	print_dhcp_client(config, out);
 	fputs("fabrics:\n", out);
 	for (unsigned i = 0; i < config->num_fabrics; i++) {
 		print_key("  - name: ", config->fabrics[i].name, out);

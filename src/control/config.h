@@ -19,6 +19,7 @@
 #define CONFIG_NAME_MAX	     32 /* node, cluster, fabric, network names */
 #define CONFIG_NETWORKS_MAX  16
 #define CONFIG_ADDRESSES_MAX 16
+#define CONFIG_DHCP_ARGS_MAX 16
 
 #define CONFIG_RING_SIZE_DEFAULT (1u << 20)
 #define CONFIG_RING_SIZE_MIN	 (256u << 10)
@@ -48,6 +49,7 @@ struct config_network {
 	char *tap;
 	uint32_t mtu;
 	uint32_t ring_size; /* bytes, a power of two */
+	bool dhcp;	    /* its IPv4 addresses are those of a DHCP client */
 	unsigned num_addresses;
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
 };
@@ -58,6 +60,9 @@ struct node_config {
 	char *cluster;
 	char *runtime_dir;
 	uint32_t spin_us; /* how long a worker looks before it sleeps; 0: never */
+	/* The DHCP client and its arguments, "%i": the interface. [0] NULL: the host's.
+	 */
+	char *dhcp_client[CONFIG_DHCP_ARGS_MAX + 1];
 	unsigned num_fabrics;
 	struct config_fabric *fabrics;
 	unsigned num_networks;

@@ -117,7 +117,9 @@ int config_check_ring_size(const char *text, struct config_why *why);
 int config_check_fabric_kind(const char *text, struct config_why *why);
 int config_check_network_kind(const char *text, struct config_why *why);
 
-/* `address:` takes one or "none"; an entry of `addresses:` is always one. */
+int config_check_argument(const char *text, struct config_why *why);
+
+/* `address:` takes one, "dhcp" or "none"; an entry of `addresses:` is no "none". */
 int config_check_address(const char *text, struct config_why *why);
 int config_check_address_entry(const char *text, struct config_why *why);
 

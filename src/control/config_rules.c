@@ -231,6 +231,48 @@ static void add_address(const struct rules *rules, struct address_list *seen,
 	seen->list[seen->count++].node = node;
 }
 
+static bool is_dhcp(const yaml_node_t *node)
+{
+	const char *text = config_node_text(node);
+
+	return text && !strcmp(text, "dhcp");
+}
+
+static bool is_ipv4(const yaml_node_t *node)
+{
+	const char *text = config_node_text(node);
+	struct config_address address;
+	struct config_why why;
+
+	return text && !config_parse_address(text, &address, &why) &&
+	       address.family == AF_INET;
+}
+
+/* A client flushes what IPv4 addresses it finds: those of the config would go, too. */
+static void check_dhcp(const struct rules *rules, yaml_node_t *const *entries,
+		       unsigned count)
+{
+	const yaml_node_t *dhcp = NULL;
+	struct config_quote quote;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (is_dhcp(entries[i]) && dhcp)
+			config_errors_add(rules->errors, entries[i]->start_mark,
+					  "'dhcp' stands here twice; remove one");
+		else if (is_dhcp(entries[i]))
+			dhcp = entries[i];
+	}
+	for (unsigned i = 0; dhcp && i < count; i++) {
+		if (is_ipv4(entries[i]))
+			config_errors_add(
+				rules->errors, entries[i]->start_mark,
+				"address %s beside 'dhcp': DHCP clients remove the other "
+				"IPv4 addresses of their interface; remove one of the "
+				"two (IPv6 addresses may stay)",
+				config_quote(config_node_text(entries[i]), &quote));
+	}
+}
+
 static void check_addresses(const struct rules *rules, yaml_node_t *network,
 			    struct address_list *seen)
 {
@@ -251,6 +293,34 @@ static void check_addresses(const struct rules *rules, yaml_node_t *network,
 	count = list_entries(rules->document, many, entries, CONFIG_ADDRESSES_MAX);
 	for (unsigned i = 0; i < count; i++)
 		add_address(rules, seen, entries[i]);
+	check_dhcp(rules, entries, count);
+}
+
+static void check_dhcp_client(const struct rules *rules)
+{
+	yaml_node_t *list = find(rules, rules->node, "dhcp_client");
+	yaml_node_t *entries[CONFIG_DHCP_ARGS_MAX];
+	struct config_quote quote;
+	bool has_interface = false;
+	unsigned count =
+		list_entries(rules->document, list, entries, CONFIG_DHCP_ARGS_MAX);
+	const char *text = count ? config_node_text(entries[0]) : NULL;
+
+	if (!text)
+		return;
+	if (*text != '/')
+		config_errors_add(rules->errors, entries[0]->start_mark,
+				  "node.dhcp_client[0]: %s is not an absolute path: it "
+				  "has to start with '/'",
+				  config_quote(text, &quote));
+	for (unsigned i = 1; i < count; i++) {
+		text = config_node_text(entries[i]);
+		has_interface |= text && !strcmp(text, "%i");
+	}
+	if (!has_interface)
+		config_errors_add(rules->errors, list->start_mark,
+				  "node.dhcp_client: no argument is \"%%i\", which "
+				  "stands for the interface; add it");
 }
 
 void config_check_rules(yaml_document_t *document, struct config_errors *errors)
@@ -265,6 +335,7 @@ void config_check_rules(yaml_document_t *document, struct config_errors *errors)
 	rules.num_networks = list_entries(document, find(&rules, root, "networks"),
 					  rules.networks, CONFIG_NETWORKS_MAX);
 	check_control_socket(&rules);
+	check_dhcp_client(&rules);
 	check_default_fabric_dir(&rules);
 	check_fabric_count(&rules);
 	check_unique(&rules, rules.fabrics, rules.num_fabrics, "fabric name", find_name);

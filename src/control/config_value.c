@@ -257,7 +257,7 @@ int config_check_address_entry(const char *text, struct config_why *why)
 	struct config_address address;
 
 	if (!strcmp(text, "dhcp"))
-		return refuse(why, "is not supported yet; give addresses or none");
+		return 0;
 	if (!strcmp(text, "none"))
 		return refuse(why, "does not go into a list; write 'address: none'");
 	return config_parse_address(text, &address, why);
@@ -266,6 +266,15 @@ int config_check_address_entry(const char *text, struct config_why *why)
 int config_check_address(const char *text, struct config_why *why)
 {
 	return strcmp(text, "none") ? config_check_address_entry(text, why) : 0;
+}
+
+int config_check_argument(const char *text, struct config_why *why)
+{
+	for (; *text; text++) {
+		if (*text < ' ' || *text > '~')
+			return refuse(why, "holds more than printable ASCII");
+	}
+	return 0;
 }
 
 int config_check_fabric_kind(const char *text, struct config_why *why)

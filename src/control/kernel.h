@@ -98,6 +98,10 @@ int kernel_remove_address(struct kernel *kernel, int index,
 int kernel_find_address(struct kernel *kernel, const struct config_address *address,
 			struct kernel_owner *ret_owner);
 
+/* How many, at most `room`, the interface has of the family; -ENODEV if it is gone. */
+int kernel_get_addresses(struct kernel *kernel, const char *name, int family,
+			 struct config_address *ret_addresses, unsigned room);
+
 /*
  * Brings the interface to the state that `network` asks for and leaves alone
  * what already is: marks it, sets MAC (down first if it must change) and MTU,
@@ -108,7 +112,8 @@ int kernel_find_address(struct kernel *kernel, const struct config_address *addr
  * An address that is in the config is never removed to be added again, with one
  * exception: IPv6 allows an address once per interface, so a new prefix length
  * takes a removal. IPv6 link-local addresses and those that expire (router
- * advertisements, DHCP) belong to others and stay. A down link loses its IPv6
+ * advertisements, DHCP) belong to others and stay, and so does every IPv4 address where
+ * the config says dhcp. A down link loses its IPv6
  * addresses, so a new MAC costs those; they are added again.
  *
  * -EINVAL if it isn't a TAP, -EEXIST if it bears somebody else's alias.

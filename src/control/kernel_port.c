@@ -80,11 +80,19 @@ static bool is_wanted(const struct config_network *network,
 	return false;
 }
 
+/* Of a DHCP client of an earlier life: the next one decides. */
+static bool is_clients(const struct config_network *network,
+		       const struct config_address *address)
+{
+	return network->dhcp && address->family == AF_INET;
+}
+
 /* Ours to remove, and not in the config in this form. */
 static bool is_stale(const struct addresses *addresses, const struct kernel_held *held)
 {
 	return held->index == addresses->index && held->is_permanent &&
 	       !is_link_local(&held->address) &&
+	       !is_clients(addresses->network, &held->address) &&
 	       !is_wanted(addresses->network, &held->address, false);
 }
 
@@ -146,6 +154,27 @@ static int setup_addresses(struct kernel *kernel, int index,
 		error = remove_stale(kernel, &addresses, false);
 	free(addresses.held);
 	return error;
+}
+
+int kernel_get_addresses(struct kernel *kernel, const char *name, int family,
+			 struct config_address *ret_addresses, unsigned room)
+{
+	struct kernel_held *held;
+	struct kernel_link link;
+	unsigned found = 0;
+	size_t num;
+	int error = kernel_get_link(kernel, name, &link);
+
+	if (!error)
+		error = kernel_dump_addresses(kernel, family, &held, &num);
+	if (error)
+		return error;
+	for (size_t i = 0; i < num && found < room; i++) {
+		if (held[i].index == link.index)
+			ret_addresses[found++] = held[i].address;
+	}
+	free(held);
+	return (int)found;
 }
 
 static int setup_link(struct kernel *kernel, struct kernel_link *link, const char *mark,

@@ -31,15 +31,21 @@ static void on_stop(evutil_socket_t signal, short what, void *arg)
 	event_base_loopbreak(node->base);
 }
 
+static void check_adapter(struct node *node, unsigned index,
+			  const struct kernel_link *link)
+{
+	adapter_check(&node->adapters[index], node->kernel, link);
+	if (node->adapters[index].gone && node->dhcps[index])
+		dhcp_stop(node->dhcps[index]);
+}
+
 static void on_link_changed(const struct kernel_link *link, void *arg)
 {
 	struct node *node = arg;
 
 	for (unsigned i = 0; i < node->num_adapters; i++) {
-		struct adapter *adapter = &node->adapters[i];
-
-		if (strcmp(link->name, adapter->network->tap) == 0)
-			adapter_check(adapter, node->kernel, link);
+		if (strcmp(link->name, node->adapters[i].network->tap) == 0)
+			check_adapter(node, i, link);
 	}
 }
 
@@ -60,7 +66,7 @@ static void on_port_fault(void *arg, unsigned port, int error)
 	(void)error;
 	for (unsigned i = 0; i < node->num_adapters; i++) {
 		if (node->ports[i] == port)
-			adapter_check(&node->adapters[i], node->kernel, &link);
+			check_adapter(node, i, &link);
 	}
 }
 
@@ -79,13 +85,17 @@ static void on_hold_over(evutil_socket_t fd, short what, void *arg)
 static void on_carrier(void *arg, unsigned network, bool has_carrier)
 {
 	struct node *node = arg;
+	struct adapter *adapter = &node->adapters[network];
+	bool had_carrier = adapter->has_carrier;
 
 	if (!has_carrier) {
 		event_add(node->holds[network], &carrier_hold);
 		return;
 	}
 	event_del(node->holds[network]);
-	adapter_set_carrier(&node->adapters[network], true);
+	adapter_set_carrier(adapter, true);
+	if (adapter->has_carrier && !had_carrier && node->dhcps[network])
+		dhcp_carrier(node->dhcps[network]);
 }
 
 /* ---- what ended links leave to the statistics ---- */
@@ -399,12 +409,20 @@ struct part {
 
 /* What is checked by making it comes before what the host can see. */
 static const struct part parts[] = {
-	{check_memory, NULL},	     {open_runtime_dir, NULL},
-	{open_events, "event loop"}, {open_kernel, NULL},
-	{open_plane, "data plane"},  {open_world, NULL},
-	{open_ctlsock, NULL},	     {open_adapters, NULL},
-	{open_ports, "worker"},	     {open_membership, "membership"},
-	{start_world, NULL},	     {NULL, NULL},
+	{node_find_dhcp, NULL},
+	{check_memory, NULL},
+	{open_runtime_dir, NULL},
+	{open_events, "event loop"},
+	{open_kernel, NULL},
+	{open_plane, "data plane"},
+	{open_world, NULL},
+	{open_ctlsock, NULL},
+	{open_adapters, NULL},
+	{open_ports, "worker"},
+	{node_open_dhcp, "DHCP clients"},
+	{open_membership, "membership"},
+	{start_world, NULL},
+	{NULL, NULL},
 };
 
 static int open_parts(struct node *node, const struct part *part)
@@ -436,6 +454,7 @@ static struct node *node_alloc(const struct node_config *config)
 
 static void node_close(struct node *node, bool keep_adopted)
 {
+	node_close_dhcp(node); /* while there are still peers: it sends */
 	membership_free(node->membership);
 	world_event_free(node->world);
 	plane_free(node->plane);
@@ -527,6 +546,7 @@ static int remove_leftovers(struct node *node)
 {
 	int ret = each_marked_link(node, remove_leftover);
 
+	node_clean_dhcp(node->config);
 	return ret < 0 ? ret : node->error;
 }
 

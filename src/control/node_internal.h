@@ -1,9 +1,10 @@
-/* What node.c and node_report.c share. */
+/* What node.c, node_dhcp.c and node_report.c share. */
 #ifndef CONTROL_NODE_INTERNAL_H
 #define CONTROL_NODE_INTERNAL_H
 
 #include "control/adapter.h"
 #include "control/ctlsock.h"
+#include "control/dhcp.h"
 #include "control/events.h"
 #include "control/kernel.h"
 #include "control/member.h"
@@ -42,6 +43,8 @@ struct node {
 	unsigned num_adapters; /* that are open */
 	struct adapter adapters[CONFIG_NETWORKS_MAX];
 	struct event *holds[CONFIG_NETWORKS_MAX]; /* carriers that are about to go */
+	struct dhcp_program dhcp_program;	  /* if a network needs it */
+	struct dhcp *dhcps[CONFIG_NETWORKS_MAX];  /* by network; NULL: it needs none */
 	unsigned ports[CONFIG_NETWORKS_MAX];	  /* of the plane, by network */
 };
 
@@ -50,5 +53,11 @@ extern const struct ctlsock_handler node_report_handler; /* its arg is the node 
 /* What ended links of this peer and network had counted; NULL if none did. */
 const struct node_history *node_find_history(const struct node *node, unsigned network,
 					     uint16_t peer_id);
+
+/* These log what is wrong. */
+int node_find_dhcp(struct node *node);
+int node_open_dhcp(struct node *node);
+void node_close_dhcp(struct node *node);
+void node_clean_dhcp(const struct node_config *config);
 
 #endif
