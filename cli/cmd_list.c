@@ -10,6 +10,31 @@
 
 /* ---- tables that status shows, too ---- */
 
+/* The words for a network's addresses; the caller frees them. */
+static char *join_addresses(const json_t *network)
+{
+	bool dhcp = json_is_true(json_object_get(network, "dhcp"));
+	json_t *words = json_array(), *address;
+	bool leased = false;
+	char *joined;
+	size_t i;
+
+	json_array_foreach(json_object_get(network, "addresses"), i, address)
+	{
+		const char *text = json_string_value(address);
+		bool by_dhcp = dhcp && !strchr(text, ':');
+
+		leased |= by_dhcp;
+		json_array_append_new(
+			words, json_sprintf("%s%s", text, by_dhcp ? " (dhcp)" : ""));
+	}
+	if (dhcp && !leased)
+		json_array_append_new(words, json_string("dhcp: none yet"));
+	joined = text_join(words);
+	json_decref(words);
+	return joined;
+}
+
 void cli_print_networks(const json_t *list)
 {
 	struct table *table =
@@ -20,7 +45,7 @@ void cli_print_networks(const json_t *list)
 	json_array_foreach(list, i, network)
 	{
 		const char *state = text_get(network, "state");
-		char *addresses = text_join(json_object_get(network, "addresses"));
+		char *addresses = join_addresses(network);
 
 		table_add(table, TEXT_PLAIN, "%s", text_get(network, "name"));
 		table_add(table, TEXT_PLAIN, "%s", text_get(network, "kind"));

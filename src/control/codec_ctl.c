@@ -203,6 +203,7 @@ static void network_status_encode(struct scratch *scratch, Shmnet__Ctl__NetworkS
 	to->mtu = from->mtu;
 	to->queues = from->queues;
 	to->links_up = from->links_up;
+	to->dhcp = from->dhcp;
 	to->addresses = scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
 					from->num_addresses, &to->n_addresses);
 }

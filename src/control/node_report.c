@@ -24,11 +24,34 @@ static void fill_address(char *text, size_t size, const struct config_address *a
 	snprintf(text, size, "%s/%u", host, address->prefix);
 }
 
+static void add_address(struct report_network *report,
+			const struct config_address *address)
+{
+	unsigned index = report->num_addresses;
+
+	if (index == CONFIG_ADDRESSES_MAX)
+		return;
+	fill_address(report->addresses[index], sizeof(report->addresses[index]), address);
+	report->num_addresses++;
+}
+
+/* Those of a DHCP client as the kernel has them; none if the interface is gone. */
+static int find_leased(const struct node *node, const struct config_network *network,
+		       struct config_address leased[CONFIG_ADDRESSES_MAX])
+{
+	if (!network->dhcp)
+		return 0;
+	return kernel_get_addresses(node->kernel, network->tap, AF_INET, leased,
+				    CONFIG_ADDRESSES_MAX);
+}
+
 static void fill_network(const struct node *node, unsigned index,
 			 struct report_network *report)
 {
 	const struct adapter *adapter = &node->adapters[index];
 	const struct config_network *network = adapter->network;
+	struct config_address leased[CONFIG_ADDRESSES_MAX];
+	int num_leased = find_leased(node, network, leased);
 
 	REPORT_SET(report->name, network->name);
 	REPORT_SET(report->tap, network->tap);
@@ -37,10 +60,11 @@ static void fill_network(const struct node *node, unsigned index,
 	report->state = adapter->has_carrier ? REPORT_STATE_UP : REPORT_STATE_DOWN;
 	report->queues = adapter->tap.num_queues;
 	report->links_up = membership_links_up(node->membership, index);
-	report->num_addresses = network->num_addresses;
+	report->dhcp = network->dhcp;
+	for (int i = 0; i < num_leased; i++)
+		add_address(report, &leased[i]);
 	for (unsigned i = 0; i < network->num_addresses; i++)
-		fill_address(report->addresses[i], sizeof(report->addresses[i]),
-			     &network->addresses[i]);
+		add_address(report, &network->addresses[i]);
 }
 
 static struct report_network *fill_networks(const struct node *node, unsigned *ret_count)
@@ -283,18 +307,29 @@ static void add_reason(const char *words, void *arg)
 	report->num_reasons++;
 }
 
-static void fill_health(const struct node *node, struct report_status *report)
+static void add_adapter_reason(const struct node *node, const struct adapter *adapter,
+			       struct report_status *report)
 {
-	for (unsigned i = 0; i < node->num_adapters; i++) {
-		char words[REPORT_REASON_MAX];
-		const struct adapter *adapter = &node->adapters[i];
+	struct config_address leased[CONFIG_ADDRESSES_MAX];
+	char words[REPORT_REASON_MAX];
 
-		if (!adapter->gone)
-			continue;
+	if (adapter->gone)
 		snprintf(words, sizeof(words), "network %s: interface %s was removed",
 			 adapter->network->name, adapter->network->tap);
-		add_reason(words, report);
-	}
+	else if (adapter->network->dhcp &&
+		 find_leased(node, adapter->network, leased) <= 0)
+		snprintf(words, sizeof(words),
+			 "network %s: no address by DHCP yet (client: %s)",
+			 adapter->network->name, dhcp_program_name(&node->dhcp_program));
+	else
+		return;
+	add_reason(words, report);
+}
+
+static void fill_health(const struct node *node, struct report_status *report)
+{
+	for (unsigned i = 0; i < node->num_adapters; i++)
+		add_adapter_reason(node, &node->adapters[i], report);
 	membership_each_reason(node->membership, add_reason, report);
 	report->state =
 		report->num_reasons ? REPORT_HEALTH_DEGRADED : REPORT_HEALTH_READY;

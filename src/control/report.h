@@ -45,6 +45,7 @@ struct report_network {
 	enum network_kind kind;
 	uint32_t mtu;
 	char tap[REPORT_NAME_MAX];
+	bool dhcp; /* IPv4 addresses come by DHCP; told by `status` only */
 	unsigned num_addresses;
 	char addresses[CONFIG_ADDRESSES_MAX][REPORT_ADDRESS_MAX]; /* "10.77.0.1/24" */
 	enum report_state state; /* up: has carrier; never suspect */

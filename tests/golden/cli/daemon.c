@@ -56,6 +56,11 @@ static int networks_fill(const struct fake *fake, unsigned *count,
 	networks[1].mtu = 1500;
 	networks[1].state = fake->mode == DEGRADED ? REPORT_STATE_DOWN : REPORT_STATE_UP;
 	networks[1].queues = 1;
+	networks[1].dhcp = true;
+	if (fake->mode != DEGRADED) {
+		networks[1].num_addresses = 1;
+		REPORT_SET(networks[1].addresses[0], "10.99.0.7/16");
+	}
 	networks[1].links_up = fake->mode == DEGRADED ? 0 : 2;
 	*count = 2;
 	*list = networks;
