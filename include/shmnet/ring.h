@@ -63,6 +63,9 @@
  * asleep, my bell is on its way" from "asleep again". `waiting` and R are the
  * same protocol the other way round, for a transmitter that waits for room.
  *
+ * `beat` is no part of it: the transmitter's node changes it a few times a second, by
+ * its control thread, so that a ring without traffic shows life, too.
+ *
  * A hostile or dead peer can
  * - publish nonsense: a W or R out of range, off the 64-byte grid or moving
  *   back is refused (-EPROTO) and nothing is consumed; so is a header whose
@@ -120,7 +123,8 @@ struct shmnet_ring_header {
 struct shmnet_ring_words {
 	uint64_t head;	  /* W: transmitter (A) */
 	uint32_t waiting; /* transmitter: number of its wait for room, or 0 */
-	uint8_t pad0[116];
+	uint32_t beat;	  /* transmitter: changes as long as its node lives */
+	uint8_t pad0[112];
 	uint64_t tail;	 /* R: receiver (C) */
 	uint32_t asleep; /* receiver: number of its sleep, or 0 */
 	uint8_t pad1[116];
@@ -192,6 +196,31 @@ static inline void shmnet_ring_rx_init(struct shmnet_ring_rx *rx,
 	rx->words = words;
 	rx->mask = size - 1;
 	rx->salt = salt;
+}
+
+/* ---- life ---- */
+
+/*
+ * What the two sides see of each other's life, by any thread. Nothing is ordered by it
+ * and nothing believed: all that counts is whether a number changed.
+ */
+static inline void shmnet_ring_beat(const struct shmnet_ring_tx *tx, uint32_t beat)
+{
+	if (tx->words)
+		__atomic_store_n(&tx->words->beat, beat, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t shmnet_ring_tx_pulse(const struct shmnet_ring_tx *tx)
+{
+	return tx->words ? __atomic_load_n(&tx->words->tail, __ATOMIC_RELAXED) : 0;
+}
+
+static inline uint64_t shmnet_ring_rx_pulse(const struct shmnet_ring_rx *rx)
+{
+	if (!rx->words)
+		return 0;
+	return __atomic_load_n(&rx->words->head, __ATOMIC_RELAXED) +
+	       __atomic_load_n(&rx->words->beat, __ATOMIC_RELAXED);
 }
 
 /* ---- transmitter ---- */

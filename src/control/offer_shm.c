@@ -24,11 +24,15 @@ struct world_bell {
 struct world_conn {
 	struct offer_shm *offer;
 	struct fabric *fabric;
+	struct world_link *links; /* its own */
+	uint32_t beat;
 };
 
 struct world_link {
 	struct offer_shm *offer;
 	struct world_link *next;
+	struct world_conn *conn;
+	struct world_link *conn_next; /* of the same connection */
 	struct link *link;
 	unsigned network;
 	uint16_t peer_id;
@@ -332,6 +336,23 @@ void offer_shm_conn_free(struct world_conn *conn)
 	free(conn);
 }
 
+void offer_shm_conn_beat(struct world_conn *conn)
+{
+	conn->beat++;
+	for (struct world_link *link = conn->links; link; link = link->conn_next)
+		plane_beat_link(link->link, conn->beat);
+}
+
+/* Each summand only grows, as long as the peer is honest: so does the sum. */
+uint64_t offer_shm_conn_pulse(const struct world_conn *conn)
+{
+	uint64_t pulse = 0;
+
+	for (const struct world_link *link = conn->links; link; link = link->conn_next)
+		pulse += plane_pulse_link(link->link);
+	return pulse;
+}
+
 /* ---- links ---- */
 
 int offer_shm_link_new(struct offer_shm *offer, const struct world_link_spec *spec,
@@ -362,6 +383,9 @@ int offer_shm_link_new(struct offer_shm *offer, const struct world_link_spec *sp
 		free(link);
 		return ret;
 	}
+	link->conn = spec->conn;
+	link->conn_next = link->conn->links;
+	link->conn->links = link;
 	/* The mappings are the data plane's now. */
 	ring_release(spec->tx);
 	ring_release(spec->rx);
@@ -378,6 +402,9 @@ void offer_shm_link_free(struct world_link *link, bool peer_is_dead)
 	while (*at != link)
 		at = &(*at)->next;
 	*at = link->next;
+	for (at = &link->conn->links; *at != link;)
+		at = &(*at)->conn_next;
+	*at = link->conn_next;
 	plane_remove_link(offer->plane, link->link, peer_is_dead, &counters);
 	if (offer->link_ended)
 		offer->link_ended(offer->arg, link->network, link->peer_id, &counters);

@@ -38,6 +38,8 @@ void offer_shm_bell_free(struct world_bell *bell);
 int offer_shm_conn_new(struct offer_shm *offer, struct world_bell *ours,
 		       struct world_bell *theirs, struct world_conn **ret_conn);
 void offer_shm_conn_free(struct world_conn *conn);
+void offer_shm_conn_beat(struct world_conn *conn);
+uint64_t offer_shm_conn_pulse(const struct world_conn *conn);
 
 int offer_shm_link_new(struct offer_shm *offer, const struct world_link_spec *spec,
 		       struct world_link **ret_link);

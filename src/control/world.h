@@ -146,6 +146,10 @@ struct world_ops {
 	int (*conn_new)(struct world *world, struct world_bell *ours,
 			struct world_bell *theirs, struct world_conn **ret_conn);
 	void (*conn_free)(struct world_conn *conn); /* after its links; accepts NULL */
+	/* Shows the peer, in all links of the pair, that this node lives. */
+	void (*conn_beat)(struct world_conn *conn);
+	/* Another number than before if the peer showed life there; hostile. */
+	uint64_t (*conn_pulse)(const struct world_conn *conn);
 
 	int (*link_new)(struct world *world, const struct world_link_spec *spec,
 			struct world_link **ret_link);

@@ -211,6 +211,8 @@ static const struct world_ops ops = {
 	.fd_close = world_fd_close,
 	.conn_new = world_conn_new,
 	.conn_free = offer_shm_conn_free,
+	.conn_beat = offer_shm_conn_beat,
+	.conn_pulse = offer_shm_conn_pulse,
 	.link_new = world_link_new,
 	.link_free = offer_shm_link_free,
 };

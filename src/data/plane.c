@@ -260,6 +260,16 @@ static uint64_t ring_used(const struct shmnet_ring_words *words, uint64_t size)
 	return head - tail > size ? 0 : head - tail;
 }
 
+void plane_beat_link(const struct link *link, uint32_t beat)
+{
+	shmnet_ring_beat(&link->tx, beat);
+}
+
+uint64_t plane_pulse_link(const struct link *link)
+{
+	return shmnet_ring_tx_pulse(&link->tx) + shmnet_ring_rx_pulse(&link->rx);
+}
+
 void plane_read_link(const struct link *link, struct link_counters *ret_counters,
 		     struct link_usage *ret_usage)
 {

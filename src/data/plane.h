@@ -121,6 +121,12 @@ void plane_read_link(const struct link *link, struct link_counters *ret_counters
 void plane_read_port(const struct plane *plane, unsigned port,
 		     struct port_counters *ret_counters);
 
+/* Shows the peer that we live; `beat` is another number than last time. */
+void plane_beat_link(const struct link *link, uint32_t beat);
+
+/* Another number than before if the peer showed life: a beat, a frame, a credit. */
+uint64_t plane_pulse_link(const struct link *link);
+
 /* Readable when there are faults; next_fault() is false when there are no more. */
 int plane_event_fd(const struct plane *plane);
 bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault);

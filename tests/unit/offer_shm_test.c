@@ -345,6 +345,35 @@ static bool connect_sides(struct side *a, struct side *b)
 	       CHECK_INT(side_link(b, 1), 0);
 }
 
+/* Whatever the words say, all that counts is that they changed. */
+TEST_CASE(offer_shm, life_is_seen_by_a_beat_and_by_a_frame_and_its_credit)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct side a, b;
+	uint64_t seen_by_a, seen_by_b;
+	size_t length;
+
+	REQUIRE(side_open(&a, 1) && side_open(&b, 2) && connect_sides(&a, &b));
+	seen_by_a = offer_shm_conn_pulse(a.conn);
+	seen_by_b = offer_shm_conn_pulse(b.conn);
+	CHECK_U64(offer_shm_conn_pulse(a.conn), seen_by_a);
+	offer_shm_conn_beat(b.conn);
+	CHECK(offer_shm_conn_pulse(a.conn) != seen_by_a);
+	CHECK_U64(offer_shm_conn_pulse(b.conn), seen_by_b);
+	seen_by_a = offer_shm_conn_pulse(a.conn);
+	length = rig_frame(frame, 1, 2, 7, RIG_FRAME_MIN);
+	CHECK_INT(send(a.tap.host[0], frame, length, 0), length);
+	REQUIRE(wait_readable(b.tap.host[0], 10000));
+	CHECK(offer_shm_conn_pulse(b.conn) != seen_by_b);
+	offer_shm_link_free(b.link, false); /* gives back what it read */
+	b.link = NULL;
+	CHECK(offer_shm_conn_pulse(a.conn) != seen_by_a);
+	CHECK_U64(offer_shm_conn_pulse(b.conn), 0);
+	offer_shm_conn_beat(b.conn);
+	side_close(&a);
+	side_close(&b);
+}
+
 TEST_CASE(offer_shm, link_carries_a_frame_and_tells_what_it_counted)
 {
 	static uint8_t frame[RIG_FRAME_MAX];
