@@ -19,6 +19,11 @@
 
 /* ---- the schema ---- */
 
+struct file_liveness {
+	uint32_t *interval_ms;
+	uint32_t *misses;
+};
+
 struct file_node {
 	char *name;
 	uint16_t id;
@@ -27,6 +32,7 @@ struct file_node {
 	uint32_t *spin_us;
 	char **dhcp_client;
 	unsigned dhcp_client_count;
+	struct file_liveness *liveness;
 };
 
 struct file_fabric {
@@ -62,6 +68,12 @@ static const cyaml_schema_value_t argument_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 255),
 };
 
+static const cyaml_schema_field_t liveness_fields[] = {
+	CYAML_FIELD_UINT_PTR("interval_ms", OPTIONAL, struct file_liveness, interval_ms),
+	CYAML_FIELD_UINT_PTR("misses", OPTIONAL, struct file_liveness, misses),
+	CYAML_FIELD_END,
+};
+
 /* Keys of type IGNORE are known, and refused as "not supported yet". */
 static const cyaml_schema_field_t node_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_node, name, 1, NAME_LEN),
@@ -74,6 +86,8 @@ static const cyaml_schema_field_t node_fields[] = {
 	CYAML_FIELD_SEQUENCE("dhcp_client", OPTIONAL | CYAML_FLAG_POINTER,
 			     struct file_node, dhcp_client, &argument_entry, 1,
 			     CONFIG_DHCP_ARGS_MAX),
+	CYAML_FIELD_MAPPING_PTR("liveness", OPTIONAL, struct file_node, liveness,
+				liveness_fields),
 	CYAML_FIELD_IGNORE("netns", OPTIONAL),
 	CYAML_FIELD_END,
 };
@@ -145,6 +159,7 @@ const cyaml_schema_value_t config_schema = {
 #define ASSERT_FIELDS(fields)                                                            \
 	_Static_assert(CYAML_ARRAY_LEN(fields) <= CONFIG_FIELDS_MAX + 1,                 \
 		       "the end included")
+ASSERT_FIELDS(liveness_fields);
 ASSERT_FIELDS(node_fields);
 ASSERT_FIELDS(fabric_fields);
 ASSERT_FIELDS(network_fields);
@@ -159,6 +174,11 @@ static const struct config_rule rules[] = {
 	{node_fields, "spin_us", .min = 0, .max = CONFIG_SPIN_US_MAX},
 	{node_fields, "dhcp_client", .check = config_check_argument,
 	 .note = "; write it like [/path/of/client, argument, \"%i\"]"},
+	{liveness_fields, "interval_ms", .min = CONFIG_LIVENESS_INTERVAL_MS_MIN,
+	 .max = CONFIG_LIVENESS_INTERVAL_MS_MAX, .note = " (milliseconds)"},
+	{liveness_fields, "misses", .min = CONFIG_LIVENESS_MISSES_MIN,
+	 .max = CONFIG_LIVENESS_MISSES_MAX,
+	 .note = " (intervals without a sign of life)"},
 	{fabric_fields, "name", .check = config_check_name},
 	{fabric_fields, "kind", .check = config_check_fabric_kind},
 	{fabric_fields, "path", .check = config_check_fabric_dir},
@@ -288,12 +308,27 @@ static int build_network(struct config_network *network, const struct file_netwo
 	return build_addresses(network, file);
 }
 
+static struct config_liveness build_liveness(const struct file_liveness *file)
+{
+	struct config_liveness liveness = {
+		.interval_ms = CONFIG_LIVENESS_INTERVAL_MS_DEFAULT,
+		.misses = CONFIG_LIVENESS_MISSES_DEFAULT,
+	};
+
+	if (file && file->interval_ms)
+		liveness.interval_ms = *file->interval_ms;
+	if (file && file->misses)
+		liveness.misses = *file->misses;
+	return liveness;
+}
+
 static int build_node(struct node_config *config, const struct file_node *file)
 {
 	int err;
 
 	config->id = file->id;
 	config->spin_us = file->spin_us ? *file->spin_us : CONFIG_SPIN_US_DEFAULT;
+	config->liveness = build_liveness(file->liveness);
 	err = copy_text(file->name, NULL, &config->name);
 	if (err)
 		return err;
@@ -544,6 +579,8 @@ void config_print(const struct node_config *config, FILE *out)
 	print_key("  runtime_dir: ", config->runtime_dir, out);
 	fprintf(out, "  spin_us: %u\n", config->spin_us);
 	print_dhcp_client(config, out);
+	fprintf(out, "  liveness: {interval_ms: %u, misses: %u}\n",
+		config->liveness.interval_ms, config->liveness.misses);
 	fputs("fabrics:\n", out);
 	for (unsigned i = 0; i < config->num_fabrics; i++) {
 		print_key("  - name: ", config->fabrics[i].name, out);

@@ -27,6 +27,13 @@
 #define CONFIG_SPIN_US_DEFAULT	 50
 #define CONFIG_SPIN_US_MAX	 1000
 
+#define CONFIG_LIVENESS_INTERVAL_MS_DEFAULT 200
+#define CONFIG_LIVENESS_INTERVAL_MS_MIN	    20
+#define CONFIG_LIVENESS_INTERVAL_MS_MAX	    10000
+#define CONFIG_LIVENESS_MISSES_DEFAULT	    3
+#define CONFIG_LIVENESS_MISSES_MIN	    2
+#define CONFIG_LIVENESS_MISSES_MAX	    20
+
 enum fabric_kind { FABRIC_KIND_SHM, FABRIC_KIND_RDMA };
 enum network_kind { NETWORK_KIND_LOCAL, NETWORK_KIND_GLOBAL };
 
@@ -54,6 +61,12 @@ struct config_network {
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
 };
 
+/* When a node that others hear nothing of is suspected. */
+struct config_liveness {
+	uint32_t interval_ms; /* of showing life, and of looking for that of others */
+	uint32_t misses;      /* so many intervals */
+};
+
 struct node_config {
 	char *name;
 	uint16_t id;
@@ -63,6 +76,7 @@ struct node_config {
 	/* The DHCP client and its arguments, "%i": the interface. [0] NULL: the host's.
 	 */
 	char *dhcp_client[CONFIG_DHCP_ARGS_MAX + 1];
+	struct config_liveness liveness;
 	unsigned num_fabrics;
 	struct config_fabric *fabrics;
 	unsigned num_networks;

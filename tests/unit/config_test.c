@@ -282,6 +282,8 @@ TEST_CASE(config, fills_the_struct)
 	CHECK_STR(config->cluster, "demo");
 	CHECK_STR(config->runtime_dir, "/run/shmnet-demo");
 	CHECK_INT(config->spin_us, 0);
+	CHECK_INT(config->liveness.interval_ms, 100);
+	CHECK_INT(config->liveness.misses, 5);
 	CHECK_INT(config->num_fabrics, 1);
 	CHECK_INT(config->fabrics[0].kind, FABRIC_KIND_SHM);
 	CHECK_STR(config->fabrics[0].path, "/run/shmnet-demo/rendezvous");
