@@ -12,7 +12,7 @@
 #   verbs       fabric_rdma.c, offer_rdma.c
 #   netlink     control/kernel.c, control/sockets.c
 #   libevent    not in include/, base/, data/
-#   peer, member and codec_peer, the control logic that the simulator runs, see
+#   peer, member, liveness and codec_peer, the control logic that the simulator runs, see
 #               nothing that could ask for time, chance or a descriptor
 #   include/    libc and itself only, and every header of it is compiled alone by
 #               tests/meson.build
@@ -23,7 +23,7 @@ libc_headers=" assert.h errno.h fcntl.h inttypes.h limits.h stdalign.h stdarg.h 
 
 logic_headers=" errno.h stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h
  sys/types.h shmnet/ring.h shmnet/wire.h base/log.h control/codec_peer.h
- control/config.h control/events.h control/member.h control/peer.h control/peer_internal.h
+ control/config.h control/events.h control/liveness.h control/member.h control/peer.h control/peer_internal.h
  control/world.h peer.pb-c.h protobuf-c/protobuf-c.h "
 
 layer_of() { # path below the root
@@ -83,7 +83,7 @@ check_library() {
 check_logic() { # file, header
 	case $1 in
 	src/control/peer.[ch] | src/control/peer_*.[ch] | src/control/member.[ch]) ;;
-	src/control/codec_peer.[ch] | src/control/world.h) ;;
+	src/control/liveness.[ch] | src/control/codec_peer.[ch] | src/control/world.h) ;;
 	*) return ;;
 	esac
 	[[ $logic_headers =~ [[:space:]]"$2"[[:space:]] ]] ||

@@ -72,7 +72,8 @@ SAME_EVENT(REFUSED);
 SAME_EVENT(OFF);
 SAME_EVENT(ON);
 SAME_EVENT(REMOVED);
-_Static_assert(EVENTS_STATE_NUM_ == 8, "a new state goes into ctl.proto, too");
+SAME_EVENT(SUSPECT);
+_Static_assert(EVENTS_STATE_NUM_ == 9, "a new state goes into ctl.proto, too");
 
 _Static_assert((int)EVENTS_NODE == (int)SHMNET__CTL__EVENT_SUBJECT__SUBJECT_NODE &&
 		       (int)EVENTS_NETWORK ==

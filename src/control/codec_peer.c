@@ -24,7 +24,7 @@
 #define ARENA_ALIGN 16
 #define NAME_BYTES  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
-_Static_assert((int)PEER_REFUSAL_RESOURCE == SHMNET__PEER__REFUSE__CODE__RESOURCE,
+_Static_assert((int)PEER_REFUSAL_SILENCE == SHMNET__PEER__REFUSE__CODE__SILENCE,
 	       "the codes are the numbers of the wire");
 _Static_assert((int)NETWORK_KIND_GLOBAL == SHMNET__PEER__NETWORK_KIND__KIND_GLOBAL,
 	       "the kinds are the numbers of the wire");
@@ -44,6 +44,8 @@ static const struct message_shape {
 	[PEER_MESSAGE_BELL] = {"BELL", 1},
 	[PEER_MESSAGE_INCARNATION] = {"INCARNATION", 0},
 	[PEER_MESSAGE_REFUSE] = {"REFUSE", 0},
+	[PEER_MESSAGE_PROBE] = {"PROBE", 0},
+	[PEER_MESSAGE_PROBED] = {"PROBED", 0},
 };
 _Static_assert(sizeof(shapes) / sizeof(shapes[0]) == PEER_MESSAGE_NUM_, "one per type");
 
@@ -86,6 +88,8 @@ struct encoding {
 	Shmnet__Peer__Bell bell;
 	Shmnet__Peer__Incarnation incarnation;
 	Shmnet__Peer__Refuse refuse;
+	Shmnet__Peer__Probe probe;
+	Shmnet__Peer__Probed probed;
 	Shmnet__Peer__Network networks[CONFIG_NETWORKS_MAX];
 	Shmnet__Peer__Network *network_list[CONFIG_NETWORKS_MAX];
 };
@@ -118,6 +122,7 @@ static void fill_ready(struct encoding *to, const struct peer_ready *from)
 	shmnet__peer__ready__init(&to->ready);
 	to->ready.floor = from->floor;
 	to->ready.incarnation = from->incarnation;
+	to->ready.beat_ms = from->beat_ms;
 	to->message.ready = &to->ready;
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_READY;
 }
@@ -157,6 +162,23 @@ static void fill_refuse(struct encoding *to, const struct peer_refuse *from)
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_REFUSE;
 }
 
+static void fill_probe(struct encoding *to, const struct peer_probe *from)
+{
+	shmnet__peer__probe__init(&to->probe);
+	to->probe.node = from->node;
+	to->message.probe = &to->probe;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_PROBE;
+}
+
+static void fill_probed(struct encoding *to, const struct peer_probed *from)
+{
+	shmnet__peer__probed__init(&to->probed);
+	to->probed.node = from->node;
+	to->probed.heard = from->heard;
+	to->message.probed = &to->probed;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_PROBED;
+}
+
 static int fill(struct encoding *to, const struct peer_message *from)
 {
 	shmnet__peer__message__init(&to->message);
@@ -178,6 +200,12 @@ static int fill(struct encoding *to, const struct peer_message *from)
 		return 0;
 	case PEER_MESSAGE_REFUSE:
 		fill_refuse(to, &from->refuse);
+		return 0;
+	case PEER_MESSAGE_PROBE:
+		fill_probe(to, &from->probe);
+		return 0;
+	case PEER_MESSAGE_PROBED:
+		fill_probed(to, &from->probed);
 		return 0;
 	case PEER_MESSAGE_NUM_:
 		break;
@@ -291,8 +319,13 @@ static int take_ready(const Shmnet__Peer__Ready *from, struct peer_ready *to,
 		return refuse("has a floor that nothing is above", ret_why);
 	if (from->incarnation == 0)
 		return refuse("has an incarnation of 0", ret_why);
+	if (from->beat_ms < CONFIG_LIVENESS_INTERVAL_MS_MIN ||
+	    from->beat_ms > CONFIG_LIVENESS_INTERVAL_MS_MAX)
+		return refuse("has an interval of liveness out of range (20 to 10000 ms)",
+			      ret_why);
 	to->floor = from->floor;
 	to->incarnation = from->incarnation;
+	to->beat_ms = from->beat_ms;
 	return 0;
 }
 
@@ -342,6 +375,21 @@ static int take_refuse(const Shmnet__Peer__Refuse *from, struct peer_refuse *to,
 	return 0;
 }
 
+static int take_node(uint32_t from, uint16_t *to, const char **ret_why)
+{
+	if (from < SHMNET_NODE_ID_MIN || from > SHMNET_NODE_ID_MAX)
+		return refuse("has a node id out of range (1 to 65534)", ret_why);
+	*to = (uint16_t)from;
+	return 0;
+}
+
+static int take_probed(const Shmnet__Peer__Probed *from, struct peer_probed *to,
+		       const char **ret_why)
+{
+	to->heard = from->heard;
+	return take_node(from->node, &to->node, ret_why);
+}
+
 static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
 		const char **ret_why)
 {
@@ -359,12 +407,16 @@ static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
 		return take_incarnation(from->incarnation, &to->incarnation, ret_why);
 	case SHMNET__PEER__MESSAGE__BODY_REFUSE:
 		return take_refuse(from->refuse, &to->refuse, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_PROBE:
+		return take_node(from->probe->node, &to->probe.node, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_PROBED:
+		return take_probed(from->probed, &to->probed, ret_why);
 	default:
 		return refuse("is of an unknown type", ret_why);
 	}
 }
 _Static_assert(SHMNET__PEER__MESSAGE__BODY_HELLO == PEER_MESSAGE_HELLO + 1 &&
-		       SHMNET__PEER__MESSAGE__BODY_REFUSE == PEER_MESSAGE_REFUSE + 1,
+		       SHMNET__PEER__MESSAGE__BODY_PROBED == PEER_MESSAGE_PROBED + 1,
 	       "types are in the order of the wire");
 
 static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)

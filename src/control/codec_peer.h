@@ -23,6 +23,8 @@ enum peer_message_type {
 	PEER_MESSAGE_BELL,
 	PEER_MESSAGE_INCARNATION,
 	PEER_MESSAGE_REFUSE,
+	PEER_MESSAGE_PROBE,
+	PEER_MESSAGE_PROBED,
 	PEER_MESSAGE_NUM_
 };
 
@@ -36,6 +38,7 @@ enum peer_refusal {
 	PEER_REFUSAL_TIMEOUT,	/* the handshake took too long */
 	PEER_REFUSAL_BUSY,	/* quarantined, or too many at once: later */
 	PEER_REFUSAL_RESOURCE,	/* we lack what a link needs */
+	PEER_REFUSAL_SILENCE,	/* taken for dead */
 	PEER_REFUSAL_NUM_
 };
 
@@ -60,6 +63,7 @@ struct peer_hello {
 struct peer_ready {
 	uint32_t floor;
 	uint32_t incarnation; /* the sender's */
+	uint32_t beat_ms;     /* so often the sender shows life */
 };
 
 /* A ring in the sender's memory; its descriptor comes along. */
@@ -79,6 +83,16 @@ struct peer_refuse {
 	char words[PEER_WORDS_MAX];
 };
 
+/* Does the receiver hear that node? */
+struct peer_probe {
+	uint16_t node;
+};
+
+struct peer_probed {
+	uint16_t node;
+	bool heard;
+};
+
 struct peer_message {
 	enum peer_message_type type;
 	union {
@@ -87,6 +101,8 @@ struct peer_message {
 		struct peer_ring ring;
 		struct peer_incarnation incarnation;
 		struct peer_refuse refuse;
+		struct peer_probe probe;
+		struct peer_probed probed;
 	};
 };
 

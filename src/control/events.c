@@ -7,8 +7,9 @@
 
 /* What the log's line says before the cause; NULL: the cause says it all. */
 static const char *const words[EVENTS_STATE_NUM_] = {
-	[EVENTS_READY] = "ready",     [EVENTS_DOWN] = "down",	  [EVENTS_UP] = "up",
-	[EVENTS_OFF] = "carrier off", [EVENTS_ON] = "carrier on",
+	[EVENTS_READY] = "ready",   [EVENTS_DOWN] = "down",
+	[EVENTS_UP] = "up",	    [EVENTS_OFF] = "carrier off",
+	[EVENTS_ON] = "carrier on", [EVENTS_SUSPECT] = "suspect",
 };
 
 static void keep(struct events *events, uint64_t now_ns,

@@ -31,6 +31,7 @@ enum events_state {
 	EVENTS_OFF,	/* a network, as its carrier */
 	EVENTS_ON,
 	EVENTS_REMOVED, /* a network whose interface is gone */
+	EVENTS_SUSPECT, /* another node */
 	EVENTS_STATE_NUM_
 };
 

@@ -2,6 +2,7 @@
 #include "control/member.h"
 
 #include "base/log.h"
+#include "control/liveness.h"
 
 #include <shmnet/wire.h>
 
@@ -18,6 +19,7 @@ struct guest {
 	struct membership *membership;
 	struct world_channel *channel;
 	struct world_timer *timer;
+	uint64_t due_ns; /* of its HELLO */
 	struct guest *next;
 };
 
@@ -27,6 +29,7 @@ struct membership {
 	void *arg;
 	struct peer **peers; /* in the order of their ids; none ever leaves */
 	unsigned num_peers;
+	struct liveness *liveness;
 	struct guest *guests;
 	unsigned num_guests;
 	unsigned links[CONFIG_NETWORKS_MAX]; /* live ones, of each network */
@@ -375,11 +378,32 @@ static void on_guest_closed(void *arg, int error)
 	forget_guest(guest);
 }
 
+static void set_guest_timer(struct guest *guest)
+{
+	struct world *world = guest->membership->owner.world;
+
+	guest->due_ns = world->ops->now(world) + PEER_PATIENCE_NS;
+	world->ops->timer_set(guest->timer, PEER_PATIENCE_NS);
+}
+
+/* Did this node itself not run for a while? Then the HELLO may be there, unread. */
+static bool is_late(const struct guest *guest)
+{
+	const struct peer_owner *owner = &guest->membership->owner;
+	uint64_t interval_ns = owner->config->liveness.interval_ms * 1000000ull;
+
+	return owner->world->ops->now(owner->world) > guest->due_ns + interval_ns;
+}
+
 static void on_guest_timer(void *arg)
 {
 	struct guest *guest = arg;
 	struct peer_refuse refuse;
 
+	if (is_late(guest)) {
+		set_guest_timer(guest);
+		return;
+	}
 	turn_away(&refuse, PEER_REFUSAL_TIMEOUT, "no HELLO reached %s within 3 s",
 		  own_name(&guest->membership->owner));
 	log_guest(guest->membership, refuse.words);
@@ -408,7 +432,7 @@ static int guest_new(struct membership *membership, struct world_channel *channe
 	guest->next = membership->guests;
 	membership->guests = guest;
 	membership->num_guests++;
-	world->ops->timer_set(guest->timer, PEER_PATIENCE_NS);
+	set_guest_timer(guest);
 	world->ops->channel_set_handler(channel, &guest_handler, guest);
 	return 0;
 }
@@ -509,6 +533,13 @@ static void count_link(struct peer_owner *owner, unsigned network, bool is_up)
 		membership->handler->network_carrier(membership->arg, network, is_up);
 }
 
+static struct peer *peer_at(struct peer_owner *owner, unsigned index)
+{
+	const struct membership *membership = (struct membership *)owner;
+
+	return index < membership->num_peers ? membership->peers[index] : NULL;
+}
+
 /* ---- its own life ---- */
 
 int membership_new(const struct node_config *config, struct world *world,
@@ -528,8 +559,13 @@ int membership_new(const struct node_config *config, struct world *world,
 		.incarnation = FIRST_INCARNATION,
 		.raise = raise_incarnation,
 		.link_changed = count_link,
+		.peer_at = peer_at,
 		.admit = admit_dialled,
 	};
+	if (liveness_new(&membership->owner, &membership->liveness) < 0) {
+		free(membership);
+		return -ENOMEM;
+	}
 	world->ops->random(world, &membership->owner.nonce,
 			   sizeof(membership->owner.nonce));
 	world->handler = &world_handler;
@@ -545,6 +581,7 @@ void membership_free(struct membership *membership)
 	if (!membership)
 		return;
 	ops = membership->owner.world->ops;
+	liveness_free(membership->liveness);
 	while (membership->guests) {
 		struct guest *guest = membership->guests;
 
@@ -571,6 +608,7 @@ static enum member_state report_state(enum peer_state state)
 	switch (state) {
 	case PEER_UP:
 		return MEMBER_UP;
+	case PEER_SUSPECT:
 	case PEER_FADING:
 		return MEMBER_SUSPECT;
 	default:
@@ -633,8 +671,7 @@ void membership_each_link(const struct membership *membership,
 		for (unsigned i = 0; i < membership->num_peers; i++) {
 			const struct peer *peer = membership->peers[i];
 
-			if (peer_state(peer) == PEER_UP ||
-			    peer_state(peer) == PEER_FADING)
+			if (report_state(peer_state(peer)) != MEMBER_DOWN)
 				report_link(peer, network, each, arg);
 		}
 	}
@@ -685,7 +722,8 @@ add_reason(struct reasons *reasons, const char *format, ...)
 static void add_peer_reasons(struct reasons *reasons, const struct peer *peer,
 			     unsigned num_networks)
 {
-	if (peer_state(peer) == PEER_REFUSED || peer_state(peer) == PEER_FADING)
+	if (peer_state(peer) == PEER_REFUSED ||
+	    report_state(peer_state(peer)) == MEMBER_SUSPECT)
 		add_reason(reasons, "node %s (id %u): %s", peer_name(peer), peer_id(peer),
 			   peer_reason(peer));
 	for (unsigned i = 0; i < num_networks; i++) {

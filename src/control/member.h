@@ -83,7 +83,7 @@ unsigned membership_peers_up(const struct membership *membership);
 unsigned membership_peers_known(const struct membership *membership);
 
 /*
- * What is degraded, in words: peers that are refused or quarantined, networks of a
+ * What is degraded, in words: peers that are suspected or refused, networks of a
  * peer that can't be connected, networks without carrier. Returns how many.
  */
 unsigned membership_each_reason(const struct membership *membership,

@@ -12,6 +12,12 @@
  * Two links of one pair and network always belong to one session: a side makes its
  * link after the other one's READY, and that one had left the session before by then.
  *
+ * A peer that shows no life is suspected, and given up if nobody else hears it either
+ * (liveness.c). It may just be stopped: nothing is salvaged, and its id is called again
+ * at once, or its call is taken. A call is answered when the peer's process runs, so the
+ * one that waits for an answer waits without a limit, and makes no second call meanwhile:
+ * the peer's queue of calls is short.
+ *
  * When a session ends, links go first and the channel last. So a peer that sees the
  * end of the channel knows that nothing is stored into its rings any more, and may
  * deliver what was finished but not published [31].
@@ -31,29 +37,23 @@
 /* ---- the machine ---- */
 
 static const char *const event_names[] = {
-	[EVENT_NONE] = "none",
-	[EVENT_APPEARED] = "appeared",
-	[EVENT_CALLABLE] = "callable",
-	[EVENT_DISAPPEARED] = "disappeared",
-	[EVENT_RETRY] = "retry",
-	[EVENT_TIMER] = "timer",
-	[EVENT_NO_ANSWER] = "no answer",
-	[EVENT_GREETED] = "greeted",
-	[EVENT_COMPLETE] = "complete",
-	[EVENT_LOST] = "lost",
-	[EVENT_BROKEN] = "broken",
-	[EVENT_CLOSED] = "closed",
-	[EVENT_REFUSE] = "refuse",
-	[EVENT_REFUSED] = "refused",
-	[EVENT_TURNED_AWAY] = "turned away",
+	[EVENT_NONE] = "none",		 [EVENT_APPEARED] = "appeared",
+	[EVENT_CALLABLE] = "callable",	 [EVENT_DISAPPEARED] = "disappeared",
+	[EVENT_RETRY] = "retry",	 [EVENT_TIMER] = "timer",
+	[EVENT_NO_ANSWER] = "no answer", [EVENT_GREETED] = "greeted",
+	[EVENT_COMPLETE] = "complete",	 [EVENT_SILENT] = "silent",
+	[EVENT_HEARD] = "heard",	 [EVENT_UNHEARD] = "unheard",
+	[EVENT_LOST] = "lost",		 [EVENT_BROKEN] = "broken",
+	[EVENT_CLOSED] = "closed",	 [EVENT_REFUSE] = "refuse",
+	[EVENT_REFUSED] = "refused",	 [EVENT_TURNED_AWAY] = "turned away",
 };
 _Static_assert(sizeof(event_names) / sizeof(event_names[0]) == EVENT_NUM_, "a name each");
 
 static const char *const state_names[] = {
 	[PEER_ABSENT] = "absent",   [PEER_WAITING] = "waiting",
 	[PEER_DIALLED] = "dialled", [PEER_OFFERING] = "offering",
-	[PEER_UP] = "up",	    [PEER_FADING] = "fading",
-	[PEER_REFUSED] = "refused",
+	[PEER_UP] = "up",	    [PEER_SUSPECT] = "suspect",
+	[PEER_FADING] = "fading",   [PEER_REFUSED] = "refused",
 };
 _Static_assert(sizeof(state_names) / sizeof(state_names[0]) == PEER_STATE_NUM_,
 	       "a name each");
@@ -64,7 +64,8 @@ typedef enum peer_event peer_action(struct peer *peer);
 
 static peer_action act_none, act_forget, act_dial, act_retry, act_recall, act_offer,
 	act_attach, act_complete_rings, act_linger, act_give_up, act_end, act_time_out,
-	act_refuse, act_back_off, act_show;
+	act_refuse, act_back_off, act_show, act_wait, act_suspect, act_ask, act_trust,
+	act_presume_dead;
 
 /* clang-format off */
 static const struct peer_row {
@@ -85,12 +86,17 @@ static const struct peer_row {
 
 	{DIALLED,                     EVENT_NO_ANSWER,     act_retry,          "dial later",          PEER_WAITING},
 	{DIALLED,                     EVENT_GREETED,       act_offer,          "offer",               PEER_OFFERING},
-	{DIALLED | OFFERING,          EVENT_TIMER,         act_time_out,       "time out",            SAME},
+	{DIALLED,                     EVENT_TIMER,         act_wait,           "wait",                PEER_DIALLED},
 
+	{OFFERING,                    EVENT_TIMER,         act_time_out,       "time out",            SAME},
 	{OFFERING,                    EVENT_COMPLETE,      act_attach,         "attach",              PEER_UP},
 
-	{UP,                          EVENT_TIMER,         act_complete_rings, "make missing rings",  PEER_UP},
-	{UP,                          EVENT_LOST,          act_linger,         "linger",              PEER_FADING},
+	{UP | SUSPECT,                EVENT_TIMER,         act_complete_rings, "make missing rings",  SAME},
+	{UP | SUSPECT,                EVENT_LOST,          act_linger,         "linger",              PEER_FADING},
+	{UP,                          EVENT_SILENT,        act_suspect,        "suspect",             PEER_SUSPECT},
+	{SUSPECT,                     EVENT_SILENT,        act_ask,            "ask again",           PEER_SUSPECT},
+	{SUSPECT,                     EVENT_HEARD,         act_trust,          "trust",               PEER_UP},
+	{SUSPECT,                     EVENT_UNHEARD,       act_presume_dead,   "presume dead",        PEER_ABSENT},
 	{FADING,                      EVENT_TIMER,         act_give_up,        "give up",             PEER_ABSENT},
 
 	{ALIVE,                       EVENT_BROKEN,        act_give_up,        "give up",             PEER_ABSENT},
@@ -304,8 +310,23 @@ static enum peer_event act_dial(struct peer *peer)
 		return EVENT_NO_ANSWER;
 	}
 	peer_take_channel(peer, channel);
-	world->ops->timer_set(peer->timer, PEER_PATIENCE_NS);
+	world->ops->timer_set(peer->timer, PEER_PATIENCE_NS); /* says so then */
 	return peer_send_hello(peer);
+}
+
+/* Stopped, or busy: when it runs again it will answer. */
+static enum peer_event act_wait(struct peer *peer)
+{
+	if (!peer->is_silent)
+		peer_say(peer->reason, sizeof(peer->reason),
+			 "it takes the call and does not answer: stopped?");
+	return EVENT_NONE;
+}
+
+static void set_patience(struct peer *peer)
+{
+	peer->due_ns = now(peer) + PEER_PATIENCE_NS;
+	peer_ops(peer)->timer_set(peer->timer, PEER_PATIENCE_NS);
 }
 
 static enum peer_event act_offer(struct peer *peer)
@@ -313,10 +334,9 @@ static enum peer_event act_offer(struct peer *peer)
 	enum peer_event event = EVENT_NONE;
 
 	peer_compare_networks(peer);
-	if (!peer_we_dial(peer)) {
-		peer_ops(peer)->timer_set(peer->timer, PEER_PATIENCE_NS);
+	set_patience(peer);
+	if (!peer_we_dial(peer))
 		event = peer_send_hello(peer);
-	}
 	if (event == EVENT_NONE)
 		event = peer_offer_bell(peer);
 	if (event == EVENT_NONE)
@@ -345,6 +365,8 @@ static enum peer_event act_attach(struct peer *peer)
 	peer->ring_retry_ns = PEER_BACKOFF_MIN_NS;
 	plan_missing_rings(peer);
 	peer->session.up_since_ns = now(peer);
+	peer_pulse_start(peer);
+	peer->is_silent = false;
 	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->reason[0] = '\0';
 	peer->logged[0] = '\0';
@@ -361,6 +383,47 @@ static enum peer_event act_complete_rings(struct peer *peer)
 	if (event == EVENT_NONE)
 		plan_missing_rings(peer);
 	return event;
+}
+
+/* ---- silence ---- */
+
+static enum peer_event act_ask(struct peer *peer)
+{
+	peer_ask_others(peer);
+	return EVENT_NONE;
+}
+
+static enum peer_event act_suspect(struct peer *peer)
+{
+	peer_ask_others(peer);
+	tell(peer, LOG_LEVEL_INFO, EVENTS_SUSPECT, peer->reason);
+	return EVENT_NONE;
+}
+
+static enum peer_event act_trust(struct peer *peer)
+{
+	char cause[EVENTS_CAUSE_MAX];
+
+	peer_say(cause, sizeof(cause), "heard again after %llu ms",
+		 (unsigned long long)peer->session.pulse.gap_ns / 1000000);
+	tell(peer, LOG_LEVEL_INFO, EVENTS_UP, cause);
+	peer->reason[0] = '\0';
+	return EVENT_NONE;
+}
+
+/* It hears of it when it runs again. */
+static enum peer_event act_presume_dead(struct peer *peer)
+{
+	struct peer_refuse refuse = {.code = PEER_REFUSAL_SILENCE};
+
+	peer_say(refuse.words, sizeof(refuse.words), "%.*s", PEER_WORDS_MAX - 1,
+		 peer->reason);
+	end_session(peer, PEER_END_SILENT, false);
+	peer->is_silent = true;
+	peer_refuse_channel(peer->owner->world, peer->session.channel, &refuse);
+	peer->session.channel = NULL;
+	peer_hang_up(peer);
+	return settle(peer);
 }
 
 /* ---- and back ---- */
@@ -386,8 +449,13 @@ static enum peer_event act_end(struct peer *peer)
 	return settle(peer);
 }
 
+/* If we did not run ourselves its answer may be there, unread. */
 static enum peer_event act_time_out(struct peer *peer)
 {
+	if (now(peer) > peer->due_ns + peer_interval_ns(peer->owner)) {
+		set_patience(peer);
+		return EVENT_NONE;
+	}
 	return peer_complain(peer, PEER_REFUSAL_TIMEOUT,
 			     "the handshake of %s and %s took more than 3 s",
 			     peer->owner->config->name, peer_name(peer));

@@ -28,6 +28,7 @@ enum peer_state {
 	PEER_DIALLED,  /* our HELLO is under way */
 	PEER_OFFERING, /* HELLOs are exchanged; rings and READY are under way */
 	PEER_UP,
+	PEER_SUSPECT, /* silent; others were asked whether they hear it */
 	PEER_FADING,  /* its doorbell died: does its channel end too? */
 	PEER_REFUSED, /* by us or by it; tried again after a backoff */
 	PEER_STATE_NUM_
@@ -59,6 +60,8 @@ struct peer_owner {
 	/* The peers know us above `floor`: raise ours, and tell everybody. */
 	void (*raise)(struct peer_owner *owner, uint32_t floor);
 	void (*link_changed)(struct peer_owner *owner, unsigned network, bool is_up);
+	/* All peers, by an index from 0 on; NULL: no more. */
+	struct peer *(*peer_at)(struct peer_owner *owner, unsigned index);
 	/* A peer that was up is not any more: its links are gone. May be NULL. */
 	void (*ended)(struct peer_owner *owner, struct peer *peer, enum peer_end end);
 	/*

@@ -5,6 +5,7 @@
  *     peer.c          the table, its actions, what others call
  *     peer_session.c  the channel: messages out and in, and when they are legal
  *     peer_rings.c    what the pair has together: doorbells, rings, links
+ *     liveness.c      whether it shows life, and what others say of that
  *
  * Only the table changes a peer's state. What can end a session returns the event that
  * says so, or EVENT_NONE, up to peer_happen(). Control thread.
@@ -28,6 +29,23 @@ struct peer_lane {
 	char reason[160];
 };
 
+#define PEER_ASKED_MAX 3 /* others, about one that is silent */
+
+/* Its signs of life. */
+struct peer_pulse {
+	uint64_t value;	   /* of its words; hostile, compared only */
+	uint64_t heard_ns; /* when that changed, or began to be watched */
+	uint64_t gap_ns;   /* how long it had not, then */
+	bool has_changed;  /* at least once */
+	/* While it is suspected. */
+	uint64_t asked_ns;
+	unsigned num_asked;
+	struct {
+		uint16_t id;
+		bool hears;
+	} asked[PEER_ASKED_MAX];
+};
+
 struct peer {
 	struct peer_owner *owner;
 	uint16_t id;
@@ -43,7 +61,10 @@ struct peer {
 	uint64_t nonce;
 	uint32_t incarnation;
 
+	bool is_silent; /* it was taken for dead, and has not been up since */
+
 	struct world_timer *timer;
+	uint64_t due_ns; /* of a handshake's end */
 	uint64_t retry_ns;
 	uint64_t backoff_ns;
 	uint64_t ring_retry_ns;
@@ -55,10 +76,12 @@ struct peer {
 		struct world_channel *channel;
 		struct world_credentials credentials;
 		struct peer_hello hello;
-		uint32_t floor;		   /* what we told it to be above */
-		uint32_t claimed;	   /* where it says it is */
-		bool is_ready;		   /* it sent READY */
-		uint64_t up_since_ns;	   /* 0: not yet */
+		uint32_t floor;	      /* what we told it to be above */
+		uint32_t claimed;     /* where it says it is */
+		bool is_ready;	      /* it sent READY */
+		uint64_t up_since_ns; /* 0: not yet */
+		uint64_t beat_ns;     /* so often it shows life, as it says */
+		struct peer_pulse pulse;
 		struct peer_refuse refuse; /* what we'll say */
 		struct world_bell *bell;   /* at which we are rung; the conn's later */
 		struct world_conn *conn;   /* once its BELL came */
@@ -76,6 +99,9 @@ enum peer_event {
 	EVENT_NO_ANSWER,   /* dialling failed */
 	EVENT_GREETED,	   /* its HELLO was admitted */
 	EVENT_COMPLETE,	   /* both offers are there */
+	EVENT_SILENT,	   /* no sign of life for too long */
+	EVENT_HEARD,	   /* a sign of life of one that was silent */
+	EVENT_UNHEARD,	   /* nobody who was asked has heard it */
 	EVENT_LOST,	   /* the doorbell died */
 	EVENT_CLOSED,	   /* the peer closed the channel */
 	EVENT_BROKEN,	   /* the channel is of no use any more */
@@ -91,9 +117,12 @@ enum peer_event {
 #define DIALLED	 (1u << PEER_DIALLED)
 #define OFFERING (1u << PEER_OFFERING)
 #define UP	 (1u << PEER_UP)
+#define SUSPECT	 (1u << PEER_SUSPECT)
 #define FADING	 (1u << PEER_FADING)
 #define REFUSED	 (1u << PEER_REFUSED)
-#define ALIVE	 (DIALLED | OFFERING | UP | FADING) /* has a channel */
+#define ALIVE	 (DIALLED | OFFERING | UP | SUSPECT | FADING) /* has a channel */
+
+#define OFFERED (OFFERING | UP | SUSPECT | FADING)
 
 /* ---- peer.c ---- */
 
@@ -141,6 +170,21 @@ unsigned peer_count_links(struct peer *peer);
 
 /* From here on we store nothing into the peer's memory. */
 void peer_detach(struct peer *peer, bool peer_is_dead);
+
+/* ---- liveness.c ---- */
+
+/* Between two ticks. */
+uint64_t peer_interval_ns(const struct peer_owner *owner);
+
+/* Its links are there: from now on it should show life. */
+void peer_pulse_start(struct peer *peer);
+
+/* Whether they hear it; says in `reason` whom. */
+void peer_ask_others(struct peer *peer);
+enum peer_event peer_take_probe(struct peer *peer, const struct peer_message *message,
+				struct world_parcel *parcel);
+enum peer_event peer_take_probed(struct peer *peer, const struct peer_message *message,
+				 struct world_parcel *parcel);
 
 /* ---- shorthands ---- */
 

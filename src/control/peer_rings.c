@@ -248,7 +248,9 @@ enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *mes
 				     "the ring of %s for network %s: %s", peer->name,
 				     ring->network, why);
 	lane->tx_salt = ring->salt;
-	return peer->state == PEER_UP ? attach_lane(peer, (unsigned)network) : EVENT_NONE;
+	if (!((UP | SUSPECT) & (1u << peer->state)))
+		return EVENT_NONE;
+	return attach_lane(peer, (unsigned)network);
 }
 
 enum peer_event peer_take_bell(struct peer *peer, const struct peer_message *message,

@@ -70,6 +70,7 @@ enum peer_event peer_send_ready(struct peer *peer)
 					     peer->incarnation == UINT32_MAX);
 	message.ready.floor = peer->session.floor;
 	message.ready.incarnation = peer->owner->incarnation;
+	message.ready.beat_ms = peer->owner->config->liveness.interval_ms;
 	return peer_send(peer, &message, -1);
 }
 
@@ -78,7 +79,7 @@ void peer_send_incarnation(struct peer *peer)
 {
 	struct peer_message message = {.type = PEER_MESSAGE_INCARNATION};
 
-	if (!((OFFERING | UP | FADING) & (1u << peer->state)))
+	if (!(OFFERED & (1u << peer->state)))
 		return;
 	message.incarnation.value = peer->owner->incarnation;
 	peer_happen(peer, peer_send(peer, &message, -1));
@@ -159,6 +160,7 @@ static enum peer_event take_ready(struct peer *peer, const struct peer_message *
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 				     "%s sent READY before BELL", peer->name);
 	peer->session.is_ready = true;
+	peer->session.beat_ns = message->ready.beat_ms * 1000000ull;
 	peer->owner->raise(peer->owner, message->ready.floor);
 	if (peer->state != PEER_OFFERING) /* telling it of ours failed */
 		return EVENT_NONE;
@@ -180,6 +182,11 @@ static enum peer_event take_refuse(struct peer *peer, const struct peer_message 
 				   struct world_parcel *parcel)
 {
 	(void)parcel;
+	if (message->refuse.code == PEER_REFUSAL_SILENCE) {
+		peer_say(peer->reason, sizeof(peer->reason), "it took %s for dead: %s",
+			 peer->owner->config->name, message->refuse.words);
+		return EVENT_CLOSED;
+	}
 	peer_say(peer->reason, sizeof(peer->reason), "%s refused: %s", peer_name(peer),
 		 message->refuse.words);
 	return EVENT_REFUSED;
@@ -191,12 +198,14 @@ static const struct message_row {
 	enum peer_event (*take)(struct peer *peer, const struct peer_message *message,
 				struct world_parcel *parcel);
 } messages[] = {
-	[PEER_MESSAGE_HELLO]       = {DIALLED,                take_hello},
-	[PEER_MESSAGE_READY]       = {OFFERING,               take_ready},
-	[PEER_MESSAGE_RING]        = {OFFERING | UP | FADING, peer_take_ring},
-	[PEER_MESSAGE_BELL]        = {OFFERING,               peer_take_bell},
-	[PEER_MESSAGE_INCARNATION] = {OFFERING | UP | FADING, take_incarnation},
-	[PEER_MESSAGE_REFUSE]      = {ALIVE,                  take_refuse},
+	[PEER_MESSAGE_HELLO]       = {DIALLED,  take_hello},
+	[PEER_MESSAGE_READY]       = {OFFERING, take_ready},
+	[PEER_MESSAGE_RING]        = {OFFERED,  peer_take_ring},
+	[PEER_MESSAGE_BELL]        = {OFFERING, peer_take_bell},
+	[PEER_MESSAGE_INCARNATION] = {OFFERED,  take_incarnation},
+	[PEER_MESSAGE_REFUSE]      = {ALIVE,    take_refuse},
+	[PEER_MESSAGE_PROBE]       = {OFFERED,  peer_take_probe},
+	[PEER_MESSAGE_PROBED]      = {OFFERED,  peer_take_probed},
 };
 /* clang-format on */
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == PEER_MESSAGE_NUM_,

@@ -222,6 +222,24 @@ good_peer() { # way, socket, its name
 	grep -qx up "$LAB/out" && wait_for 5 grep -q "$3: down" "$LAB/n2.log"
 }
 
+# It may be stopped: the call is kept, and nothing is held against it.
+silent_peer() {
+	local fake
+	python3 "$here/fake_peer.py" listen "$LAB/fabric/node-9.sock" silence >"$LAB/out" 2>&1 &
+	fake=$!
+	wait_for 8 reason_of 9 'it takes the call and does not answer: stopped\?'
+	wait $fake
+	cat "$LAB/out" "$LAB/status" "$LAB/n2.log"
+	grep -qx 'no answer' "$LAB/out" && grep -q 'does not answer' "$LAB/status" &&
+		! grep -E '^(ERROR|WARN)' "$LAB/n2.log"
+}
+
+reason_of() { # id, pattern: why n2 says that it is not up
+	ctl n2 nodes --json >"$LAB/status"
+	jq -e --argjson id "$1" --arg why "$2" \
+		'.nodes | any(.id == $id and (.reason // "" | test($why)))' "$LAB/status" >/dev/null
+}
+
 foreign_user() {
 	# shellcheck disable=SC2016 # for another shell
 	unshare -m sh -c 'mount -t tmpfs -o mode=755 tmpfs /mnt && mkdir /mnt/fabric &&
@@ -239,6 +257,7 @@ bad_peers() {
 	node_up n2 2
 	check "a peer that breaks no rule is taken" good_peer dial node-2.sock fake1
 	check "one that is dialled is, too" good_peer listen node-9.sock fake9
+	check "a peer that does not answer is waited for" silent_peer
 	check "peer-foreign-user" eval 'foreign_user | like_golden peer-foreign-user'
 	stop n2
 	for case in version version-only cluster own-id own-name id-zero higher-id bad-name \
@@ -248,7 +267,7 @@ bad_peers() {
 		ring-twenty-fds ring-odd-size ring-huge ring-foreign; do
 		peer_refused dial node-2.sock "$case"
 	done
-	for case in version cluster other-id silence garbage ready-before-bell refusal; do
+	for case in version cluster other-id garbage ready-before-bell refusal; do
 		peer_refused listen node-9.sock "$case"
 	done
 }

@@ -19,6 +19,7 @@ HEADER = 4096  # before the ring's bytes, see include/shmnet/ring.h
 ADD_SEALS = 1033
 SHRINK, GROW, SEAL = 2, 4, 1
 NAMES = {1: "HELLO", 2: "READY", 3: "RING", 4: "BELL", 5: "INCARNATION", 6: "REFUSE"}
+NAMES |= {7: "PROBE", 8: "PROBED"}
 
 
 def varint(n):
@@ -50,8 +51,8 @@ def hello(ident, version=2, cluster="default", name=None, network="lan0", mtu=15
     return text(1, body)
 
 
-def ready(floor=0, incarnation=1):
-    return text(2, number(1, floor) + number(2, incarnation))
+def ready(floor=0, incarnation=1, beat_ms=200):
+    return text(2, number(1, floor) + number(2, incarnation) + number(3, beat_ms))
 
 
 def ring(network="lan0", size=RING_SIZE):

@@ -23,6 +23,7 @@ struct sim_memory {
 	struct sim_object object;
 	uint16_t maker;
 	uint64_t size;
+	uint64_t beat; /* of who writes into it */
 	bool is_dead;
 	uint64_t died_ns;
 };
@@ -131,6 +132,9 @@ struct sim_node {
 	bool is_paused;
 	bool is_visible; /* its socket is in the rendezvous */
 	uint64_t resumed_ns;
+	uint64_t quiet_ns;	      /* when it was last known not to show life */
+	bool is_blind[SIM_NODES_MAX]; /* to the node of that index */
+	struct events events;
 	uint64_t last_notice_ns; /* of the rendezvous, which keeps its order */
 	struct world_link *links;
 	bool carrier[SIM_NETWORKS];
@@ -816,6 +820,38 @@ static void op_conn_free(struct world_conn *conn)
 	conn->node->num_open--;
 }
 
+static unsigned index_of(const struct sim_node *node)
+{
+	unsigned i = 0;
+
+	while (node->sim->nodes[i] != node)
+		i++;
+	return i;
+}
+
+static void op_conn_beat(struct world_conn *conn)
+{
+	struct sim_node *node = conn->node;
+
+	for (struct world_link *link = node->links; link; link = link->next) {
+		const struct sim_node *peer = find_node(node->sim, link->spec.peer_id);
+
+		if (link->spec.conn == conn && !peer->is_blind[index_of(node)])
+			link->spec.tx->memory->beat++;
+	}
+}
+
+static uint64_t op_conn_pulse(const struct world_conn *conn)
+{
+	uint64_t pulse = 0;
+
+	for (const struct world_link *link = conn->node->links; link; link = link->next) {
+		if (link->spec.conn == conn)
+			pulse += link->spec.rx->memory->beat;
+	}
+	return pulse;
+}
+
 static void check_spec(struct sim_node *node, const struct world_link_spec *spec)
 {
 	if (spec->rx->is_freed || spec->tx->is_freed || spec->conn->is_freed)
@@ -895,6 +931,8 @@ static const struct world_ops sim_ops = {
 	.fd_close = op_fd_close,
 	.conn_new = op_conn_new,
 	.conn_free = op_conn_free,
+	.conn_beat = op_conn_beat,
+	.conn_pulse = op_conn_pulse,
 	.link_new = op_link_new,
 	.link_free = op_link_free,
 };
@@ -965,6 +1003,8 @@ static void make_config(struct sim_node *node, uint16_t id)
 		.name = node->name,
 		.id = id,
 		.cluster = (char *)"sim",
+		.liveness = {CONFIG_LIVENESS_INTERVAL_MS_DEFAULT,
+			     CONFIG_LIVENESS_MISSES_DEFAULT},
 		.num_networks = SIM_NETWORKS,
 		.networks = node->networks,
 	};
@@ -993,12 +1033,14 @@ void sim_start(struct sim_node *node)
 	node->life++;
 	node->is_alive = true;
 	node->is_paused = false;
+	node->quiet_ns = sim->now_ns;
+	memset(&node->events, 0, sizeof(node->events));
 	node->last_notice_ns = sim->now_ns;
 	memset(node->seen, 0, sizeof(node->seen));
 	memset(node->seen_pid, 0, sizeof(node->seen_pid));
 	memset(node->carrier, 0, sizeof(node->carrier));
-	if (membership_new(&node->config, &node->world, NULL, &membership_handler, node,
-			   &node->membership) < 0)
+	if (membership_new(&node->config, &node->world, &node->events,
+			   &membership_handler, node, &node->membership) < 0)
 		abort();
 	node->is_visible = true;
 	for (unsigned i = 0; i < sim->num_nodes; i++) {
@@ -1076,11 +1118,26 @@ void sim_resume(struct sim_node *node)
 	trace(sim, "%s: goes on", node->name);
 	node->is_paused = false;
 	node->resumed_ns = sim->now_ns;
+	node->quiet_ns = sim->now_ns;
 	for (size_t i = 0; i < node->num_held; i++) {
 		node->held[i].time_ns = sim->now_ns;
 		push_event(sim, &node->held[i]);
 	}
 	node->num_held = 0;
+}
+
+void sim_blind(struct sim_node *node, const struct sim_node *other, bool is_blind)
+{
+	struct sim_node *seen = node->sim->nodes[index_of(other)];
+
+	if (node->is_blind[index_of(other)])
+		seen->quiet_ns = node->sim->now_ns; /* shown life to `node` since then */
+	node->is_blind[index_of(other)] = is_blind;
+}
+
+const struct events *sim_events(const struct sim_node *node)
+{
+	return &node->events;
 }
 
 bool sim_is_alive(const struct sim_node *node)
@@ -1276,11 +1333,31 @@ static void check_carrier(struct sim *sim, struct sim_node *node, unsigned netwo
 		       node->carrier[network]);
 }
 
+/* An interval to show life, one to look for it, and the delay of news. */
+static void check_suspect(const struct sim_node *node, unsigned index)
+{
+	const struct sim_node *suspect = node->sim->nodes[index];
+	const uint64_t quiet_ns = suspect->quiet_ns > node->resumed_ns ? suspect->quiet_ns
+								       : node->resumed_ns;
+	const uint64_t interval_ns = node->config.liveness.interval_ms * SIM_MS;
+
+	if (!suspect->is_paused && suspect->is_alive && !node->is_paused &&
+	    !node->is_blind[index] &&
+	    node->sim->now_ns > quiet_ns + 2 * interval_ns + NEWS_MAX_NS)
+		broken(node->sim, "%s suspects %s, which shows life", node->name,
+		       suspect->name);
+}
+
 static void check_report(const struct member_report *report, void *arg)
 {
 	struct sim_node *node = arg;
 	struct sim *sim = node->sim;
 
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		if (sim->nodes[i]->config.id == report->id &&
+		    report->peer_state == PEER_SUSPECT)
+			check_suspect(node, i);
+	}
 	for (unsigned i = 0; i < sim->num_nodes; i++) {
 		if (sim->nodes[i]->config.id != report->id || report->state != MEMBER_UP)
 			continue;

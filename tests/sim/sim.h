@@ -19,12 +19,15 @@
  *  - a node sees another's incarnation never fall, and rise with each life as long
  *    as there are numbers;
  *  - carrier is what the links say;
+ *  - nobody is suspected of silence but who was paused, is dead, or is not seen
+ *    (sim_blind);
  *  - the logic logs no error: it met no event that its tables don't know.
  */
 #ifndef SIM_H
 #define SIM_H
 
 #include "control/config.h"
+#include "control/events.h"
 #include "control/member.h"
 
 #include <stdbool.h>
@@ -63,6 +66,12 @@ void sim_resume(struct sim_node *node);
 void sim_stop_all(struct sim *sim);
 bool sim_is_alive(const struct sim_node *node);
 bool sim_is_paused(const struct sim_node *node);
+
+/* `node` does not see any more (or again) that `other` shows life. */
+void sim_blind(struct sim_node *node, const struct sim_node *other, bool is_blind);
+
+/* What `node` told of its peers, in this life. */
+const struct events *sim_events(const struct sim_node *node);
 
 /* The channel of the two breaks, both live on. */
 void sim_cut(struct sim_node *a, struct sim_node *b);

@@ -396,7 +396,7 @@ TEST_CASE(stranger, is_refused_in_words)
 	message.hello.wire_version = 1;
 	check_stranger(&message, 0,
 		       "wire version 1 of the peer and wire version 2 of n2 differ");
-	message = (struct peer_message){.type = PEER_MESSAGE_READY, .ready = {0, 1}};
+	message = (struct peer_message){.type = PEER_MESSAGE_READY, .ready = {0, 1, 200}};
 	check_stranger(&message, 0, "the first message to n2 is READY, HELLO is right");
 }
 
@@ -462,7 +462,7 @@ static void check_offer(const struct peer_message *message, unsigned surplus,
 
 TEST_CASE(stranger, breaks_the_order_of_an_offer)
 {
-	struct peer_message message = {.type = PEER_MESSAGE_READY, .ready = {0, 1}};
+	struct peer_message message = {.type = PEER_MESSAGE_READY, .ready = {0, 1, 200}};
 
 	check_offer(&message, 0, "x sent READY before BELL");
 	check_offer(&message, 1, "x sent READY with 1 descriptors, 0 is right");
@@ -486,7 +486,7 @@ TEST_CASE(stranger, breaks_the_order_of_an_offer)
 TEST_CASE(stranger, leaves_no_incarnation_to_rise_to)
 {
 	struct peer_message ready = {.type = PEER_MESSAGE_READY,
-				     .ready = {UINT32_MAX - 1, 1}};
+				     .ready = {UINT32_MAX - 1, 1, 200}};
 	struct peer_message bell = {.type = PEER_MESSAGE_BELL};
 	struct peer_message hello = hello_of(1, "x");
 	struct sim *sim = three(24);
@@ -590,7 +590,7 @@ static void do_something(struct sim *sim)
 {
 	struct sim_node *node = some_node(sim);
 
-	switch (sim_random(sim, 9)) {
+	switch (sim_random(sim, 10)) {
 	case 0:
 	case 1:
 		end_some_life(sim, node);
@@ -618,6 +618,9 @@ static void do_something(struct sim *sim)
 	case 8:
 		send_stranger(sim, node);
 		break;
+	case 9:
+		sim_blind(node, some_node(sim), sim_random(sim, 2));
+		break;
 	}
 }
 
@@ -627,6 +630,8 @@ static void heal(struct sim *sim)
 	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
 		struct sim_node *node = sim_node_at(sim, i);
 
+		for (unsigned j = 0; j < sim_num_nodes(sim); j++)
+			sim_blind(node, sim_node_at(sim, j), false);
 		if (!sim_is_alive(node))
 			sim_start(node);
 		else if (sim_is_paused(node))

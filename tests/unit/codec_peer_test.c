@@ -49,7 +49,8 @@ static struct peer_message make(enum peer_message_type type)
 	message.type = type;
 	switch (type) {
 	case PEER_MESSAGE_READY:
-		message.ready = (struct peer_ready){.floor = 7, .incarnation = 8};
+		message.ready =
+			(struct peer_ready){.floor = 7, .incarnation = 8, .beat_ms = 200};
 		break;
 	case PEER_MESSAGE_RING:
 		set_name(message.ring.network, "lan0");
@@ -63,6 +64,13 @@ static struct peer_message make(enum peer_message_type type)
 	case PEER_MESSAGE_REFUSE:
 		message.refuse.code = PEER_REFUSAL_RESOURCE;
 		snprintf(message.refuse.words, PEER_WORDS_MAX, "a and b differ");
+		break;
+	case PEER_MESSAGE_PROBE:
+		message.probe.node = SHMNET_NODE_ID_MAX;
+		break;
+	case PEER_MESSAGE_PROBED:
+		message.probed.node = 1;
+		message.probed.heard = true;
 		break;
 	default:
 		break;
@@ -191,6 +199,19 @@ TEST_CASE(codec_peer, the_others_are_checked)
 	check_message_refused(&message, "has a floor that nothing is above");
 	message.ready = (struct peer_ready){.floor = 0, .incarnation = 0};
 	check_message_refused(&message, "has an incarnation of 0");
+	message = make(PEER_MESSAGE_READY);
+	message.ready.beat_ms = 19;
+	check_message_refused(
+		&message, "has an interval of liveness out of range (20 to 10000 ms)");
+	message.ready.beat_ms = 10001;
+	check_message_refused(
+		&message, "has an interval of liveness out of range (20 to 10000 ms)");
+	message = make(PEER_MESSAGE_PROBE);
+	message.probe.node = 0;
+	check_message_refused(&message, "has a node id out of range (1 to 65534)");
+	message = make(PEER_MESSAGE_PROBED);
+	message.probed.node = 0xffff;
+	check_message_refused(&message, "has a node id out of range (1 to 65534)");
 	message = make(PEER_MESSAGE_INCARNATION);
 	message.incarnation.value = 0;
 	check_message_refused(&message, "has an incarnation of 0");

@@ -75,6 +75,7 @@ TEST_CASE(events, each_state_has_its_line)
 		[EVENTS_OFF] = "W x: carrier off: why",
 		[EVENTS_ON] = "W x: carrier on: why",
 		[EVENTS_REMOVED] = "W x: why",
+		[EVENTS_SUSPECT] = "W x: suspect: why",
 	};
 
 	for (unsigned state = 0; state < EVENTS_STATE_NUM_; state++) {
