@@ -9,6 +9,7 @@
 #ifndef DATA_LINK_H
 #define DATA_LINK_H
 
+#include "data/command.h"
 #include "data/plane.h"
 #include "data/tap.h"
 
@@ -65,6 +66,7 @@ struct link {
 	bool error_raised; /* the worker's */
 	bool error_taken;  /* control's */
 	struct link_counters counters;
+	struct command_state commands;
 	struct ring_map tx_map;
 	struct ring_map rx_map;
 };

@@ -122,7 +122,7 @@ static void link_submit(struct link *link, size_t length, uint32_t flags)
 	link->tx_pending = true;
 }
 
-static void link_publish(struct link *link)
+void path_publish(struct link *link)
 {
 	int ret;
 
@@ -295,12 +295,12 @@ enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
 	*ret_frames = 0;
 	if (own && !link_rests(own)) {
 		result = tx_direct(own, queue, scratch, ret_frames);
-		link_publish(own);
+		path_publish(own);
 		return result;
 	}
 	result = tx_shared(view, queue, scratch, ret_frames);
 	for (unsigned i = 0; i < links->num_links; i++)
-		link_publish(links->links[i]);
+		path_publish(links->links[i]);
 	return result;
 }
 
@@ -386,9 +386,10 @@ static int rx_one(struct link *link, struct path_scratch *scratch)
 
 	if (ret <= 0)
 		return ret;
-	if (record.flags & SHMNET_RECORD_COMMAND)
-		return -EPROTO; /* this wire version has none */
-	rx_frame(link, scratch, &record);
+	if (!(record.flags & SHMNET_RECORD_COMMAND))
+		rx_frame(link, scratch, &record);
+	else if (command_receive(link, &record) < 0)
+		return -EPROTO;
 	shmnet_ring_release(&link->rx, &record);
 	return 1;
 }
@@ -422,6 +423,7 @@ unsigned path_rx(struct link *link, struct path_scratch *scratch)
 		ret = rx_credit(link, true);
 	if (ret < 0)
 		link_fail(link, ret);
+	path_publish(link); /* answers to commands */
 	return taken;
 }
 
@@ -429,6 +431,7 @@ void path_rx_salvage(struct link *link, struct path_scratch *scratch)
 {
 	if (shmnet_ring_poll(&link->rx) < 0)
 		return;
+	link->commands.is_mute = true;
 	shmnet_ring_salvage(&link->rx);
 	while (rx_one(link, scratch) > 0)
 		;

@@ -37,6 +37,9 @@ enum path_tx_result {
 enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
 			    struct path_scratch *scratch, unsigned *ret_frames);
 
+/* Shows the peer what was submitted to it since the last time, if anything was. */
+void path_publish(struct link *link);
+
 /* Delivers up to a burst of what the peer sent. Number of records taken. */
 unsigned path_rx(struct link *link, struct path_scratch *scratch);
 

@@ -212,7 +212,8 @@ static void count_unread(struct link *link)
 	unread.head = link->tx.head;
 	while (shmnet_ring_peek(&unread, &record) > 0) {
 		shmnet_ring_release(&unread, &record);
-		counter_add(&link->counters.drops[DROP_PEER_DOWN], 1);
+		if (!(record.flags & SHMNET_RECORD_COMMAND))
+			counter_add(&link->counters.drops[DROP_PEER_DOWN], 1);
 	}
 }
 
@@ -247,6 +248,9 @@ void link_counters_add(struct link_counters *sum, const struct link_counters *co
 	sum->received_frames += counters->received_frames;
 	sum->delivered_frames += counters->delivered_frames;
 	sum->delivered_bytes += counters->delivered_bytes;
+	sum->pings_answered += counters->pings_answered;
+	sum->pings_unanswered += counters->pings_unanswered;
+	sum->pongs_ignored += counters->pongs_ignored;
 	for (unsigned reason = 0; reason < DROP_NUM_; reason++)
 		sum->drops[reason] += counters->drops[reason];
 }
@@ -406,6 +410,37 @@ bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault)
 	if (read(plane->event_fd, &count, sizeof(count)) < 0)
 		count = 0; /* nothing new was raised; what is left is found below */
 	return next_link_fault(plane, ret_fault) || next_port_fault(plane, ret_fault);
+}
+
+/* ---- pings ---- */
+
+_Static_assert(PLANE_PINGS_MAX == COMMAND_PINGS_MAX, "said to others, and what is");
+
+int plane_ping_link(struct plane *plane, struct link *link, uint64_t token)
+{
+	int ret = command_ask(link, token);
+
+	if (ret == 0)
+		worker_send_pings(plane->worker);
+	return ret;
+}
+
+void plane_forget_ping(struct plane *plane, uint64_t token)
+{
+	for (unsigned i = 0; i < plane->num_links; i++) {
+		if (command_forget(plane->links[i], token))
+			return;
+	}
+}
+
+bool plane_next_pong(struct plane *plane, struct plane_pong *ret_pong)
+{
+	for (unsigned i = 0; i < plane->num_links; i++) {
+		if (command_take_answer(plane->links[i], &ret_pong->token,
+					&ret_pong->time_ns))
+			return true;
+	}
+	return false;
 }
 
 /* ---- the plane ---- */

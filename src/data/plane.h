@@ -58,6 +58,9 @@ struct link_counters {
 	uint64_t received_frames; /* taken from the peer's ring */
 	uint64_t delivered_frames;
 	uint64_t delivered_bytes;
+	uint64_t pings_answered;   /* of the peer */
+	uint64_t pings_unanswered; /* it had not read what it was answered before */
+	uint64_t pongs_ignored;	   /* nobody asked, or asks any more */
 	uint64_t drops[DROP_NUM_]; /* this link's, at either end of it here */
 };
 
@@ -84,6 +87,13 @@ struct plane_fault {
 	struct link *link; /* PLANE_FAULT_LINK */
 	unsigned port;
 	int error; /* -errno */
+};
+
+/* What came back through the ring. */
+struct plane_pong {
+	uint64_t token;
+	uint64_t
+		time_ns; /* since the PING was put into the ring, by the worker's clock */
 };
 
 int plane_new(const struct plane_options *options, struct plane **ret_plane);
@@ -127,8 +137,22 @@ void plane_beat_link(const struct link *link, uint32_t beat);
 /* Another number than before if the peer showed life: a beat, a frame, a credit. */
 uint64_t plane_pulse_link(const struct link *link);
 
-/* Readable when there are faults; next_fault() is false when there are no more. */
+/*
+ * Asks the peer's worker for a PONG, through the rings. `token` is nonzero and was
+ * never used in this plane. -EBUSY: PLANE_PINGS_MAX of this link are unanswered. No
+ * answer may come, ever; who doesn't want it any more forgets it.
+ */
+#define PLANE_PINGS_MAX 16
+int plane_ping_link(struct plane *plane, struct link *link, uint64_t token);
+void plane_forget_ping(struct plane *plane, uint64_t token);
+
+/*
+ * Readable when there are faults or pongs. next_fault() is false when there are no
+ * more, and takes the event; so next_pong() is called after it. What a link that was
+ * removed had left to say is not said.
+ */
 int plane_event_fd(const struct plane *plane);
 bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault);
+bool plane_next_pong(struct plane *plane, struct plane_pong *ret_pong);
 
 #endif

@@ -66,6 +66,7 @@ struct worker {
 	unsigned num_blocked;
 	uint32_t number; /* of the last sleep or wait for room */
 	bool woken;	 /* control's wake-up was taken in this turn */
+	bool asked;	 /* it was, and may have been for a ping to send */
 	uint64_t spin_ns;
 	uint64_t idle_since_ns; /* of the spin that goes on; 0: there is none */
 	unsigned window_spins;
@@ -75,7 +76,7 @@ struct worker {
 	struct path_scratch scratch;
 };
 
-/* Control has a link or a port to look at. */
+/* Control has a link, a port or an answer to look at. */
 static void raise_fault(struct worker *worker)
 {
 	uint64_t one = 1;
@@ -205,6 +206,7 @@ static void take_event(struct worker *worker, const struct epoll_event *event)
 		if (read(worker->wake_fd, &count, sizeof(count)) < 0)
 			break; /* already taken */
 		worker->woken = true;
+		worker->asked = true;
 		break;
 	}
 }
@@ -230,8 +232,21 @@ static unsigned serve_rings(struct worker *worker, const struct plane_view *view
 			link->error_raised = true;
 			raise_fault(worker);
 		}
+		if (link->commands.has_news) {
+			link->commands.has_news = false;
+			raise_fault(worker);
+		}
 	}
 	return frames;
+}
+
+static void send_pings(struct worker *worker, const struct plane_view *view)
+{
+	worker->asked = false;
+	for (unsigned i = 0; i < view->num_links; i++) {
+		command_send_pings(view->links[i]);
+		path_publish(view->links[i]);
+	}
 }
 
 static unsigned serve_queues(struct worker *worker, const struct plane_view *view)
@@ -255,6 +270,8 @@ static bool worker_turn(struct worker *worker, const struct plane_view *view)
 	unsigned frames;
 
 	take_events(worker, 0);
+	if (worker->asked)
+		send_pings(worker, view);
 	frames = serve_rings(worker, view);
 	if (worker->num_blocked)
 		unblock_queues(worker, view);
@@ -415,6 +432,11 @@ void worker_publish(struct worker *worker, const struct plane_view *view)
 	while (worker->seen != view->generation)
 		pthread_cond_wait(&worker->progress, &worker->lock);
 	pthread_mutex_unlock(&worker->lock);
+}
+
+void worker_send_pings(struct worker *worker)
+{
+	worker_wake(worker);
 }
 
 int worker_watch(struct worker *worker, struct fabric_source *source)

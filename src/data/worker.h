@@ -13,7 +13,8 @@
 
 struct worker;
 
-/* `event_fd`: an eventfd that is raised when a link or port has a new fault. */
+/* `event_fd`: an eventfd that is raised when a link or port has a new fault, or a pong.
+ */
 int worker_new(uint32_t spin_us, int event_fd, struct worker **ret_worker);
 
 /* Before worker_start(). The port must stay. */
@@ -33,5 +34,8 @@ void worker_ignore(struct worker *worker, struct fabric_source *source);
  * fetched before is still to be handled. Blocks for at most one turn.
  */
 void worker_publish(struct worker *worker, const struct plane_view *view);
+
+/* A link has been asked for a ping: the worker sends it soon. */
+void worker_send_pings(struct worker *worker);
 
 #endif
