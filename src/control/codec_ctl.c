@@ -397,6 +397,33 @@ int codec_ctl_encode_events(const struct report_events *report, uint8_t **ret_da
 			  ret_size);
 }
 
+static void ping_answer_encode(Shmnet__Ctl__PingAnswer *to,
+			       const struct report_ping_answer *from)
+{
+	to->network = (char *)from->network;
+	to->fabric = (char *)from->fabric;
+	to->has_time_ns = from->time_ns != 0;
+	to->time_ns = from->time_ns;
+}
+
+int codec_ctl_encode_ping(const struct report_ping *report, uint8_t **ret_data,
+			  size_t *ret_size)
+{
+	Shmnet__Ctl__Ping body = SHMNET__CTL__PING__INIT;
+	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
+	struct scratch scratch = {0};
+
+	body.node = (char *)report->node;
+	body.peer = (char *)report->peer;
+	body.answers = scratch_messages(&scratch, &shmnet__ctl__ping_answer__descriptor,
+					report->num_answers, &body.n_answers);
+	for (size_t i = 0; i < body.n_answers; i++)
+		ping_answer_encode(body.answers[i], &report->answers[i]);
+	reply.ping = &body;
+	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_PING, ret_data,
+			  ret_size);
+}
+
 int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_data,
 			   size_t *ret_size)
 {
@@ -411,30 +438,56 @@ int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_
 			  ret_size);
 }
 
-static int verb_of_body(Shmnet__Ctl__Request__BodyCase body, enum ctl_verb *ret_verb)
+/* The verbs without parameters; CTL_VERB_NUM_ if it's none. */
+static enum ctl_verb verb_of_body(Shmnet__Ctl__Request__BodyCase body)
 {
 	switch (body) {
 	case SHMNET__CTL__REQUEST__BODY_STATUS:
-		*ret_verb = CTL_VERB_STATUS;
-		return 0;
+		return CTL_VERB_STATUS;
 	case SHMNET__CTL__REQUEST__BODY_TOPOLOGY:
-		*ret_verb = CTL_VERB_TOPOLOGY;
-		return 0;
+		return CTL_VERB_TOPOLOGY;
 	case SHMNET__CTL__REQUEST__BODY_STATS:
-		*ret_verb = CTL_VERB_STATS;
-		return 0;
+		return CTL_VERB_STATS;
 	case SHMNET__CTL__REQUEST__BODY_VERSION:
-		*ret_verb = CTL_VERB_VERSION;
-		return 0;
+		return CTL_VERB_VERSION;
 	case SHMNET__CTL__REQUEST__BODY_EVENTS:
-		*ret_verb = CTL_VERB_EVENTS;
-		return 0;
+		return CTL_VERB_EVENTS;
 	default:
-		return -ENOSYS;
+		return CTL_VERB_NUM_;
 	}
 }
 
-int codec_ctl_decode_request(const uint8_t *data, size_t size, enum ctl_verb *ret_verb)
+static int ping_decode(const Shmnet__Ctl__PingRequest *from, struct ctl_request *ret)
+{
+	unsigned timeout_ms =
+		from->has_timeout_ms ? from->timeout_ms : CTL_PING_TIMEOUT_MS;
+
+	if (timeout_ms == 0 || timeout_ms > CTL_PING_TIMEOUT_MS_MAX)
+		return -ERANGE;
+	ret->verb = CTL_VERB_PING;
+	REPORT_SET(ret->ping.node, from->node);
+	REPORT_SET(ret->ping.network, from->network);
+	ret->ping.timeout_ms = timeout_ms;
+	return 0;
+}
+
+static int body_decode(const Shmnet__Ctl__Request *from, struct ctl_request *ret)
+{
+	enum ctl_verb verb;
+
+	if (from->schema != SHMNET_CTL_SCHEMA)
+		return -EPROTONOSUPPORT;
+	if (from->body_case == SHMNET__CTL__REQUEST__BODY_PING)
+		return ping_decode(from->ping, ret);
+	verb = verb_of_body(from->body_case);
+	if (verb == CTL_VERB_NUM_)
+		return -ENOSYS;
+	ret->verb = verb;
+	return 0;
+}
+
+int codec_ctl_decode_request(const uint8_t *data, size_t size,
+			     struct ctl_request *ret_request)
 {
 	Shmnet__Ctl__Request *request;
 	int rc;
@@ -442,10 +495,7 @@ int codec_ctl_decode_request(const uint8_t *data, size_t size, enum ctl_verb *re
 	request = shmnet__ctl__request__unpack(NULL, size, data);
 	if (!request)
 		return -EBADMSG;
-	if (request->schema != SHMNET_CTL_SCHEMA)
-		rc = -EPROTONOSUPPORT;
-	else
-		rc = verb_of_body(request->body_case, ret_verb);
+	rc = body_decode(request, ret_request);
 	shmnet__ctl__request__free_unpacked(request, NULL);
 	return rc;
 }

@@ -19,14 +19,31 @@ enum ctl_verb {
 	CTL_VERB_STATS,
 	CTL_VERB_VERSION,
 	CTL_VERB_EVENTS,
+	CTL_VERB_PING,
 	CTL_VERB_NUM_
 };
 
+#define CTL_PING_TIMEOUT_MS	1000
+#define CTL_PING_TIMEOUT_MS_MAX 60000
+
+/* Longer names than ours may be are cut: they are nobody's. */
+struct ctl_ping_request {
+	char node[REPORT_NAME_MAX];
+	char network[REPORT_NAME_MAX]; /* "": all */
+	unsigned timeout_ms;
+};
+
+struct ctl_request {
+	enum ctl_verb verb;
+	struct ctl_ping_request ping; /* CTL_VERB_PING */
+};
+
 /*
- * -EBADMSG: not a Request. -EPROTONOSUPPORT: one of another schema. -ENOSYS: a
- * verb that this version doesn't know, or none.
+ * -EBADMSG: not a Request. -ERANGE: a ping's timeout_ms. -EPROTONOSUPPORT: one of another
+ * schema. -ENOSYS: a verb that this version doesn't know, or none.
  */
-int codec_ctl_decode_request(const uint8_t *data, size_t size, enum ctl_verb *ret_verb);
+int codec_ctl_decode_request(const uint8_t *data, size_t size,
+			     struct ctl_request *ret_request);
 
 /*
  * On success *ret_data is the caller's, to be freed by free(). -ENOMEM is the
@@ -42,6 +59,8 @@ int codec_ctl_encode_version(const struct report_version *report, uint8_t **ret_
 			     size_t *ret_size);
 int codec_ctl_encode_events(const struct report_events *report, uint8_t **ret_data,
 			    size_t *ret_size);
+int codec_ctl_encode_ping(const struct report_ping *report, uint8_t **ret_data,
+			  size_t *ret_size);
 int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_data,
 			   size_t *ret_size);
 

@@ -1,12 +1,12 @@
 /* See ctlsock.h. The path is ctlsock_file.c's. */
 #include "control/ctlsock.h"
 
-#include "control/codec_ctl.h"
 #include "control/ctlsock_file.h"
 
 #include <shmnet/ctl.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,6 +32,7 @@ struct client {
 	struct ctlsock *ctlsock;
 	struct bufferevent *bev;
 	struct event *deadline;
+	bool waiting;	/* the handler has its ping, and answers later */
 	bool answering; /* a reply is on its way out */
 	bool at_eof;	/* nothing more will be asked */
 	bool refused;	/* nothing more will be answered */
@@ -55,6 +56,8 @@ struct reply {
 
 static void client_free(struct client *client)
 {
+	if (client->waiting)
+		client->ctlsock->handler->ping_cancel(client->ctlsock->arg, client);
 	if (client->deadline)
 		event_free(client->deadline);
 	if (client->bev)
@@ -142,10 +145,26 @@ static int events_reply(struct ctlsock *ctlsock, struct reply *reply)
 static int (*const verb_replies[])(struct ctlsock *, struct reply *) = {
 	[CTL_VERB_STATUS] = status_reply, [CTL_VERB_TOPOLOGY] = topology_reply,
 	[CTL_VERB_STATS] = stats_reply,	  [CTL_VERB_VERSION] = version_reply,
-	[CTL_VERB_EVENTS] = events_reply,
+	[CTL_VERB_EVENTS] = events_reply, [CTL_VERB_PING] = NULL,
 };
 _Static_assert(sizeof(verb_replies) / sizeof(verb_replies[0]) == CTL_VERB_NUM_,
 	       "a reply per verb");
+
+/* No reply if it comes later. */
+static int ping_reply(struct client *client, const struct ctl_ping_request *request,
+		      struct reply *reply)
+{
+	struct ctlsock *ctlsock = client->ctlsock;
+	struct report_refusal refusal = {0};
+
+	event_del(client->deadline);
+	client->waiting = true;
+	if (ctlsock->handler->ping(ctlsock->arg, request, client, &refusal) == 0)
+		return 0;
+	client->waiting = false;
+	client_start_deadline(client);
+	return reply_error(reply, refusal.code, refusal.message);
+}
 
 static int request_error(int rc, struct reply *reply)
 {
@@ -154,6 +173,11 @@ static int request_error(int rc, struct reply *reply)
 	switch (rc) {
 	case -EBADMSG:
 		return reply_error(reply, "bad-request", "the request can't be decoded");
+	case -ERANGE:
+		snprintf(message, sizeof(message),
+			 "a ping waits for 1 to %u ms, not longer or shorter",
+			 CTL_PING_TIMEOUT_MS_MAX);
+		return reply_error(reply, "bad-request", message);
 	case -EPROTONOSUPPORT:
 		snprintf(message, sizeof(message),
 			 "this node speaks schema %d of the control protocol; use the "
@@ -175,15 +199,17 @@ static int request_error(int rc, struct reply *reply)
 	}
 }
 
-/* The reply to a request, an Error if need be. */
-static int request_answer(struct ctlsock *ctlsock, const uint8_t *data, size_t size,
+/* The reply to a request, an Error if need be; none if the client is to wait. */
+static int request_answer(struct client *client, const uint8_t *data, size_t size,
 			  struct reply *reply)
 {
-	enum ctl_verb verb;
-	int rc = codec_ctl_decode_request(data, size, &verb);
+	struct ctl_request request;
+	int rc = codec_ctl_decode_request(data, size, &request);
 
-	if (!rc)
-		rc = verb_replies[verb](ctlsock, reply);
+	if (!rc && request.verb == CTL_VERB_PING)
+		rc = ping_reply(client, &request.ping, reply);
+	else if (!rc)
+		rc = verb_replies[request.verb](client->ctlsock, reply);
 	if (!rc && reply->size > SHMNET_CTL_REPLY_MAX) {
 		free(reply->data);
 		reply->data = NULL;
@@ -235,9 +261,8 @@ static void client_answer(struct client *client, struct evbuffer *input, size_t 
 	const uint8_t *frame = evbuffer_pullup(input, (ev_ssize_t)(FRAME_HEADER + size));
 	struct reply reply = {0};
 
-	if (!frame ||
-	    request_answer(client->ctlsock, frame + FRAME_HEADER, size, &reply) < 0 ||
-	    client_send(client, &reply) < 0) {
+	if (!frame || request_answer(client, frame + FRAME_HEADER, size, &reply) < 0 ||
+	    (reply.data && client_send(client, &reply) < 0)) {
 		client_finish(client);
 		return;
 	}
@@ -252,7 +277,7 @@ static void client_advance(struct client *client)
 	char message[96];
 	size_t size;
 
-	if (client->answering)
+	if (client->answering || client->waiting)
 		return;
 	if (evbuffer_copyout(input, header, sizeof(header)) == FRAME_HEADER) {
 		size = frame_get_size(header);
@@ -294,18 +319,37 @@ static void client_drained(struct bufferevent *bev, void *arg)
 		client_advance(client);
 }
 
+/* It closed, and did not just say that it has no more to ask. */
+static bool client_has_left(const struct client *client)
+{
+	struct pollfd fd = {.fd = bufferevent_getfd(client->bev)};
+
+	return poll(&fd, 1, 0) == 1 && fd.revents & POLLHUP;
+}
+
 /* End of file: what was asked before it is still answered. */
 static void client_event(struct bufferevent *bev, short events, void *arg)
 {
 	struct client *client = arg;
 
 	(void)bev;
-	if (!(events & BEV_EVENT_EOF)) {
+	if (!(events & BEV_EVENT_EOF) || (client->waiting && client_has_left(client))) {
 		client_finish(client);
 		return;
 	}
 	client->at_eof = true;
 	client_advance(client);
+}
+
+void ctlsock_answer_ping(struct client *client, const struct report_ping *report)
+{
+	struct reply reply = {0};
+
+	client->waiting = false;
+	client_start_deadline(client);
+	if (codec_ctl_encode_ping(report, &reply.data, &reply.size) < 0 ||
+	    client_send(client, &reply) < 0)
+		client_finish(client);
 }
 
 static struct client *client_slot(struct ctlsock *ctlsock)

@@ -13,7 +13,10 @@
  * One request at a time per client: the next one is not looked at before the
  * reply to the last has left, so a client that asks and never reads costs one
  * reply. Each request, from its first wish to the last byte of its reply, has
- * one deadline: a client that trickles bytes doesn't extend it. What can't be
+ * one deadline: a client that trickles bytes doesn't extend it. A ping is answered
+ * later: its client waits without a deadline, because the handler has one, and gets a
+ * new one for the reply; it holds its slot of the client table meanwhile, so there are
+ * no more pings under way than clients. What can't be
  * framed is answered with an Error and the connection closed; an unknown verb
  * or schema is answered and the connection kept.
  *
@@ -31,6 +34,7 @@
 #ifndef CONTROL_CTLSOCK_H
 #define CONTROL_CTLSOCK_H
 
+#include "control/codec_ctl.h"
 #include "control/report.h"
 
 #include <stdint.h>
@@ -41,6 +45,7 @@
 
 struct event_base;
 struct ctlsock;
+struct client; /* who asked, where an answer comes later */
 
 /*
  * Each fills the zeroed report and returns 0 or -errno; ctlsock frees the lists
@@ -52,6 +57,14 @@ struct ctlsock_handler {
 	int (*stats)(void *arg, struct report_stats *report);
 	int (*version)(void *arg, struct report_version *report);
 	int (*events)(void *arg, struct report_events *report);
+	/*
+	 * 0: ctlsock_answer_ping() is called for this client, once, now or later, and
+	 * in bounded time. Else the refusal is what the client gets.
+	 */
+	int (*ping)(void *arg, const struct ctl_ping_request *request,
+		    struct client *client, struct report_refusal *ret_refusal);
+	/* No answer to this client any more: it left, or the ctlsock ends. */
+	void (*ping_cancel)(void *arg, struct client *client);
 };
 
 struct ctlsock_options {
@@ -69,6 +82,8 @@ struct ctlsock_options {
  */
 int ctlsock_new(struct event_base *base, const struct ctlsock_options *options,
 		pid_t *ret_pid, struct ctlsock **ret_ctlsock);
+
+void ctlsock_answer_ping(struct client *client, const struct report_ping *report);
 
 /* Drops the clients; unlinks the path if it still is this socket. Accepts NULL. */
 void ctlsock_free(struct ctlsock *ctlsock);

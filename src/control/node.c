@@ -258,6 +258,7 @@ static int open_world(struct node *node)
 		.ports = node->ports,
 		.port_fault = on_port_fault,
 		.link_ended = on_link_ended,
+		.pong = node_pong,
 		.arg = node,
 	};
 	char error[WORLD_EVENT_ERROR_MAX];
@@ -455,6 +456,7 @@ static struct node *node_alloc(const struct node_config *config)
 static void node_close(struct node *node, bool keep_adopted)
 {
 	node_close_dhcp(node); /* while there are still peers: it sends */
+	node_end_pings(node);
 	membership_free(node->membership);
 	world_event_free(node->world);
 	plane_free(node->plane);

@@ -1,4 +1,4 @@
-/* What node.c, node_dhcp.c and node_report.c share. */
+/* What node.c, node_dhcp.c, node_ping.c and node_report.c share. */
 #ifndef CONTROL_NODE_INTERNAL_H
 #define CONTROL_NODE_INTERNAL_H
 
@@ -24,6 +24,18 @@ struct node_history {
 	struct link_counters counters;
 };
 
+#define NODE_PINGS_MAX CTLSOCK_CLIENTS_MAX
+
+/* What a client waits for; free if there is no client. */
+struct node_ping {
+	struct node *node;
+	struct client *client;
+	struct event *timer;
+	unsigned missing; /* answers */
+	uint64_t tokens[CONFIG_NETWORKS_MAX];
+	struct report_ping report;
+};
+
 struct node {
 	const struct node_config *config;
 	char mark[NODE_MARK_MAX];
@@ -46,9 +58,26 @@ struct node {
 	struct dhcp_program dhcp_program;	  /* if a network needs it */
 	struct dhcp *dhcps[CONFIG_NETWORKS_MAX];  /* by network; NULL: it needs none */
 	unsigned ports[CONFIG_NETWORKS_MAX];	  /* of the plane, by network */
+	uint64_t last_token;			  /* of a ping */
+	struct node_ping pings[NODE_PINGS_MAX];
 };
 
 extern const struct ctlsock_handler node_report_handler; /* its arg is the node */
+
+/* ---- node_ping.c ---- */
+
+/* As struct ctlsock_handler has them; `arg` is the node. */
+int node_ping(void *arg, const struct ctl_ping_request *request, struct client *client,
+	      struct report_refusal *ret_refusal);
+void node_ping_cancel(void *arg, struct client *client);
+
+/* An answer came; `arg` is the node. */
+void node_pong(void *arg, uint64_t token, uint64_t time_ns);
+
+/* Before the plane ends. */
+void node_end_pings(struct node *node);
+
+/* ---- node.c ---- */
 
 /* What ended links of this peer and network had counted; NULL if none did. */
 const struct node_history *node_find_history(const struct node *node, unsigned network,

@@ -411,4 +411,6 @@ const struct ctlsock_handler node_report_handler = {
 	.stats = report_stats,
 	.version = report_version,
 	.events = report_events,
+	.ping = node_ping,
+	.ping_cancel = node_ping_cancel,
 };

@@ -163,6 +163,26 @@ struct report_events {
 	struct report_event *events; /* the oldest first */
 };
 
+/* One ping on each of some networks. */
+struct report_ping_answer {
+	char network[REPORT_NAME_MAX];
+	char fabric[REPORT_NAME_MAX];
+	uint64_t time_ns; /* there and back; 0: no answer came */
+};
+
+struct report_ping {
+	char node[REPORT_NAME_MAX];
+	char peer[REPORT_NAME_MAX];
+	unsigned num_answers;
+	struct report_ping_answer answers[CONFIG_NETWORKS_MAX];
+};
+
+/* Why the node does not do what it was asked for. */
+struct report_refusal {
+	char code[REPORT_NAME_MAX]; /* a word for programs */
+	char message[512];
+};
+
 /* `count` zeroed elements of `size` bytes; NULL only if memory is short. */
 void *report_list_new(size_t count, size_t size);
 

@@ -26,6 +26,7 @@ struct world_event {
 	struct offer_shm offer;
 	struct event *faults;
 	void (*port_fault)(void *arg, unsigned port, int error);
+	void (*pong)(void *arg, uint64_t token, uint64_t time_ns);
 	void *arg;
 };
 
@@ -237,11 +238,14 @@ static void on_faults(evutil_socket_t fd, short what, void *arg)
 {
 	struct world_event *self = arg;
 	struct plane_fault fault;
+	struct plane_pong pong;
 
 	(void)fd;
 	(void)what;
 	while (plane_next_fault(self->offer.plane, &fault))
 		handle_fault(self, &fault);
+	while (plane_next_pong(self->offer.plane, &pong))
+		self->pong(self->arg, pong.token, pong.time_ns);
 }
 
 /* ---- life ---- */
@@ -265,6 +269,7 @@ int world_event_new(struct event_base *base, const struct world_event_options *o
 	self->world.uid = geteuid();
 	self->base = base;
 	self->port_fault = options->port_fault;
+	self->pong = options->pong;
 	self->arg = options->arg;
 	self->offer.plane = options->plane;
 	self->offer.ports = options->ports;

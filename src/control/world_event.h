@@ -36,6 +36,8 @@ struct world_event_options {
 	/* A link ended; what it counted, for those who add up. */
 	void (*link_ended)(void *arg, unsigned network, uint16_t peer_id,
 			   const struct link_counters *counters);
+	/* A ping of the plane was answered. */
+	void (*pong)(void *arg, uint64_t token, uint64_t time_ns);
 	void *arg;
 };
 

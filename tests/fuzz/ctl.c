@@ -30,6 +30,7 @@ static char path[sizeof(dir) + 8];
 static struct event_base *base;
 static struct ctlsock *ctlsock;
 static size_t asked;
+static struct client *waiting; /* for the answer to its ping */
 
 static void need(bool ok, const char *what)
 {
@@ -81,8 +82,40 @@ static int fake_events(void *arg, struct report_events *report)
 	return 0;
 }
 
-static const struct ctlsock_handler handler = {fake_status, fake_topology, fake_stats,
-					       fake_version, fake_events};
+/* Answered at once, refused, or not before the next one: as the name says. */
+static int fake_ping(void *arg, const struct ctl_ping_request *request,
+		     struct client *client, struct report_refusal *ret_refusal)
+{
+	static const struct report_ping report = {.num_answers = 1};
+
+	(void)arg;
+	asked++;
+	need(request->timeout_ms > 0 && request->timeout_ms <= CTL_PING_TIMEOUT_MS_MAX,
+	     "a time-out out of its range");
+	if (request->node[0] & 1) {
+		REPORT_SET(ret_refusal->code, "self");
+		return -ENOENT;
+	}
+	if (waiting)
+		ctlsock_answer_ping(waiting, &report);
+	waiting = NULL;
+	if (request->node[0] & 2)
+		waiting = client;
+	else
+		ctlsock_answer_ping(client, &report);
+	return 0;
+}
+
+static void fake_ping_cancel(void *arg, struct client *client)
+{
+	(void)arg;
+	need(client == waiting, "nobody waits");
+	waiting = NULL;
+}
+
+static const struct ctlsock_handler handler = {fake_status,	fake_topology, fake_stats,
+					       fake_version,	fake_events,   fake_ping,
+					       fake_ping_cancel};
 
 static void stop(void)
 {
@@ -180,12 +213,14 @@ static void fuzz_stream(const uint8_t *data, size_t size, size_t piece)
 
 static void fuzz_decode(const uint8_t *data, size_t size)
 {
-	enum ctl_verb verb = CTL_VERB_NUM_;
-	int rc = codec_ctl_decode_request(data, size, &verb);
+	struct ctl_request request = {.verb = CTL_VERB_NUM_};
+	int rc = codec_ctl_decode_request(data, size, &request);
 
-	need(rc == 0 || rc == -EBADMSG || rc == -EPROTONOSUPPORT || rc == -ENOSYS,
+	need(rc == 0 || rc == -EBADMSG || rc == -EPROTONOSUPPORT || rc == -ENOSYS ||
+		     rc == -ERANGE,
 	     "result");
-	need((rc == 0) == (verb < CTL_VERB_NUM_), "verb without success, or vice versa");
+	need((rc == 0) == (request.verb < CTL_VERB_NUM_),
+	     "verb without success, or vice versa");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

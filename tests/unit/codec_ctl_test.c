@@ -8,51 +8,87 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DECODE(verb, ...)                                                                \
+#define DECODE(request, ...)                                                             \
 	codec_ctl_decode_request((const uint8_t[]){__VA_ARGS__},                         \
-				 sizeof((const uint8_t[]){__VA_ARGS__}), verb)
+				 sizeof((const uint8_t[]){__VA_ARGS__}), request)
 
 TEST_CASE(codec_ctl, each_verb_is_decoded)
 {
-	enum ctl_verb verb = CTL_VERB_NUM_;
+	struct ctl_request request = {.verb = CTL_VERB_NUM_};
 
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x12, 0), 0);
-	CHECK_INT(verb, CTL_VERB_STATUS);
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x1a, 0), 0);
-	CHECK_INT(verb, CTL_VERB_TOPOLOGY);
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x22, 0), 0);
-	CHECK_INT(verb, CTL_VERB_STATS);
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x2a, 0), 0);
-	CHECK_INT(verb, CTL_VERB_VERSION);
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x32, 0), 0);
-	CHECK_INT(verb, CTL_VERB_EVENTS);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x12, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_STATUS);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x1a, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_TOPOLOGY);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x22, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_STATS);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x2a, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_VERSION);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x32, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_EVENTS);
 }
 
 TEST_CASE(codec_ctl, bad_requests_are_told_apart)
 {
-	enum ctl_verb verb = CTL_VERB_NUM_;
+	struct ctl_request request = {.verb = CTL_VERB_NUM_};
 
-	CHECK_INT(codec_ctl_decode_request((const uint8_t *)"", 0, &verb), -EBADMSG);
-	CHECK_INT(DECODE(&verb, 0x12, 0), -EBADMSG);	      /* no schema */
-	CHECK_INT(DECODE(&verb, 0x08), -EBADMSG);	      /* cut off */
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x12, 5), -EBADMSG); /* longer than it is */
-	CHECK_INT(DECODE(&verb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), -EBADMSG);
-	CHECK_INT(DECODE(&verb, 0x08, 2, 0x12, 0), -EPROTONOSUPPORT);
-	CHECK_INT(DECODE(&verb, 0x08, 0, 0x12, 0), -EPROTONOSUPPORT);
-	CHECK_INT(DECODE(&verb, 0x08, 1), -ENOSYS);	     /* no body */
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x7a, 0), -ENOSYS); /* body 15 */
-	CHECK_INT(verb, CTL_VERB_NUM_);
+	CHECK_INT(codec_ctl_decode_request((const uint8_t *)"", 0, &request), -EBADMSG);
+	CHECK_INT(DECODE(&request, 0x12, 0), -EBADMSG);		 /* no schema */
+	CHECK_INT(DECODE(&request, 0x08), -EBADMSG);		 /* cut off */
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x12, 5), -EBADMSG); /* longer than it is */
+	CHECK_INT(DECODE(&request, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), -EBADMSG);
+	CHECK_INT(DECODE(&request, 0x08, 2, 0x12, 0), -EPROTONOSUPPORT);
+	CHECK_INT(DECODE(&request, 0x08, 0, 0x12, 0), -EPROTONOSUPPORT);
+	CHECK_INT(DECODE(&request, 0x08, 1), -ENOSYS);		/* no body */
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x7a, 0), -ENOSYS); /* body 15 */
+	CHECK_INT(request.verb, CTL_VERB_NUM_);
 }
 
 /* The last body wins, as protobuf has it; unknown fields are no error. */
 TEST_CASE(codec_ctl, odd_requests_are_taken)
 {
-	enum ctl_verb verb = CTL_VERB_NUM_;
+	struct ctl_request request = {.verb = CTL_VERB_NUM_};
 
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x12, 0, 0x22, 0), 0);
-	CHECK_INT(verb, CTL_VERB_STATS);
-	CHECK_INT(DECODE(&verb, 0x08, 1, 0x12, 0, 0xa0, 0x06, 7), 0);
-	CHECK_INT(verb, CTL_VERB_STATUS);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x12, 0, 0x22, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_STATS);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x12, 0, 0xa0, 0x06, 7), 0);
+	CHECK_INT(request.verb, CTL_VERB_STATUS);
+}
+
+/* node "ab", network "lan0", timeout_ms */
+TEST_CASE(codec_ctl, pings_are_decoded)
+{
+	struct ctl_request request = {.verb = CTL_VERB_NUM_};
+
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x3a, 4, 0x0a, 2, 'a', 'b'), 0);
+	CHECK_INT(request.verb, CTL_VERB_PING);
+	CHECK_STR(request.ping.node, "ab");
+	CHECK_STR(request.ping.network, "");
+	CHECK_INT(request.ping.timeout_ms, CTL_PING_TIMEOUT_MS);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x3a, 13, 0x0a, 2, 'a', 'b', 0x12, 4, 'l',
+			 'a', 'n', '0', 0x18, 0xac, 0x02),
+		  0);
+	CHECK_STR(request.ping.network, "lan0");
+	CHECK_INT(request.ping.timeout_ms, 300);
+}
+
+TEST_CASE(codec_ctl, bad_pings_are_told_apart)
+{
+	struct ctl_request request = {.verb = CTL_VERB_NUM_};
+	uint8_t longest[6 + 100] = {0x08, 1, 0x3a, 102, 0x0a, 100};
+
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x3a, 0), -EBADMSG); /* no node */
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x3a, 5, 0x0a, 1, 'a', 0x18, 0), -ERANGE);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x3a, 7, 0x0a, 1, 'a', 0x18, 0xe1, 0xd4, 3),
+		  -ERANGE); /* 60,001 */
+	CHECK_INT(request.verb, CTL_VERB_NUM_);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x3a, 7, 0x0a, 1, 'a', 0x18, 0xe0, 0xd4, 3),
+		  0);
+	CHECK_INT(request.ping.timeout_ms, CTL_PING_TIMEOUT_MS_MAX);
+	/* Cut, and by that nobody's name. */
+	memset(longest + 6, 'n', 100);
+	CHECK_INT(codec_ctl_decode_request(longest, sizeof(longest), &request), 0);
+	CHECK_INT(strlen(request.ping.node), REPORT_NAME_MAX - 1);
 }
 
 /* The names in the JSON are the names that the rest of shmnet uses. */

@@ -32,6 +32,7 @@
 static const uint8_t ask_status[] = FRAME(0x08, 1, 0x12, 0);
 static const uint8_t ask_topology[] = FRAME(0x08, 1, 0x1a, 0);
 static const uint8_t ask_version[] = FRAME(0x08, 1, 0x2a, 0);
+static const uint8_t ask_ping[] = FRAME(0x08, 1, 0x3a, 4, 0x0a, 2, 'n', '2');
 
 struct fixture {
 	char dir[64];
@@ -41,6 +42,9 @@ struct fixture {
 	unsigned asked;
 	int rc;		/* what the handlers return */
 	unsigned nodes; /* in the topology */
+	bool at_once;	/* pings are answered */
+	struct client *waiting;
+	unsigned cancelled;
 };
 
 static int fake_status(void *arg, struct report_status *report)
@@ -88,8 +92,36 @@ static int fake_events(void *arg, struct report_events *report)
 	return ((struct fixture *)arg)->rc;
 }
 
-static const struct ctlsock_handler handler = {fake_status, fake_topology, fake_stats,
-					       fake_version, fake_events};
+static const struct report_ping pong = {.node = "n1", .peer = "n2", .num_answers = 1};
+
+static int fake_ping(void *arg, const struct ctl_ping_request *request,
+		     struct client *client, struct report_refusal *ret_refusal)
+{
+	struct fixture *fixture = arg;
+
+	fixture->asked++;
+	CHECK_STR(request->node, "n2");
+	REPORT_SET(ret_refusal->code, "self");
+	REPORT_SET(ret_refusal->message, "words");
+	if (fixture->at_once)
+		ctlsock_answer_ping(client, &pong);
+	else if (fixture->rc == 0)
+		fixture->waiting = client;
+	return fixture->rc;
+}
+
+static void fake_ping_cancel(void *arg, struct client *client)
+{
+	struct fixture *fixture = arg;
+
+	CHECK(client == fixture->waiting);
+	fixture->waiting = NULL;
+	fixture->cancelled++;
+}
+
+static const struct ctlsock_handler handler = {fake_status,	fake_topology, fake_stats,
+					       fake_version,	fake_events,   fake_ping,
+					       fake_ping_cancel};
 
 static int server_new(struct fixture *fixture, unsigned timeout_ms, pid_t *ret_pid,
 		      struct ctlsock **ret_ctlsock)
@@ -495,6 +527,116 @@ TEST_CASE(ctlsock, clients_are_dropped_with_the_socket)
 	CHECK(client_send(fd, ask_topology, sizeof(ask_topology)));
 	turn(&fixture);
 	fixture_stop(&fixture);
+	close(fd);
+}
+
+/* ---- answers that come later ---- */
+
+static bool wait_for_ping(struct fixture *fixture)
+{
+	uint64_t end = clock_now_ns() + PATIENCE_NS;
+
+	while (!fixture->waiting && clock_now_ns() < end)
+		turn(fixture);
+	return fixture->waiting != NULL;
+}
+
+static bool wait_for_cancel(struct fixture *fixture)
+{
+	uint64_t end = clock_now_ns() + PATIENCE_NS;
+
+	while (fixture->waiting && clock_now_ns() < end)
+		turn(fixture);
+	return fixture->cancelled == 1;
+}
+
+/* What was asked behind it waits, too; the deadline does not run meanwhile. */
+TEST_CASE(ctlsock, a_ping_is_answered_later)
+{
+	uint8_t both[sizeof(ask_ping) + sizeof(ask_version)];
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 30));
+	memcpy(both, ask_ping, sizeof(ask_ping));
+	memcpy(both + sizeof(ask_ping), ask_version, sizeof(ask_version));
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, both, sizeof(both)));
+	CHECK_INT(shutdown(fd, SHUT_WR), 0);
+	REQUIRE(wait_for_ping(&fixture));
+	for (int i = 0; i < 60; i++)
+		turn(&fixture);
+	CHECK_INT(fixture.asked, 1);
+	CHECK_INT(fixture.cancelled, 0);
+	ctlsock_answer_ping(fixture.waiting, &pong);
+	CHECK(GETS(&fixture, fd, PING));
+	CHECK(GETS(&fixture, fd, VERSION));
+	CHECK(client_sees_end(&fixture, fd));
+	CHECK_INT(fixture.cancelled, 0);
+	close(fd);
+	fixture_stop(&fixture);
+}
+
+TEST_CASE(ctlsock, a_ping_may_be_answered_at_once)
+{
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fixture.at_once = true;
+	fd = client_new(&fixture);
+	for (int i = 0; i < 3; i++) {
+		CHECK(client_send(fd, ask_ping, sizeof(ask_ping)));
+		CHECK(GETS(&fixture, fd, PING));
+	}
+	close(fd);
+	fixture_stop(&fixture);
+	CHECK_INT(fixture.cancelled, 0);
+}
+
+TEST_CASE(ctlsock, a_ping_may_be_refused)
+{
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fixture.rc = -ENOENT;
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, ask_ping, sizeof(ask_ping)));
+	CHECK(client_gets_error(&fixture, fd, "self"));
+	fixture.rc = 0;
+	CHECK(client_send(fd, ask_status, sizeof(ask_status)));
+	CHECK(GETS(&fixture, fd, STATUS));
+	close(fd);
+	fixture_stop(&fixture);
+	CHECK_INT(fixture.cancelled, 0);
+}
+
+TEST_CASE(ctlsock, a_ping_ends_with_its_client)
+{
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, ask_ping, sizeof(ask_ping)));
+	REQUIRE(wait_for_ping(&fixture));
+	close(fd);
+	CHECK(wait_for_cancel(&fixture));
+	fixture_stop(&fixture);
+}
+
+TEST_CASE(ctlsock, a_ping_ends_with_the_socket)
+{
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, ask_ping, sizeof(ask_ping)));
+	REQUIRE(wait_for_ping(&fixture));
+	fixture_stop(&fixture);
+	CHECK_INT(fixture.cancelled, 1);
 	close(fd);
 }
 

@@ -292,8 +292,53 @@ static int fake_events(void *arg, struct report_events *report)
 	return 0;
 }
 
+static int refuse(struct report_refusal *refusal, const char *code, const char *message)
+{
+	REPORT_SET(refusal->code, code);
+	REPORT_SET(refusal->message, message);
+	return -ENOENT;
+}
+
+/* By how often it was asked: n3 is gone at times, svc0 loses every other one. */
+static int fake_ping(void *arg, const struct ctl_ping_request *request,
+		     struct client *client, struct report_refusal *ret_refusal)
+{
+	static const uint64_t times_ns[] = {12345, 8000, 1234567, 2500000000};
+	struct fake *fake = arg;
+	struct report_ping report = {0};
+	unsigned sequence = fake->asked++;
+
+	if (strcmp(request->node, "n1") == 0)
+		return refuse(ret_refusal, "self",
+			      "n1 is the node that you ask; the others are: n2 n3");
+	if (fake->mode == DEGRADED)
+		return refuse(ret_refusal, "node-down",
+			      "n3 is down: socket closed 12 s ago");
+	if (strcmp(request->node, "n3") == 0 && sequence % 3 == 2)
+		return refuse(ret_refusal, "node-down", "n3 is down: it left");
+	REPORT_SET(report.node, "n1");
+	REPORT_SET(report.peer, request->node);
+	REPORT_SET(report.answers[0].network, "lan0");
+	REPORT_SET(report.answers[0].fabric,
+		   fake->mode == HOSTILE ? "sh\xff\xfe\033m" : "shm");
+	report.answers[0].time_ns = times_ns[sequence % 4];
+	REPORT_SET(report.answers[1].network, "svc0");
+	REPORT_SET(report.answers[1].fabric, "shm");
+	report.answers[1].time_ns = sequence % 2 ? 0 : 9999;
+	report.num_answers = *request->network ? 1 : 2;
+	ctlsock_answer_ping(client, &report);
+	return 0;
+}
+
+static void fake_ping_cancel(void *arg, struct client *client)
+{
+	(void)arg;
+	(void)client;
+}
+
 static const struct ctlsock_handler handler = {
-	fake_status, fake_topology, fake_stats, fake_version, fake_events,
+	fake_status, fake_topology, fake_stats,	      fake_version,
+	fake_events, fake_ping,	    fake_ping_cancel,
 };
 
 static void stop(evutil_socket_t signal, short events, void *arg)
