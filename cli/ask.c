@@ -246,8 +246,8 @@ static void error_set_rc(struct cli_error *error, int rc, const char *path,
 	}
 }
 
-int cli_query(const struct cli *cli, const char *verb, unsigned timeout_ms,
-	      json_t **ret_reply, struct cli_error *ret_error)
+int cli_query(const struct cli *cli, const char *verb, const json_t *request,
+	      unsigned timeout_ms, json_t **ret_reply, struct cli_error *ret_error)
 {
 	struct shmnet_ctl *ctl = NULL;
 	char path[PATH_MAX];
@@ -258,7 +258,7 @@ int cli_query(const struct cli *cli, const char *verb, unsigned timeout_ms,
 		return rc;
 	rc = shmnet_ctl_open(path, timeout_ms, &ctl);
 	if (!rc)
-		rc = shmnet_ctl_call(ctl, verb, ret_reply);
+		rc = shmnet_ctl_ask(ctl, verb, request, ret_reply);
 	if (rc == -EREMOTEIO)
 		error_set_reply(ret_error, ctl, path);
 	else if (rc)
@@ -272,7 +272,7 @@ int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply)
 	struct cli_error error;
 	unsigned timeout_ms = cli->timeout_ms ? cli->timeout_ms : CLI_TIMEOUT_MS;
 
-	if (cli_query(cli, verb, timeout_ms, ret_reply, &error))
+	if (cli_query(cli, verb, NULL, timeout_ms, ret_reply, &error))
 		return cli_report(cli, &error);
 	return CLI_OK;
 }

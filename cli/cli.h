@@ -40,9 +40,12 @@ struct cli {
 	const char *wait;
 	bool drops;
 	bool follow;
+	unsigned count;	      /* 0: not given */
+	unsigned interval_ms; /* 0: not given */
+	const char *second;   /* the second argument, or NULL */
 };
 
-enum cli_value { CLI_FLAG, CLI_WORD, CLI_SECONDS };
+enum cli_value { CLI_FLAG, CLI_WORD, CLI_SECONDS, CLI_NUMBER };
 
 /* Where an option's value goes: a bool, const char * or unsigned of struct cli. */
 struct cli_option {
@@ -71,6 +74,8 @@ struct cli_command {
 	const char *argument;		  /* takes one, optional; or NULL */
 	int (*run)(struct cli *cli, const char *argument); /* an enum cli_exit */
 	enum cli_names names;				   /* what is completed */
+	const char *second; /* takes one more, as the help has it */
+	enum cli_names second_names;
 };
 
 struct cli_error {
@@ -97,11 +102,12 @@ int cli_run_help(struct cli *cli, const char *argument);
 /* ask.c */
 
 /*
- * Asks the node that the options name. Waits `timeout_ms`. Returns 0 or, with
- * *ret_error set, an enum cli_exit; prints nothing.
+ * Asks the node that the options name; `request` has the verb's parameters or is NULL.
+ * Waits `timeout_ms`. Returns 0 or, with *ret_error set, an enum cli_exit; prints
+ * nothing.
  */
-int cli_query(const struct cli *cli, const char *verb, unsigned timeout_ms,
-	      json_t **ret_reply, struct cli_error *ret_error);
+int cli_query(const struct cli *cli, const char *verb, const json_t *request,
+	      unsigned timeout_ms, json_t **ret_reply, struct cli_error *ret_error);
 
 /* The same with the options' time-out, and an error is printed. */
 int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply);
@@ -139,12 +145,13 @@ void cli_print_nodes(const json_t *list);
 
 void cli_print_topology_dot(json_t *topology);
 
-/* cmd_show.c, cmd_list.c, cmd_topology.c, cmd_events.c */
+/* cmd_show.c, cmd_list.c, cmd_topology.c, cmd_events.c, cmd_ping.c */
 
 extern const struct cli_option cli_status_options[];
 extern const struct cli_option cli_topology_options[];
 extern const struct cli_option cli_stats_options[];
 extern const struct cli_option cli_events_options[];
+extern const struct cli_option cli_ping_options[];
 
 int cli_run_status(struct cli *cli, const char *argument);
 int cli_run_topology(struct cli *cli, const char *argument);
@@ -153,6 +160,7 @@ int cli_run_nodes(struct cli *cli, const char *argument);
 int cli_run_rings(struct cli *cli, const char *argument);
 int cli_run_stats(struct cli *cli, const char *argument);
 int cli_run_events(struct cli *cli, const char *argument);
+int cli_run_ping(struct cli *cli, const char *argument);
 int cli_run_version(struct cli *cli, const char *argument);
 
 #endif

@@ -317,24 +317,82 @@ static int receive_all(const struct shmnet_ctl *ctl, uint8_t *data, size_t size)
 
 /* ---- call ---- */
 
-static int request_send(const struct shmnet_ctl *ctl,
-			const ProtobufCFieldDescriptor *verb)
+/* A parameter. Strings stay the JSON's. */
+static int field_set(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
+		     const json_t *value)
 {
-	Shmnet__Ctl__Request request = SHMNET__CTL__REQUEST__INIT;
-	Shmnet__Ctl__Empty empty = SHMNET__CTL__EMPTY__INIT;
-	uint8_t frame[FRAME_HEADER + 64];
-	size_t size;
+	char *member = (char *)message + field->offset;
 
-	request.schema = SHMNET_CTL_SCHEMA;
-	request.body_case = (Shmnet__Ctl__Request__BodyCase)verb->id;
-	*(void **)((char *)&request + verb->offset) = &empty;
-	size = shmnet__ctl__request__get_packed_size(&request);
-	if (size > sizeof(frame) - FRAME_HEADER)
+	if (field->type == PROTOBUF_C_TYPE_STRING && json_is_string(value)) {
+		*(const char **)(void *)member = json_string_value(value);
+		return 0;
+	}
+	if (field->type != PROTOBUF_C_TYPE_UINT32 || !json_is_integer(value) ||
+	    json_integer_value(value) < 0 || json_integer_value(value) > UINT32_MAX)
+		return -EINVAL;
+	*(uint32_t *)(void *)member = (uint32_t)json_integer_value(value);
+	if (field->label == PROTOBUF_C_LABEL_OPTIONAL)
+		*(protobuf_c_boolean *)((char *)message + field->quantifier_offset) = 1;
+	return 0;
+}
+
+static int body_set(ProtobufCMessage *body, const json_t *parameters)
+{
+	const char *key;
+	json_t *value;
+	int rc = 0;
+
+	json_object_foreach((json_t *)parameters, key, value)
+	{
+		const ProtobufCFieldDescriptor *field =
+			protobuf_c_message_descriptor_get_field_by_name(body->descriptor,
+									key);
+
+		rc = field ? field_set(body, field, value) : -EINVAL;
+		if (rc)
+			break;
+	}
+	return rc ? rc : protobuf_c_message_check(body) ? 0 : -EINVAL;
+}
+
+static int frame_send(const struct shmnet_ctl *ctl, const Shmnet__Ctl__Request *request)
+{
+	size_t size = shmnet__ctl__request__get_packed_size(request);
+	uint8_t *frame;
+	int rc;
+
+	if (size > SHMNET_CTL_REQUEST_MAX)
 		return -EMSGSIZE;
+	frame = malloc(FRAME_HEADER + size);
+	if (!frame)
+		return -ENOMEM;
 	for (unsigned i = 0; i < FRAME_HEADER; i++)
 		frame[i] = (uint8_t)(size >> 8 * i);
-	shmnet__ctl__request__pack(&request, frame + FRAME_HEADER);
-	return send_all(ctl, frame, FRAME_HEADER + size);
+	shmnet__ctl__request__pack(request, frame + FRAME_HEADER);
+	rc = send_all(ctl, frame, FRAME_HEADER + size);
+	free(frame);
+	return rc;
+}
+
+static int request_send(const struct shmnet_ctl *ctl,
+			const ProtobufCFieldDescriptor *verb, const json_t *parameters)
+{
+	const ProtobufCMessageDescriptor *type = verb->descriptor;
+	Shmnet__Ctl__Request request = SHMNET__CTL__REQUEST__INIT;
+	ProtobufCMessage *body = malloc(type->sizeof_message);
+	int rc;
+
+	if (!body)
+		return -ENOMEM;
+	protobuf_c_message_init(type, body);
+	request.schema = SHMNET_CTL_SCHEMA;
+	request.body_case = (Shmnet__Ctl__Request__BodyCase)verb->id;
+	*(void **)((char *)&request + verb->offset) = body;
+	rc = body_set(body, parameters);
+	if (!rc)
+		rc = frame_send(ctl, &request);
+	free(body);
+	return rc;
 }
 
 static int reply_receive(const struct shmnet_ctl *ctl, Shmnet__Ctl__Reply **ret_reply)
@@ -389,6 +447,12 @@ static int reply_open(struct shmnet_ctl *ctl, const json_t *reply, const char *v
 
 int shmnet_ctl_call(struct shmnet_ctl *ctl, const char *verb, struct json_t **ret_reply)
 {
+	return shmnet_ctl_ask(ctl, verb, NULL, ret_reply);
+}
+
+int shmnet_ctl_ask(struct shmnet_ctl *ctl, const char *verb, const struct json_t *request,
+		   struct json_t **ret_reply)
+{
 	const ProtobufCFieldDescriptor *field;
 	Shmnet__Ctl__Reply *reply;
 	json_t *object;
@@ -401,7 +465,7 @@ int shmnet_ctl_call(struct shmnet_ctl *ctl, const char *verb, struct json_t **re
 	json_decref(ctl->error);
 	ctl->error = NULL;
 	ctl->deadline_ns = clock_now_ns() + ctl->timeout_ms * NSEC_PER_MSEC;
-	rc = request_send(ctl, field);
+	rc = request_send(ctl, field, request);
 	if (!rc)
 		rc = reply_receive(ctl, &reply);
 	if (rc)

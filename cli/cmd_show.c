@@ -110,7 +110,7 @@ static int status_wait(const struct cli *cli, json_t **ret_status,
 
 	for (;;) {
 		unsigned step = step_timeout(clock_now_ns(), deadline);
-		int rc = cli_query(cli, "status", step, ret_status, ret_error);
+		int rc = cli_query(cli, "status", NULL, step, ret_status, ret_error);
 		bool ready = !rc && status_is_ready(*ret_status);
 
 		if (ready || rc == CLI_USAGE ||
@@ -377,7 +377,8 @@ int cli_run_version(struct cli *cli, const char *argument)
 	json_t *document;
 
 	(void)argument;
-	if (!cli->version && cli_query(cli, "version", timeout_ms, &reply, &error) &&
+	if (!cli->version &&
+	    cli_query(cli, "version", NULL, timeout_ms, &reply, &error) &&
 	    (cli->node || cli->socket))
 		return cli_report(cli, &error);
 	document = json_pack("{s:i, s:s, s:i, s:o}", "schema", 1, "version",

@@ -30,7 +30,7 @@ struct completion {
 	unsigned num_words;
 	const struct cli_command *command;
 	const struct cli_option *awaiting; /* an option whose value comes next */
-	bool has_argument;
+	unsigned num_arguments;
 };
 
 /* ---- candidates ---- */
@@ -71,7 +71,7 @@ static void offer_live(const struct cli *cli, enum cli_names names, const char *
 	struct cli_error error;
 	json_t *status;
 
-	if (cli_query(cli, "status", LIVE_MSEC, &status, &error))
+	if (cli_query(cli, "status", NULL, LIVE_MSEC, &status, &error))
 		return;
 	if (names == CLI_NAMES_NETWORKS) {
 		offer_names(json_object_get(status, "networks"), prefix);
@@ -163,7 +163,7 @@ static void take_plain(struct completion *completion, const char *word)
 	const struct cli_command *at = completion->cli->commands;
 
 	if (completion->command) {
-		completion->has_argument = true;
+		completion->num_arguments++;
 		return;
 	}
 	while (at->name && strcmp(at->name, word) != 0)
@@ -207,9 +207,11 @@ static void complete_option(const struct completion *completion, char *word)
 
 static void complete_argument(const struct completion *completion, const char *word)
 {
-	enum cli_names names = completion->command->names;
+	const struct cli_command *command = completion->command;
+	enum cli_names names =
+		completion->num_arguments ? command->second_names : command->names;
 
-	if (completion->has_argument || names == CLI_NAMES_NONE)
+	if (completion->num_arguments > 1 || names == CLI_NAMES_NONE)
 		return;
 	if (names == CLI_NAMES_COMMANDS)
 		offer_commands(completion->cli, word);

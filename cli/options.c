@@ -10,6 +10,7 @@
 #define OPTIONS_MAX 24
 #define LONG_BASE   256 /* getopt's value of an option without a letter */
 #define SECONDS_MAX 86400
+#define NUMBER_MAX  1000000
 
 const struct cli_option cli_common_options[] = {
 	{"node", 'n', CLI_WORD, offsetof(struct cli, node), "NODE", NULL,
@@ -19,7 +20,7 @@ const struct cli_option cli_common_options[] = {
 	{"json", 'j', CLI_FLAG, offsetof(struct cli, json), NULL, NULL,
 	 "one JSON document instead of text"},
 	{"timeout", 'T', CLI_SECONDS, offsetof(struct cli, timeout_ms), "SECONDS", NULL,
-	 "how long to wait for the node (5; with --wait 30)"},
+	 "how long to wait for the node (5; ping 1; --wait 30)"},
 	{"help", 'h', CLI_FLAG, offsetof(struct cli, help), NULL, NULL, "this text"},
 	{"version", 'V', CLI_FLAG, offsetof(struct cli, version), NULL, NULL,
 	 "the version of shmnetctl"},
@@ -78,6 +79,19 @@ static int set_seconds(const struct cli *cli, const struct cli_option *option,
 	return CLI_OK;
 }
 
+static int set_number(const struct cli *cli, const struct cli_option *option,
+		      const char *value, unsigned *number)
+{
+	char *end;
+	long parsed = strtol(value, &end, 10);
+
+	if (end == value || *end || parsed < 1 || parsed > NUMBER_MAX)
+		return cli_usage(cli, "--%s wants a number from 1 to %d, not '%s'",
+				 option->name, NUMBER_MAX, value);
+	*number = (unsigned)parsed;
+	return CLI_OK;
+}
+
 static int set_word(const struct cli *cli, const struct cli_option *option,
 		    const char *value, const char **word)
 {
@@ -109,6 +123,8 @@ static int option_set(struct cli *cli, const struct cli_option *option, const ch
 		return set_word(cli, option, value, field);
 	case CLI_SECONDS:
 		return set_seconds(cli, option, value, field);
+	case CLI_NUMBER:
+		return set_number(cli, option, value, field);
 	}
 	return CLI_USAGE;
 }
@@ -226,6 +242,8 @@ static int parse_command(struct cli *cli, int argc, char **argv,
 		return rc;
 	if (optind < argc && command->argument)
 		*ret_argument = argv[optind++];
+	if (optind < argc && command->second)
+		cli->second = argv[optind++];
 	if (optind < argc)
 		return cli_usage(cli, "unexpected argument '%s' after %s", argv[optind],
 				 command->name);
@@ -274,10 +292,12 @@ static void options_print(const struct cli_option *option, FILE *out)
 void cli_help_print(const struct cli *cli, const struct cli_command *command, FILE *out)
 {
 	if (command) {
-		fprintf(out, "usage: shmnetctl %s%s%s%s\n\n%s\n", command->name,
+		fprintf(out, "usage: shmnetctl %s%s%s%s%s%s\n\n%s\n", command->name,
 			command->options ? " [OPTIONS]" : "",
 			command->argument ? " " : "",
-			command->argument ? command->argument : "", command->summary);
+			command->argument ? command->argument : "",
+			command->second ? " " : "",
+			command->second ? command->second : "", command->summary);
 		if (command->options)
 			fputs("\noptions:\n", out);
 		options_print(command->options, out);

@@ -43,6 +43,13 @@ void shmnet_ctl_close(struct shmnet_ctl *ctl); /* accepts NULL */
  */
 int shmnet_ctl_call(struct shmnet_ctl *ctl, const char *verb, struct json_t **ret_reply);
 
+/*
+ * The same for a verb with parameters ("ping"): an object with the keys of the
+ * verb's message, or NULL. -EINVAL: one of them is no such key, or of another type.
+ */
+int shmnet_ctl_ask(struct shmnet_ctl *ctl, const char *verb, const struct json_t *request,
+		   struct json_t **ret_reply);
+
 /* The node's words after -EREMOTEIO, valid until the next call; otherwise "". */
 const char *shmnet_ctl_error_code(const struct shmnet_ctl *ctl);
 const char *shmnet_ctl_error_message(const struct shmnet_ctl *ctl);

@@ -173,6 +173,9 @@ bad_client() { # while n1 runs
 	refuses ctl-wrong-command "$client" -s "$LAB/run/n1.sock" stauts
 	refuses ctl-wrong-command-json "$client" -s "$LAB/run/n1.sock" --json frobnicate
 	refuses ctl-wrong-option "$client" -s "$LAB/run/n1.sock" status --jsn
+	refuses ctl-ping-unknown "$client" -s "$LAB/run/n1.sock" ping n2
+	refuses ctl-ping-self "$client" -s "$LAB/run/n1.sock" ping n1 lan0
+	refuses ctl-ping-no-name "$client" -s "$LAB/run/n1.sock" ping
 	refuses ctl-no-socket "$client" -s "$LAB/n1.yaml" status
 	refuses ctl-directory-closed unshare -m sh -c "$nobody" - "$LAB" "$client" \
 		-s /mnt/run/n1.sock status

@@ -125,6 +125,11 @@ golden usage-argument "$ctl" status n1
 golden usage-both "$ctl" -n n1 -s /x status
 golden usage-node-path "$ctl" -n /x.sock status
 golden usage-help-unknown "$ctl" help sta
+golden usage-help-ping "$ctl" help ping
+golden usage-ping "$ctl" ping
+golden usage-ping-count "$ctl" ping n2 -c 0
+golden usage-ping-third "$ctl" ping n2 lan0 lan1
+golden usage-ping-timeout "$ctl" ping n2 -T 61
 
 # ---- one daemon: found without being named ----
 start ready
@@ -166,6 +171,15 @@ golden_json ready-events-json '[.events[].sequence] == [1, 2, 3]' "$ctl" events 
 golden ready-drops "$ctl" stats --drops
 golden_json ready-drops-json '.drops == []' "$ctl" stats --drops --json
 golden ready-version "$ctl" version
+golden ready-ping "$ctl" ping n2 lan0 -c 4 -i 0.01
+golden ready-ping-networks "$ctl" ping n2 -i 0.01 -T 0.5
+golden ready-ping-self "$ctl" ping n1
+golden_json ready-ping-json '
+	([.answers[].sequence] == [1, 1, 2, 2]) and
+	([.answers[] | select(.time_ns == null).reason] | unique) == ["timeout"] and
+	[.networks[].lost] == [0, 1]' \
+	"$ctl" ping n2 -c 2 -i 0.01 --json
+golden ready-ping-leaves "$ctl" ping n3 lan0 -c 3 -i 0.01
 golden_json ready-version-json '.node.name == "n1"' "$ctl" version --json
 golden ready-wait "$ctl" status --wait ready
 golden ready-option "$ctl" --version
@@ -201,6 +215,9 @@ golden_json degraded-drops-json '[.drops[].frames] | add == 123473' \
 	"$ctl" -n degraded stats --drops --json
 golden degraded-nodes "$ctl" -n degraded nodes
 golden degraded-rings "$ctl" -n degraded rings
+golden degraded-ping "$ctl" -n degraded ping n3
+golden_json degraded-ping-json '.error.code == "node-down"' \
+	"$ctl" -n degraded ping n3 --json
 golden degraded-dot "$ctl" -n degraded topology --format dot
 golden degraded-events "$ctl" -n degraded events
 golden empty-events "$ctl" -n empty events
@@ -225,7 +242,7 @@ completes() { # name, line, words
 }
 golden complete-by-hand "$ctl" --complete
 completes commands 'shmnetctl ' \
-	'status topology networks nodes rings stats events version help'
+	'status topology networks nodes rings stats events ping version help'
 completes prefix 'shmnetctl st' 'status stats'
 completes nothing 'shmnetctl x' ''
 completes program 'shmnetctl' ''
@@ -250,6 +267,9 @@ completes networks-after "shmnetctl networks --socket=$SHMNET_RUNTIME_DIR/ready.
 completes nodes 'shmnetctl -n ready nodes ' 'n1 n2 n3'
 completes one-argument 'shmnetctl -n ready nodes n1 ' ''
 completes no-argument 'shmnetctl stats n' ''
+completes ping-node 'shmnetctl -n ready ping n' 'n1 n2 n3'
+completes ping-network 'shmnetctl -n ready ping n2 ' 'lan0 svc0'
+completes ping-no-third 'shmnetctl -n ready ping n2 lan0 ' ''
 completes help 'shmnetctl help n' 'networks nodes'
 completes unknown-command 'shmnetctl nodse n' ''
 completes several-daemons 'shmnetctl nodes ' ''
@@ -272,6 +292,7 @@ golden hostile-topology "$ctl" -n hostile topology
 golden hostile-dot "$ctl" -n hostile topology --format dot
 completes hostile 'shmnetctl -n hostile nodes ' 'n1 n2'
 golden hostile-events "$ctl" -n hostile events
+golden hostile-ping "$ctl" -n hostile ping n2 -c 1
 golden hostile-nodes-unknown "$ctl" -n hostile nodes n4
 golden_json hostile-status-json '.nodes[1].name == "n\u001b[31m\"3\\\nx"' \
 	"$ctl" -n hostile status --json
