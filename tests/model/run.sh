@@ -66,4 +66,12 @@ model fails cast.pml -DNO_REREAD
 for fault in ADD TAKE_OVER EARLY_RECLAIM BLIND_CLOSE; do
 	model fails cast.pml -DKILLS=0 -D$fault
 done
+
+model holds castswitch.pml
+model holds castswitch.pml -DRELINK=1 -DFRAMES=2
+for fault in LATE_LOOK EARLY_CURSOR EARLY_READS ALL_COPIES NO_FROM FRESH_FROM FORGET \
+	UNREAD HIDE_CLOSED NO_DRAIN; do
+	model fails castswitch.pml -D$fault
+done
+model fails castswitch.pml -DRELINK=1 -DFRAMES=2 -DEARLY_OFFER
 exit $status
