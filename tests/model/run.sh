@@ -67,6 +67,11 @@ for fault in ADD TAKE_OVER EARLY_RECLAIM BLIND_CLOSE; do
 	model fails cast.pml -DKILLS=0 -D$fault
 done
 
+model holds castepoch.pml
+for fault in LATE_RECLAIM NO_RECLAIM REOPEN BLIND_CLOSE LEAVE_EARLY; do
+	model fails castepoch.pml -D$fault
+done
+
 model holds castswitch.pml
 model holds castswitch.pml -DRELINK=1 -DFRAMES=2
 for fault in LATE_LOOK EARLY_CURSOR EARLY_READS ALL_COPIES NO_FROM FRESH_FROM FORGET \
