@@ -89,7 +89,10 @@
  *
  * A dead member leaves at most the slot that it was writing. Once it is certain that
  * it can't store any more (EOF of its socket; a timeout proves nothing) reclaim()
- * makes an empty slot of it. Until then the slot is a hole in every lap.
+ * makes an empty slot of it. Until then the slot is a hole in every lap. A word names a
+ * member, not one of its lives: whoever reclaims makes sure that the member is not back
+ * and does not come back meanwhile, and who is back reclaims its own id before its
+ * first reserve().
  *
  * A paused member loses nothing but its place: readers give its slot up after half a
  * ring, writers pass over it, and when it wakes its frame is whole but late.
@@ -281,8 +284,9 @@ static inline void shmnet_cast_close(struct shmnet_cast_ring *ring)
 }
 
 /*
- * For a writer that is known to be dead and can't store any more: what it was writing
- * becomes empty. Answers how many slots that were; one, unless somebody forged them.
+ * For a writer that is known to be dead, can't store any more and is not back: what it
+ * was writing becomes empty. Answers how many slots that were; one, unless somebody
+ * forged them.
  */
 static inline uint64_t shmnet_cast_reclaim(struct shmnet_cast_ring *ring, uint16_t writer)
 {
