@@ -13,13 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_MSEC    200
-#define CHANGE_WIDTH 9 /* of "DOWN > up" */
+#define POLL_MSEC 200
 
 const struct cli_option cli_events_options[] = {
 	{"follow", 'f', CLI_FLAG, offsetof(struct cli, follow), NULL, NULL,
 	 "wait for more; with --json a document per line"},
 	{NULL, 0, CLI_FLAG, 0, NULL, NULL, NULL},
+};
+
+/* Of columns whose entries differ in length. */
+struct widths {
+	size_t name;
+	size_t change;
 };
 
 /* What was shown last: of which life of the node, and up to where. */
@@ -47,7 +52,13 @@ static void print_padding(size_t used, size_t width)
 	printf("%*s", used < width ? (int)(width - used) : 0, "");
 }
 
-/* "DOWN > up", padded so that the causes of most stand below each other. */
+static size_t change_width(const json_t *event)
+{
+	return strlen(text_state(text_get(event, "old"))) + strlen(" > ") +
+	       strlen(text_state(text_get(event, "state")));
+}
+
+/* "DOWN > up" */
 static void print_change(const char *old, const char *state)
 {
 	enum text_style style = text_state_style(state);
@@ -58,10 +69,9 @@ static void print_change(const char *old, const char *state)
 		style = TEXT_BAD;
 	printf("%s > %s%s%s", text_state(old), text_on(style), text_state(state),
 	       text_off(style));
-	print_padding(strlen(old) + strlen(" > ") + strlen(state), CHANGE_WIDTH);
 }
 
-static void print_text(json_t *event, size_t name_width)
+static void print_text(json_t *event, const struct widths *widths)
 {
 	const char *name;
 
@@ -69,9 +79,10 @@ static void print_text(json_t *event, size_t name_width)
 	name = text_get(event, "name");
 	print_time(text_get_number(event, "wall_ms"));
 	printf("  %s", name);
-	print_padding(text_width(name), name_width);
+	print_padding(text_width(name), widths->name);
 	fputs("  ", stdout);
 	print_change(text_get(event, "old"), text_get(event, "state"));
+	print_padding(change_width(event), widths->change);
 	printf("  %s\n", text_get(event, "cause"));
 }
 
@@ -88,26 +99,32 @@ static void print_json_line(const json_t *events, const json_t *event)
 	json_decref(line);
 }
 
-static size_t widest_name(const json_t *list)
+static void widths_raise(size_t *width, size_t needed)
 {
-	size_t width = 0;
+	if (*width < needed)
+		*width = needed;
+}
+
+/* Of all that the node keeps, so that what --follow adds stands below the rest. */
+static struct widths widths_of(const json_t *list)
+{
+	struct widths widths = {0};
 	json_t *event;
 	size_t i;
 
 	json_array_foreach(list, i, event)
 	{
-		size_t name = text_width(text_get(event, "name"));
-
-		width = name > width ? name : width;
+		widths_raise(&widths.name, text_width(text_get(event, "name")));
+		widths_raise(&widths.change, change_width(event));
 	}
-	return width;
+	return widths;
 }
 
 static void print_new(const struct cli *cli, const json_t *events, struct cursor *cursor)
 {
 	const json_t *list = json_object_get(events, "events");
 	uint64_t pid = text_get_number(events, "pid");
-	size_t name_width = widest_name(list);
+	struct widths widths = widths_of(list);
 	json_t *event;
 	size_t i;
 
@@ -122,7 +139,7 @@ static void print_new(const struct cli *cli, const json_t *events, struct cursor
 		if (cli->json)
 			print_json_line(events, event);
 		else
-			print_text(event, name_width);
+			print_text(event, &widths);
 		cursor->sequence = sequence;
 	}
 }
