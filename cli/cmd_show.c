@@ -342,7 +342,8 @@ int cli_run_stats(struct cli *cli, const char *argument)
 
 /* ---- version ---- */
 
-static void version_print(json_t *document)
+/* `why_no_node` is NULL, or has words. */
+static void version_print(json_t *document, const char *why_no_node)
 {
 	const json_t *node = json_object_get(document, "node");
 
@@ -351,6 +352,8 @@ static void version_print(json_t *document)
 	if (json_is_object(node))
 		printf(" (node %s %s, wire %" PRIu64 ")", text_get(node, "name"),
 		       text_get(node, "version"), text_get_number(node, "wire_version"));
+	else if (why_no_node)
+		printf(" (%s)", why_no_node);
 	putchar('\n');
 }
 
@@ -368,26 +371,32 @@ static json_t *version_of_node(json_t *reply)
 	return node;
 }
 
-/* A node that wasn't asked for by name may as well be absent. */
+/* A node that wasn't asked for by name may as well be absent; several are a question. */
 int cli_run_version(struct cli *cli, const char *argument)
 {
 	unsigned timeout_ms = cli->timeout_ms ? cli->timeout_ms : CLI_TIMEOUT_MS;
 	struct cli_error error;
 	json_t *reply = NULL;
 	json_t *document;
+	const char *why_no_node = NULL;
 
 	(void)argument;
+	error.exit = CLI_OK;
 	if (!cli->version &&
 	    cli_query(cli, "version", NULL, timeout_ms, &reply, &error) &&
 	    (cli->node || cli->socket))
 		return cli_report(cli, &error);
+	if (error.exit == CLI_USAGE) {
+		text_clean(error.message);
+		why_no_node = error.message;
+	}
 	document = json_pack("{s:i, s:s, s:i, s:o}", "schema", 1, "version",
 			     SHMNET_VERSION, "wire_version", SHMNET_WIRE_VERSION, "node",
 			     version_of_node(reply));
 	if (cli->json)
 		cli_print_json(document);
 	else
-		version_print(document);
+		version_print(document, why_no_node);
 	json_decref(document);
 	return CLI_OK;
 }
