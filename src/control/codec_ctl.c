@@ -270,6 +270,12 @@ static void link_stats_encode(struct scratch *scratch, Shmnet__Ctl__LinkStats *t
 	to->has_received_ring_used = to->has_received_ring_size = true;
 	to->received_ring_used = from->received_ring_used;
 	to->received_ring_size = from->received_ring_size;
+	to->has_pings_answered = true;
+	to->pings_answered = from->pings_answered;
+	to->has_pings_unanswered = true;
+	to->pings_unanswered = from->pings_unanswered;
+	to->has_pongs_ignored = true;
+	to->pongs_ignored = from->pongs_ignored;
 }
 
 int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_data,

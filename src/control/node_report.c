@@ -230,6 +230,9 @@ static void fill_link_stats(const struct node *node,
 	report->ring_size = usage.ring_size;
 	report->received_ring_used = usage.received_ring_used;
 	report->received_ring_size = usage.received_ring_size;
+	report->pings_answered = counters.pings_answered;
+	report->pings_unanswered = counters.pings_unanswered;
+	report->pongs_ignored = counters.pongs_ignored;
 	split_drops(&counters, report);
 }
 

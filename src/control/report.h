@@ -129,6 +129,9 @@ struct report_link_stats {
 	uint64_t ring_size;
 	uint64_t received_ring_used; /* of the ring that the peer writes */
 	uint64_t received_ring_size;
+	uint64_t pings_answered; /* the peer's */
+	uint64_t pings_unanswered;
+	uint64_t pongs_ignored; /* the peer's, too late or never asked for */
 };
 
 struct report_stats {

@@ -61,6 +61,8 @@ check "the other is not asked then" not grep -q lan0 "$LAB/out"
 check "so is the other way" pings 0 'n1 on lan0: 3 sent, 0 lost' n2 n1 lan0 -i 0.01
 check "a thousand, from sleep to sleep" pings 0 'on lan0: 1000 sent, 0 lost' n1 n2 lan0 \
 	-c 1000 -i 0.001
+check "each is counted where it was answered" test "$(ctl n2 stats --json |
+	jq '.links[] | select(.network == "lan0") | .pings_answered')" -ge 1003
 check "pings are no frames, so none was dropped" test "$(drops n1)/$(drops n2)" = "$dropped"
 
 check "an unknown node is told, with those that exist" \
