@@ -60,6 +60,8 @@ static void print_lost(const struct ping *ping, const char *reason)
 		fputs("lost: the node is down", stdout);
 	else if (strcmp(reason, "no-link") == 0)
 		fputs("lost: there is no link", stdout);
+	else if (strcmp(reason, "link-ended") == 0)
+		fputs("lost: the link ended", stdout);
 	else
 		printf("lost: no answer within %g s", ping->timeout_ms / 1000.0);
 	puts(text_off(TEXT_BAD));
@@ -168,8 +170,10 @@ static void take_reply(struct ping *ping, unsigned sequence, const json_t *reply
 	json_t *answer;
 	size_t i;
 
-	json_array_foreach(json_object_get(reply, "answers"), i, answer)
-		take_answer(ping, sequence, answer, "timeout");
+	json_array_foreach(json_object_get(reply, "answers"), i, answer) take_answer(
+		ping, sequence, answer,
+		json_is_true(json_object_get(answer, "link_ended")) ? "link-ended"
+								    : "timeout");
 }
 
 /* What was there before is gone: lost on every network that was. */

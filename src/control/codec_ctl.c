@@ -410,6 +410,8 @@ static void ping_answer_encode(Shmnet__Ctl__PingAnswer *to,
 	to->fabric = (char *)from->fabric;
 	to->has_time_ns = from->time_ns != 0;
 	to->time_ns = from->time_ns;
+	to->has_link_ended = from->link_ended;
+	to->link_ended = from->link_ended;
 }
 
 int codec_ctl_encode_ping(const struct report_ping *report, uint8_t **ret_data,

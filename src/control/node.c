@@ -135,6 +135,7 @@ static void on_link_ended(void *arg, unsigned network, uint16_t peer_id,
 
 	if (history)
 		link_counters_add(&history->counters, counters);
+	node_link_lost_pings(arg, network, peer_id);
 }
 
 static void history_free(struct node *node)

@@ -32,7 +32,9 @@ struct node_ping {
 	struct client *client;
 	struct event *timer;
 	unsigned missing; /* answers */
-	uint64_t tokens[CONFIG_NETWORKS_MAX];
+	uint16_t peer_id;
+	unsigned networks[CONFIG_NETWORKS_MAX]; /* in the config, by answer */
+	uint64_t tokens[CONFIG_NETWORKS_MAX];	/* by answer; 0: it came, or none will */
 	struct report_ping report;
 };
 
@@ -73,6 +75,9 @@ void node_ping_cancel(void *arg, struct client *client);
 
 /* An answer came; `arg` is the node. */
 void node_pong(void *arg, uint64_t token, uint64_t time_ns);
+
+/* The link to this peer on this network is gone, and what was under way with it. */
+void node_link_lost_pings(struct node *node, unsigned network, uint16_t peer_id);
 
 /* Before the plane ends. */
 void node_end_pings(struct node *node);

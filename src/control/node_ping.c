@@ -4,7 +4,8 @@
  *
  * A ping belongs to a client of the control socket and is gone with it; there are
  * never more than clients. It keeps no pointer to a link, which may go while it
- * waits: only tokens, which the plane knows or doesn't. Control thread.
+ * waits and is not waited for then: only tokens, which the plane knows or doesn't.
+ * Control thread.
  */
 #include "control/node_internal.h"
 
@@ -143,11 +144,15 @@ static void send_on_link(const struct member_link_report *link, void *arg)
 		return;
 	}
 	ping->tokens[i] = ++node->last_token;
+	ping->peer_id = link->peer_id;
+	ping->networks[i] = link->network;
 	REPORT_SET(ping->report.answers[i].network, network);
 	REPORT_SET(ping->report.answers[i].fabric, link->fabric);
 	ping->report.num_answers++;
-	if (plane_ping_link(node->plane, world_event_link(link->link), ping->tokens[i]) ==
+	if (plane_ping_link(node->plane, world_event_link(link->link), ping->tokens[i]) <
 	    0)
+		ping->tokens[i] = 0;
+	else
 		ping->missing++;
 }
 
@@ -167,8 +172,10 @@ static int send_pings(struct send *send, struct report_refusal *refusal)
 
 static void ping_end(struct node *node, struct node_ping *ping)
 {
-	for (unsigned i = 0; i < ping->report.num_answers; i++)
-		plane_forget_ping(node->plane, ping->tokens[i]);
+	for (unsigned i = 0; i < ping->report.num_answers; i++) {
+		if (ping->tokens[i])
+			plane_forget_ping(node->plane, ping->tokens[i]);
+	}
 	event_free(ping->timer);
 	memset(ping, 0, sizeof(*ping));
 }
@@ -255,6 +262,7 @@ static bool ping_take(struct node_ping *ping, uint64_t token, uint64_t time_ns)
 	for (unsigned i = 0; i < ping->report.num_answers; i++) {
 		if (ping->tokens[i] != token)
 			continue;
+		ping->tokens[i] = 0;
 		ping->report.answers[i].time_ns = time_ns ? time_ns : 1;
 		ping->missing--;
 		return true;
@@ -274,6 +282,31 @@ void node_pong(void *arg, uint64_t token, uint64_t time_ns)
 		if (ping->missing == 0)
 			ping_finish(node, ping);
 		return;
+	}
+}
+
+static void lose_link(struct node_ping *ping, unsigned network)
+{
+	for (unsigned i = 0; i < ping->report.num_answers; i++) {
+		if (ping->networks[i] != network || !ping->tokens[i])
+			continue;
+		ping->tokens[i] = 0;
+		ping->report.answers[i].link_ended = true;
+		ping->missing--;
+	}
+}
+
+/* No pong of this link is still to come: the plane has forgotten it. */
+void node_link_lost_pings(struct node *node, unsigned network, uint16_t peer_id)
+{
+	for (unsigned i = 0; i < NODE_PINGS_MAX; i++) {
+		struct node_ping *ping = &node->pings[i];
+
+		if (!ping->client || ping->peer_id != peer_id)
+			continue;
+		lose_link(ping, network);
+		if (ping->missing == 0)
+			ping_finish(node, ping);
 	}
 }
 

@@ -17,6 +17,7 @@
 #include "control/config.h"
 #include "control/events.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -171,6 +172,7 @@ struct report_ping_answer {
 	char network[REPORT_NAME_MAX];
 	char fabric[REPORT_NAME_MAX];
 	uint64_t time_ns; /* there and back; 0: no answer came */
+	bool link_ended;  /* before it came: none will */
 };
 
 struct report_ping {

@@ -105,7 +105,14 @@ check "and its client hears of it" grep -q 'hung up' "$LAB/waiter.log"
 
 node_up n1 1 || exit 1
 wait_for 5 node_sees n1 1
-stop n2
+kill -STOP "$(pid_of n2)"
+sockets=$(num_sockets)
+ping_waits waiter n2 lan0 -c 1 -T 60
+wait_for 5 is_asked "$sockets"
+stop n2 KILL
+finish waiter 10
+check "a link that ends is not waited for" \
+	grep -q 'n2 on lan0 by shm: seq 1, lost: the link ended' "$LAB/waiter.log"
 check "a node that is down is named, with the reason" \
 	wait_for 5 pings 1 'n2 is down: ..*' n1 n2
 
