@@ -231,7 +231,7 @@ silent_peer() {
 	python3 "$here/fake_peer.py" listen "$LAB/fabric/node-9.sock" silence >"$LAB/out" 2>&1 &
 	fake=$!
 	wait_for 8 reason_of 9 'it takes the call and does not answer: stopped\?'
-	wait $fake
+	wait "$fake"
 	cat "$LAB/out" "$LAB/status" "$LAB/n2.log"
 	grep -qx 'no answer' "$LAB/out" && grep -q 'does not answer' "$LAB/status" &&
 		! grep -E '^(ERROR|WARN)' "$LAB/n2.log"
