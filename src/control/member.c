@@ -19,7 +19,6 @@ struct guest {
 	struct membership *membership;
 	struct world_channel *channel;
 	struct world_timer *timer;
-	uint64_t due_ns; /* of its HELLO */
 	struct guest *next;
 };
 
@@ -378,32 +377,11 @@ static void on_guest_closed(void *arg, int error)
 	forget_guest(guest);
 }
 
-static void set_guest_timer(struct guest *guest)
-{
-	struct world *world = guest->membership->owner.world;
-
-	guest->due_ns = world->ops->now(world) + PEER_PATIENCE_NS;
-	world->ops->timer_set(guest->timer, PEER_PATIENCE_NS);
-}
-
-/* Did this node itself not run for a while? Then the HELLO may be there, unread. */
-static bool is_late(const struct guest *guest)
-{
-	const struct peer_owner *owner = &guest->membership->owner;
-	uint64_t interval_ns = owner->config->liveness.interval_ms * 1000000ull;
-
-	return owner->world->ops->now(owner->world) > guest->due_ns + interval_ns;
-}
-
 static void on_guest_timer(void *arg)
 {
 	struct guest *guest = arg;
 	struct peer_refuse refuse;
 
-	if (is_late(guest)) {
-		set_guest_timer(guest);
-		return;
-	}
 	turn_away(&refuse, PEER_REFUSAL_TIMEOUT, "no HELLO reached %s within 3 s",
 		  own_name(&guest->membership->owner));
 	log_guest(guest->membership, refuse.words);
@@ -432,7 +410,7 @@ static int guest_new(struct membership *membership, struct world_channel *channe
 	guest->next = membership->guests;
 	membership->guests = guest;
 	membership->num_guests++;
-	set_guest_timer(guest);
+	world->ops->timer_set(guest->timer, PEER_PATIENCE_NS);
 	world->ops->channel_set_handler(channel, &guest_handler, guest);
 	return 0;
 }

@@ -28,6 +28,7 @@ static struct sim *nodes_started(uint64_t seed, unsigned count)
 
 		snprintf(name, sizeof(name), "n%u", i + 1);
 		sim_start(sim_add_node(sim, (uint16_t)(i + 1), name));
+		sim_run(sim, sim_random(sim, 200 * SIM_MS)); /* so their ticks differ */
 	}
 	sim_run(sim, SIM_S + sim_random(sim, SIM_S));
 	return sim;
@@ -248,6 +249,28 @@ TEST_CASE(silence, all_stop_and_go_on_and_nothing_has_happened)
 	}
 }
 
+/* Wherever they were in it. */
+TEST_CASE(silence, a_handshake_that_is_stopped_goes_on)
+{
+	for (uint64_t seed = 1; seed <= 4ull * SEEDS && !test_failed(); seed++) {
+		struct sim *sim = sim_new(seed);
+
+		sim_start(sim_add_node(sim, 1, "n1"));
+		sim_start(sim_add_node(sim, 2, "n2"));
+		sim_run(sim, sim_random(sim, 150 * SIM_MS));
+		sim_pause(sim_node_at(sim, 0));
+		sim_pause(sim_node_at(sim, 1));
+		sim_run(sim, 60 * SIM_S);
+		sim_resume(sim_node_at(sim, 0));
+		sim_resume(sim_node_at(sim, 1));
+		sim_run(sim, BACK_NS);
+		CHECK(all_up(sim));
+		CHECK_INT(count_events(sim, 0, EVENTS_REFUSED, NULL), 0);
+		CHECK_INT(count_events(sim, 1, EVENTS_REFUSED, NULL), 0);
+		finish(sim);
+	}
+}
+
 /*
  * Both stop; the one that goes on first finds the other one silent for seconds, all of
  * which it did not run itself. It counts from now on.
@@ -397,6 +420,38 @@ TEST_CASE(silence, nodes_of_different_intervals_understand_each_other)
 	sim_run(sim, 1200 * SIM_MS);
 	CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
 	finish(sim);
+}
+
+/* The first sign comes only when the peer has its half of the links, too. */
+TEST_CASE(silence, the_fastest_nodes_give_a_handshake_its_time)
+{
+	for (uint64_t seed = 1; seed <= SEEDS && !test_failed(); seed++) {
+		struct sim *sim = sim_new(seed);
+		struct sim_node *n1 = sim_add_node(sim, 1, "n1");
+		struct sim_node *n2 = sim_add_node(sim, 2, "n2");
+
+		sim_config(n1)->liveness = (struct config_liveness){20, 2};
+		sim_config(n2)->liveness = (struct config_liveness){20, 2};
+		sim_start(n1);
+		sim_run(sim, sim_random(sim, 20 * SIM_MS));
+		for (unsigned life = 1; life <= 3; life++) {
+			struct sim_node *next = seed % 2 ? n1 : n2;
+
+			if (sim_is_alive(next))
+				sim_kill(next);
+			sim_start(next);
+			if (!sim_is_alive(n2))
+				sim_start(n2);
+			sim_run(sim, 2 * SIM_S);
+			CHECK(all_up(sim));
+			CHECK_INT(count_accusations(sim, 0), 0);
+			CHECK_INT(count_accusations(sim, 1), 0);
+		}
+		sim_pause(n2);
+		sim_run(sim, 100 * SIM_MS);
+		CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
+		finish(sim);
+	}
 }
 
 TEST_CASE(silence, a_pair_without_a_common_network_has_only_its_channel)
