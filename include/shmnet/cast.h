@@ -54,8 +54,11 @@
  *     seen before them by (D): a reader that copied a byte of the new lap finds the
  *     word changed. On machines where a store may overtake the compare-and-swap
  *     before it, the fence after it is what keeps that promise.
- * (D) The words of the payload are loaded with acquire, so the second look at the
- *     slot's word comes after all of them.
+ * (D) The payload is copied by plain loads, in any order, and an acquire fence stands
+ *     between these and the second look at the word. So a copy that has a byte of the
+ *     new lap comes with a second look that sees the new claim: the fence of (C) is
+ *     before the store of that byte, this one after its load. The copy races with that
+ *     writer, which is meant; nobody looks at it before it has proved valid.
  * (E) release pairs with (F) acquire: who sees "published" sees header and payload,
  *     and who claims the slot for the next lap writes after them.
  *
@@ -510,8 +513,8 @@ static inline void shmnet_cast_skip(struct shmnet_cast_reader *reader)
 
 /*
  * (D) The thread sanitizer is kept out of this: the race with the writer of the next
- * lap is meant, and found out by the second look at the word. `length` is rounded up
- * to 8: the buffer has ring.room bytes, as the slot has.
+ * lap is meant, and found out by the second look at the word. For it `length` is rounded
+ * up to 8: the buffer has ring.room bytes, as the slot has.
  */
 #if defined(__SANITIZE_THREAD__)
 #define SHMNET_CAST_TSAN 1
@@ -526,12 +529,13 @@ __attribute__((no_sanitize("thread")))
 static inline void
 shmnet_cast_copy(uint64_t *to, const uint64_t *from, uint32_t length)
 {
-	for (uint32_t i = 0; i < (length + 7) / 8; i++)
 #ifdef SHMNET_CAST_TSAN
+	for (uint32_t i = 0; i < (length + 7) / 8; i++)
 		to[i] = *(const volatile uint64_t *)&from[i];
 #else
-		to[i] = __atomic_load_n(&from[i], __ATOMIC_ACQUIRE);
+	memcpy(to, from, length);
 #endif
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 }
 
 /* What a look at the slot at the cursor may find. */
