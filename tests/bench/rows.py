@@ -127,9 +127,25 @@ def r4(bench):
     return bench.ring("R4")
 
 
-@row("R5", "cast ring to 8 readers, 64 B", "8 pair-ring sends", reach=3, stretch=7)
+@row("R5", "cast to 8 readers, 64 B, by sender's CPU", "8 pair-ring sends", reach=3,
+     stretch=7)
 def r5(bench):
     return bench.ring("R5")
+
+
+@row("R5b", "the same, by the CPU of all", "8 pair-ring sends")
+def r5b(bench):
+    return bench.ring("R5b")
+
+
+@row("R5c", "cast to 8 readers, 1500 B, by sender's CPU", "8 pair-ring sends")
+def r5c(bench):
+    return bench.ring("R5c")
+
+
+@row("R5d", "the same, by the CPU of all", "8 pair-ring sends")
+def r5d(bench):
+    return bench.ring("R5d")
 
 
 @row("M1", "veth, one TCP stream", "itself")
