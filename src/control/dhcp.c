@@ -330,24 +330,17 @@ void dhcp_stop(struct dhcp *dhcp)
 		child_signal(dhcp->child, SIGTERM);
 }
 
-/* What is left until then, 0 if it is over. */
-static unsigned remaining_ms(uint64_t deadline_ns)
+bool dhcp_is_running(const struct dhcp *dhcp)
 {
-	uint64_t now_ns = clock_now_ns();
-
-	if (now_ns >= deadline_ns)
-		return 0;
-	return (unsigned)((deadline_ns - now_ns) / NSEC_PER_MSEC);
+	return dhcp->child || dhcp->release;
 }
 
-void dhcp_free(struct dhcp *dhcp, uint64_t deadline_ns)
+void dhcp_free(struct dhcp *dhcp)
 {
 	if (!dhcp)
 		return;
-	child_free(dhcp->release, remaining_ms(deadline_ns));
-	if (dhcp->child)
-		child_signal(dhcp->child, SIGTERM);
-	child_free(dhcp->child, remaining_ms(deadline_ns));
+	child_free(dhcp->release, 0);
+	child_free(dhcp->child, 0);
 	event_free(dhcp->retry);
 	dhcp_remove_state(dhcp->options.directory, dhcp->options.node,
 			  dhcp->options.interface);

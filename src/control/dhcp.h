@@ -55,8 +55,11 @@ void dhcp_carrier(struct dhcp *dhcp);
 /* Tells the client to release the address and to end, and starts none again. */
 void dhcp_stop(struct dhcp *dhcp);
 
-/* Waits for that until `deadline_ns` (clock.h), then kills. Accepts NULL. */
-void dhcp_free(struct dhcp *dhcp, uint64_t deadline_ns);
+/* Has it, or what releases its address, not ended yet? */
+bool dhcp_is_running(const struct dhcp *dhcp);
+
+/* Kills what still runs. Accepts NULL. */
+void dhcp_free(struct dhcp *dhcp);
 
 /* Removes what a killed node's client left in the directory. */
 void dhcp_remove_state(const char *directory, const char *node, const char *interface);

@@ -1,12 +1,11 @@
 /* The DHCP clients of the node's networks: found, opened, told, ended. See dhcp.h. */
-#include "base/clock.h"
 #include "base/log.h"
 #include "control/node_internal.h"
 
 #include <string.h>
 
 /* For all clients together, when the node ends: to release their addresses. */
-#define RELEASE_NS (2 * NSEC_PER_SEC)
+static const struct timeval release_patience = {.tv_sec = 2};
 
 static const struct config_network *first_with_dhcp(const struct node_config *config)
 {
@@ -52,16 +51,50 @@ int node_open_dhcp(struct node *node)
 	return ret;
 }
 
+static bool dhcp_is_left(const struct node *node)
+{
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		if (node->dhcps[i] && dhcp_is_running(node->dhcps[i]))
+			return true;
+	}
+	return false;
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	bool *is_over = arg;
+
+	(void)fd;
+	(void)what;
+	*is_over = true;
+}
+
+/* The loop goes on meanwhile: a node that falls silent is given up by its peers. */
+static void wait_for_release(struct node *node)
+{
+	bool is_over = false;
+	struct event *deadline;
+
+	if (!dhcp_is_left(node))
+		return;
+	deadline = evtimer_new(node->base, on_deadline, &is_over);
+	if (!deadline)
+		return;
+	event_add(deadline, &release_patience);
+	while (!is_over && dhcp_is_left(node))
+		event_base_loop(node->base, EVLOOP_ONCE);
+	event_free(deadline);
+}
+
 void node_close_dhcp(struct node *node)
 {
-	uint64_t deadline_ns = clock_now_ns() + RELEASE_NS;
-
 	for (unsigned i = 0; i < node->num_adapters; i++) {
 		if (node->dhcps[i])
 			dhcp_stop(node->dhcps[i]);
 	}
+	wait_for_release(node);
 	for (unsigned i = 0; i < node->num_adapters; i++)
-		dhcp_free(node->dhcps[i], deadline_ns);
+		dhcp_free(node->dhcps[i]);
 }
 
 void node_clean_dhcp(const struct node_config *config)

@@ -161,7 +161,7 @@ TEST_CASE(dhcp, runs_and_speaks)
 	dhcp_stop(rig.dhcp);
 	LOOP_WAIT(&rig.loop, count("client: released") == 1);
 	dhcp_carrier(rig.dhcp);
-	dhcp_free(rig.dhcp, 0);
+	dhcp_free(rig.dhcp);
 	CHECK_INT(count("asks for an address on shm0"), 1);
 	CHECK_INT(count("is started again"), 0);
 	rig_close(&rig);
@@ -177,7 +177,7 @@ TEST_CASE(dhcp, is_started_again)
 	check_words(logged,
 		    "lan0: client ended (exit status 4), is started again in 1 s");
 	LOOP_WAIT(&rig.loop, count("is started again in 2 s") == 1);
-	dhcp_free(rig.dhcp, 0);
+	dhcp_free(rig.dhcp);
 	rig_close(&rig);
 }
 
@@ -189,7 +189,7 @@ TEST_CASE(dhcp, a_flood_of_lines_is_cut)
 	REQUIRE(rig_start(&rig) == 0);
 	LOOP_WAIT(&rig.loop, count("is started again") == 1);
 	CHECK_INT(count("client: flood"), 32);
-	dhcp_free(rig.dhcp, 0);
+	dhcp_free(rig.dhcp);
 	rig_close(&rig);
 }
 
@@ -201,7 +201,7 @@ TEST_CASE(dhcp, one_that_does_not_end_is_killed)
 	REQUIRE(rig_start(&rig) == 0);
 	LOOP_WAIT(&rig.loop, count("client: on") == 1);
 	dhcp_stop(rig.dhcp);
-	dhcp_free(rig.dhcp, clock_now_ns() + 20 * NSEC_PER_MSEC);
+	dhcp_free(rig.dhcp);
 	rig_close(&rig);
 }
 
@@ -215,6 +215,6 @@ TEST_CASE(dhcp, a_client_that_vanished_is_tried_again)
 	check_words(logged, "can't run");
 	dhcp_carrier(rig.dhcp); /* the next try has its time */
 	CHECK_INT(count("can't run"), 1);
-	dhcp_free(rig.dhcp, 0);
+	dhcp_free(rig.dhcp);
 	rig_close(&rig);
 }
