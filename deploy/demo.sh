@@ -165,6 +165,76 @@ show_stream() {
 	claim "every frame was delivered or counted as dropped" conserved n1 n2 n3
 }
 
+# Numbered datagrams from n1 to a group that n2 and n3 have joined.
+listen_to_group() { # host, number of datagrams
+	start "group-$1" "$1" timeout 10 socat -u -T 3 \
+		"UDP4-RECVFROM:5005,fork,ip-add-membership=239.1.2.3:shm0" \
+		"OPEN:$LAB/group-$1,creat,append"
+	wait_for 5 listens "$1" u 5005
+}
+
+heard_group() { # host, number
+	[ -f "$LAB/group-$1" ] && [ "$(sort -u "$LAB/group-$1" | wc -l)" -eq "$2" ]
+}
+
+send_to_group() { # host, number
+	local i
+	for ((i = 1; i <= $2; i++)); do
+		echo "datagram $i"
+		sleep 0.005
+	done | in_ns "$1" socat -u STDIN "UDP4-DATAGRAM:239.1.2.3:5005,ip-multicast-if=10.77.0.${1#n}"
+}
+
+show_multicast() {
+	title "Written once, read by all: broadcast and multicast"
+	claim "n2 joins a group" listen_to_group n2
+	claim "n3 joins it, too" listen_to_group n3
+	printf '  n1# 100 datagrams to 239.1.2.3\n'
+	send_to_group n1 100
+	claim "n2 has each of them" wait_for 5 heard_group n2 100
+	claim "so has n3" wait_for 5 heard_group n3 100
+	stop group-n2 TERM
+	stop group-n3 TERM
+	run_ctl n1 rings
+}
+
+has_lease() { # host
+	ip -n "$(host_ns "$1")" -4 -o addr show shm0 | grep -q 'inet 10\.77\.0\.1..'
+}
+
+show_dhcp() {
+	title "An address by DHCP"
+	if ! command -v dnsmasq >/dev/null || ! command -v udhcpc >/dev/null; then
+		echo "  left out: dnsmasq or udhcpc is not installed (packages dnsmasq-base, udhcpc)"
+		return
+	fi
+	start dnsmasq n1 dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 \
+		--user=root --interface=shm0 --bind-interfaces --log-facility=- \
+		--pid-file="$LAB/dnsmasq.pid" --dhcp-leasefile="$LAB/leases" \
+		--dhcp-range=10.77.0.100,10.77.0.199,1h --dhcp-option=3 --dhcp-option=6
+	claim "dnsmasq serves on n1" wait_for 5 listens n1 u 67
+	NETWORKS=("lan0 shm0 1500 dhcp")
+	node_up n4 4
+	claim "n4, whose config says \"address: dhcp\", has one" wait_for 15 has_lease n4
+	run_ctl n4 networks
+	claim "n4 reaches n1" run_shown n4 ping -c 2 -i 0.2 10.77.0.1
+	claim "n4 gives it back and stops" stop n4
+	stop dnsmasq
+}
+
+show_stopped() {
+	title "A node is stopped, as by a debugger, and goes on"
+	printf '  # kill -STOP %s (n3)\n' "$(pid_of n3)"
+	kill -STOP "$(pid_of n3)"
+	claim "n1 takes it for dead when nothing was heard of it" wait_for 5 node_sees n1 1
+	claim "n1 and n2 are not disturbed" run_shown n1 ping -c 2 -i 0.2 10.77.0.2
+	printf '  # kill -CONT %s\n' "$(pid_of n3)"
+	kill -CONT "$(pid_of n3)"
+	claim "n3 is taken back" wait_for 10 all_see_all
+	claim "and reached again" run_ctl n1 ping n3 lan0 -c 2 -i 0.2
+	run_ctl n1 events | grep -E "(# |n3 ).*"
+}
+
 show_failure() {
 	title "A node dies and comes back"
 	printf '  # kill -9 %s (n3)\n' "$(pid_of n3)"
@@ -211,7 +281,10 @@ show_all() {
 	show_jumbo
 	show_copy
 	show_stream
+	show_multicast
+	show_dhcp
 	show_failure
+	show_stopped
 	[ -z "$interactive" ] || open_shell
 	stop_all
 }

@@ -31,9 +31,9 @@ iperf3              | demo,test   | streams
 socat               | demo,test   | copies files
 jq                  | demo,test   | reads the JSON of shmnetctl and meson
 procps              | demo,test   | sysctl in a namespace
-dnsmasq-base        | test        | DHCP server
+dnsmasq-base        | demo,test   | DHCP server
 isc-dhcp-client     | test        | DHCP client
-udhcpc              | test        | another one
+udhcpc              | demo,test   | DHCP client
 tcpdump             | test        | looks at a TAP as a user would
 ethtool             | test        | switches the offloads of a TAP
 python3             | test        | sends frames and messages that no host would
