@@ -90,6 +90,34 @@
  * sequentially consistent operations, so "announce sleep, then read() once more"
  * against "submit(), then look who sleeps" loses no wake-up.
  *
+ * Who gets a cast by the ring and who by a copy. A member that does not read the ring
+ * (it is about to join, has no memory left, is on another machine) gets a copy in its
+ * pair ring. Both sides must agree, to the frame, on which is which, although each
+ * learns of the other, and of the ring, when its control plane comes to it. So the
+ * writer decides, and the reader finds the decision before it finds the frame:
+ *
+ *   writer S, for reader R                   reader R, of a slot of S's
+ *   ----------------------                   --------------------------
+ *   R says that it reads the ring
+ *   announce: in R's pair ring's words,
+ *     {ring, since: S's next position} (G)
+ *   claim, fill, submit              (E)     see "published"                   (F)
+ *   no copies to R from now on               look for {ring, since}            (G)
+ *                                              position >= since: deliver
+ *                                              else: pass over, not counted
+ *
+ * (G) The announcement is a release before the claim, so with (E) and (F) in force who
+ *     sees the first slot without a copy sees the announcement. It is never taken back:
+ *     as long as both have the link and the ring, a position of S's is for R by the ring
+ *     if and only if it is not below `since`, whenever R looks. Copies need no mark and
+ *     are delivered as what they are; so each cast that S counts for R comes once,
+ *     and none that S does not count.
+ *
+ * Losses. A reader can't tell whose frames it was lapped on. `cast_frames` in the pair
+ * ring's words is how many S has put into cast rings for R, stored after they were
+ * submitted: R, which loads it, then reads all its rings to their end, has lost what
+ * is missing.
+ *
  * A dead member leaves at most the slot that it was writing. Once it is certain that
  * it can't store any more (EOF of its socket; a timeout proves nothing) reclaim()
  * makes an empty slot of it. Until then the slot is a hole in every lap. A word names a
@@ -308,6 +336,42 @@ static inline uint64_t shmnet_cast_reclaim(struct shmnet_cast_ring *ring, uint16
 							  SHMNET_CAST_EMPTY, writer));
 	}
 	return reclaimed;
+}
+
+/* ---- by the ring, or by a copy ---- */
+
+/*
+ * (G) The writer tells the receiver of this pair ring that it gets what the writer
+ * submits to the cast ring `id` at `since` or later by that ring only. `index` is the
+ * writer's choice below SHMNET_RING_CASTS, one per ring; what was there is forgotten.
+ */
+static inline void shmnet_cast_announce(struct shmnet_ring_words *words, unsigned index,
+					uint64_t id, uint64_t since)
+{
+	struct shmnet_ring_cast *cast = &words->casts[index];
+
+	__atomic_store_n(&cast->ring, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cast->since, since, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cast->ring, id, __ATOMIC_SEQ_CST);
+}
+
+/* (G) The receiver looks: false if the writer has announced nothing for this ring. */
+static inline bool shmnet_cast_find_since(const struct shmnet_ring_words *words,
+					  uint64_t id, uint64_t *ret_since)
+{
+	for (unsigned i = 0; i < SHMNET_RING_CASTS; i++) {
+		const struct shmnet_ring_cast *cast = &words->casts[i];
+		uint64_t since;
+
+		if (__atomic_load_n(&cast->ring, __ATOMIC_SEQ_CST) != id)
+			continue;
+		since = __atomic_load_n(&cast->since, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&cast->ring, __ATOMIC_SEQ_CST) != id)
+			continue;
+		*ret_since = since;
+		return true;
+	}
+	return false;
 }
 
 /* ---- writer ---- */

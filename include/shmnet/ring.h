@@ -113,6 +113,16 @@ extern "C" {
 #define SHMNET_RECORD_CAST    0x2u /* broadcast or multicast frame */
 #define SHMNET_RECORD_FLAGS   0x3u
 
+/*
+ * Casts by a cast ring (see shmnet/cast.h): the transmitter's casts into the ring of
+ * this id are for the receiver from that position on.
+ */
+#define SHMNET_RING_CASTS 64
+struct shmnet_ring_cast {
+	uint64_t ring; /* 0: none */
+	uint64_t since;
+};
+
 struct shmnet_ring_header {
 	uint32_t length; /* of the payload */
 	uint32_t flags;
@@ -121,13 +131,15 @@ struct shmnet_ring_header {
 
 /* At the start of a shared file, before the data; each line has one writer. */
 struct shmnet_ring_words {
-	uint64_t head;	  /* W: transmitter (A) */
-	uint32_t waiting; /* transmitter: number of its wait for room, or 0 */
-	uint32_t beat;	  /* transmitter: changes as long as its node lives */
-	uint8_t pad0[112];
+	uint64_t head;	      /* W: transmitter (A) */
+	uint32_t waiting;     /* transmitter: number of its wait for room, or 0 */
+	uint32_t beat;	      /* transmitter: changes as long as its node lives */
+	uint64_t cast_frames; /* transmitter: in cast rings, for the receiver, so far */
+	uint8_t pad0[104];
 	uint64_t tail;	 /* R: receiver (C) */
 	uint32_t asleep; /* receiver: number of its sleep, or 0 */
 	uint8_t pad1[116];
+	struct shmnet_ring_cast casts[SHMNET_RING_CASTS]; /* transmitter */
 };
 
 struct shmnet_ring_tx {
@@ -479,10 +491,10 @@ static inline void shmnet_ring_salvage(struct shmnet_ring_rx *rx)
 }
 
 static_assert(sizeof(struct shmnet_ring_header) == 16, "part of the wire format");
-static_assert(sizeof(struct shmnet_ring_words) == 256, "part of the wire format");
+static_assert(sizeof(struct shmnet_ring_words) == 1280, "part of the wire format");
 #else
 _Static_assert(sizeof(struct shmnet_ring_header) == 16, "part of the wire format");
-_Static_assert(sizeof(struct shmnet_ring_words) == 256, "part of the wire format");
+_Static_assert(sizeof(struct shmnet_ring_words) == 1280, "part of the wire format");
 _Static_assert(offsetof(struct shmnet_ring_words, tail) == 128, "a line per writer");
 #endif
 
