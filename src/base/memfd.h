@@ -1,22 +1,31 @@
 /*
- * The memory of a pair ring: a sealed memfd, made by the receiver, passed to the
- * transmitter, and mapped by both with its data twice back to back.
+ * The memory of rings: sealed memfds that are passed to others and mapped by them.
+ *
+ * A pair ring is made by its receiver and mapped by both sides with its data twice
+ * back to back:
  *
  *     file:     | words | data |
  *     mapping:  | words | data | data again |
  *
- * A foreign descriptor is mapped only after memfd_ring_check(): without the seals
- * its owner could shrink the file and kill whoever reads it with SIGBUS. Seals do
- * not stop the owner from punching holes; that gives zeroes, never a signal.
+ * A cast ring is mapped once, by all members, who all write to it. A lane has one
+ * writer, its maker: nobody else can map it for writing (F_SEAL_FUTURE_WRITE).
  *
- * Nothing here looks at what is in the memory, that is <shmnet/ring.h>'s. Control
- * calls these, from one thread; there is no state but the caller's struct.
+ * A foreign descriptor is mapped only after memfd_ring_check() or memfd_cast_check():
+ * without the seals its owner could shrink the file and kill whoever reads it with
+ * SIGBUS. Seals do not stop the owner from punching holes; that gives zeroes, never a
+ * signal.
+ *
+ * Nothing here looks at what is in the memory, that is <shmnet/ring.h>'s and
+ * <shmnet/cast.h>'s. Control calls these, from one thread; there is no state but the
+ * caller's struct.
  */
 #ifndef BASE_MEMFD_H
 #define BASE_MEMFD_H
 
+#include <shmnet/cast.h>
 #include <shmnet/ring.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,5 +63,32 @@ int ring_map_open(int fd, uint64_t size, struct ring_map *ret_map);
 
 /* Also takes NULL, a zeroed struct, and one that is closed already. */
 void ring_map_close(struct ring_map *map);
+
+struct cast_map {
+	void *base; /* file_size() bytes; NULL if there is none */
+	size_t length;
+	bool writable;
+};
+
+/*
+ * As memfd_ring_create(), for a cast ring that all members write to. -EINVAL for a
+ * depth or an MTU that none has.
+ */
+int memfd_cast_create(uint32_t depth, uint32_t mtu, int *ret_fd);
+
+/* The same for a lane. Only the maker's map, made before the seal, is writable. */
+int memfd_cast_create_lane(uint32_t depth, uint32_t mtu, int *ret_fd,
+			   struct cast_map *ret_map);
+
+/* As memfd_ring_check(). A lane has to be open for reading only. */
+int memfd_cast_check(int fd, uint32_t depth, uint32_t mtu, bool lane,
+		     const char **ret_why);
+
+/* As ring_map_open(). -EPERM or -EACCES for a lane that is to be writable. */
+int cast_map_open(int fd, uint32_t depth, uint32_t mtu, bool writable,
+		  struct cast_map *ret_map);
+
+/* Also takes NULL, a zeroed struct, and one that is closed already. */
+void cast_map_close(struct cast_map *map);
 
 #endif
