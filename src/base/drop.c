@@ -20,6 +20,7 @@ static const char *const names[] = {
 	[DROP_OVERSIZE] = "oversize",
 	[DROP_TAP_DOWN] = "tap-down",
 	[DROP_TAP_ERROR] = "tap-error",
+	[DROP_CAST_LOST] = "cast-lost",
 };
 _Static_assert(sizeof(names) / sizeof(names[0]) == DROP_NUM_, "a name per reason");
 

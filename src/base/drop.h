@@ -35,6 +35,7 @@ enum drop_reason {
 	DROP_OVERSIZE,	      /* longer than this network's MTU allows */
 	DROP_TAP_DOWN,	      /* the TAP refused it: not up */
 	DROP_TAP_ERROR,	      /* the TAP refused it for another reason */
+	DROP_CAST_LOST,	      /* gone from the cast ring before it was read */
 
 	DROP_NUM_
 };

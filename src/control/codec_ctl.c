@@ -34,7 +34,8 @@ SAME_REASON(BAD_HEADER);
 SAME_REASON(OVERSIZE);
 SAME_REASON(TAP_DOWN);
 SAME_REASON(TAP_ERROR);
-_Static_assert(DROP_NUM_ == SHMNET__CTL__DROP_REASON__DROP_TAP_ERROR + 1,
+SAME_REASON(CAST_LOST);
+_Static_assert(DROP_NUM_ == SHMNET__CTL__DROP_REASON__DROP_CAST_LOST + 1,
 	       "a new reason goes into drop.h, ctl.proto and the list above");
 
 #define SAME_STATE(name)                                                                 \
