@@ -22,6 +22,9 @@ struct fabric_ops {
 	/* Shows the peer what was submitted to `tx` and wakes it if it sleeps. */
 	int (*publish)(struct fabric *fabric, struct shmnet_ring_tx *tx);
 
+	/* Wakes the peer if it sleeps: something came to it by a cast ring. */
+	int (*wake)(struct fabric *fabric, struct shmnet_ring_tx *tx);
+
 	/* Learns how far `rx` may be read: 1 if there is something, 0 if not. */
 	int (*poll)(struct fabric *fabric, struct shmnet_ring_rx *rx);
 

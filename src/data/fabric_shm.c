@@ -69,10 +69,15 @@ static int bell_ring_if(struct shm_fabric *shm, bool must_ring)
 	return must_ring || shm->is_owed ? bell_ring(shm) : 0;
 }
 
+static int shm_wake(struct fabric *fabric, struct shmnet_ring_tx *tx)
+{
+	return bell_ring_if(shm_of(fabric), shmnet_ring_tx_must_ring(tx));
+}
+
 static int shm_publish(struct fabric *fabric, struct shmnet_ring_tx *tx)
 {
 	shmnet_ring_publish(tx);
-	return bell_ring_if(shm_of(fabric), shmnet_ring_tx_must_ring(tx));
+	return shm_wake(fabric, tx);
 }
 
 static int shm_poll(struct fabric *fabric, struct shmnet_ring_rx *rx)
@@ -128,6 +133,7 @@ static void shm_close(struct fabric *fabric)
 static const struct fabric_ops shm_ops = {
 	.name = "shm",
 	.publish = shm_publish,
+	.wake = shm_wake,
 	.poll = shm_poll,
 	.credit = shm_credit,
 	.wait_room = shm_wait_room,

@@ -123,6 +123,18 @@ static int loop_publish(struct fabric *fabric, struct shmnet_ring_tx *tx)
 	return 0;
 }
 
+/* Spurious bells are allowed. */
+static int loop_wake(struct fabric *fabric, struct shmnet_ring_tx *tx)
+{
+	struct fabric_loop *loop = end_of(fabric)->loop;
+
+	(void)tx;
+	pthread_mutex_lock(&loop->lock);
+	ring_bell(loop, end_of(fabric) == &loop->ends[0]);
+	pthread_mutex_unlock(&loop->lock);
+	return 0;
+}
+
 static int loop_poll(struct fabric *fabric, struct shmnet_ring_rx *rx)
 {
 	int error = failure(fabric, FABRIC_LOOP_POLL);
@@ -181,6 +193,7 @@ static void loop_close(struct fabric *fabric)
 static const struct fabric_ops loop_ops = {
 	.name = "loop",
 	.publish = loop_publish,
+	.wake = loop_wake,
 	.poll = loop_poll,
 	.credit = loop_credit,
 	.wait_room = loop_wait_room,
