@@ -9,9 +9,11 @@
 #ifndef DATA_LINK_H
 #define DATA_LINK_H
 
+#include "data/cast.h"
 #include "data/command.h"
 #include "data/plane.h"
 #include "data/tap.h"
+#include "data/want.h"
 
 #include <sys/epoll.h>
 
@@ -50,7 +52,11 @@ struct port {
 	unsigned num_queues;
 	unsigned last_queue; /* that became a link's own; control's */
 	struct queue queues[TAP_QUEUES_MAX];
-	struct port_counters counters;
+	bool has_news;	  /* for control: a ring at rest or wanted; the worker's */
+	bool casts_moved; /* peers have cast since the losses were counted; the worker's
+			   */
+	struct wants wants;
+	struct port_counters counters; /* its rings' are theirs while they live */
 };
 
 struct link {
@@ -65,6 +71,11 @@ struct link {
 	int error;	   /* nonzero: the link rests; written by the worker, atomic */
 	bool error_raised; /* the worker's */
 	bool error_taken;  /* control's */
+	struct link_cast casts[PLANE_CASTS_MAX];
+	bool cast_pending;   /* in a cast ring, since the last wake */
+	uint64_t casts_sent; /* in cast rings, for the peer; what it is told */
+	uint64_t casts_told; /* by the peer: what it put there for us */
+	uint64_t casts_taken;
 	struct link_counters counters;
 	struct command_state commands;
 	struct ring_map tx_map;
@@ -80,15 +91,23 @@ struct fabric_source {
 
 /* Which links a port has; node ids are looked up in two steps of a byte each. */
 struct port_view {
+	struct port *port;
 	unsigned num_links;
 	struct link **links;
 	struct link **by_id[256];
 	struct link *by_queue[TAP_QUEUES_MAX]; /* NULL: shared */
+	unsigned num_casts;
+	struct cast *casts[PLANE_CASTS_MAX]; /* that are read */
+	unsigned num_labels;
+	uint64_t labels[PLANE_CASTS_MAX]; /* keys of the rings that are written */
+	struct cast *by_label[PLANE_CASTS_MAX];
+	struct cast *broadcast; /* for all other labels, or NULL */
 };
 
 /* Never changed once published. */
 struct plane_view {
 	uint64_t generation;
+	unsigned num_ports;
 	unsigned num_links;
 	struct link **links;
 	struct port_view ports[PLANE_PORTS_MAX];
@@ -113,6 +132,12 @@ static inline void link_fail(struct link *link, int error)
 static inline void counter_add(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+/* NOLINTNEXTLINE(readability-non-const-parameter) */
+static inline void counter_set(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, n, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -15,6 +15,8 @@
  */
 #include "data/path.h"
 
+#include "data/path_internal.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -45,22 +47,6 @@ static void count_unrouted(struct port *port, enum drop_reason reason)
 {
 	counter_add(&port->counters.unrouted_frames, 1);
 	counter_add(&port->counters.drops[reason], 1);
-}
-
-static void count_drop(struct link *link, enum drop_reason reason)
-{
-	counter_add(&link->counters.drops[reason], 1);
-}
-
-static void count_sent(struct link *link, size_t length)
-{
-	counter_add(&link->counters.sent_frames, 1);
-	counter_add(&link->counters.sent_bytes, length - SHMNET_VNET_HLEN);
-}
-
-static bool link_rests(const struct link *link)
-{
-	return __atomic_load_n(&link->error, __ATOMIC_RELAXED) != 0;
 }
 
 /* ---- out: TAP to ring ---- */
@@ -134,9 +120,7 @@ void path_publish(struct link *link)
 		link_fail(link, ret);
 }
 
-/* One frame from private memory to one peer. */
-static void tx_copy(struct link *link, const uint8_t *payload, size_t length,
-		    uint32_t flags)
+void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_t flags)
 {
 	uint8_t *place;
 	int ret;
@@ -157,15 +141,10 @@ static void tx_copy(struct link *link, const uint8_t *payload, size_t length,
 	link_submit(link, length, flags);
 }
 
-static void tx_cast(const struct port_view *view, const uint8_t *payload, size_t length)
-{
-	for (unsigned i = 0; i < view->num_links; i++)
-		tx_copy(view->links[i], payload, length, SHMNET_RECORD_CAST);
-}
-
 static enum drop_reason tx_route(const struct plane_view *view, struct port *port,
-				 const uint8_t *payload, size_t length)
+				 struct path_scratch *scratch, size_t length)
 {
+	const uint8_t *payload = scratch->frame;
 	const uint8_t *destination = payload + SHMNET_VNET_HLEN;
 	const struct port_view *links = &view->ports[port->index];
 	struct link *link;
@@ -173,7 +152,7 @@ static enum drop_reason tx_route(const struct plane_view *view, struct port *por
 	if (shmnet_mac_is_cast(destination)) {
 		if (links->num_links == 0)
 			return DROP_NO_PEER;
-		tx_cast(links, payload, length);
+		path_cast(links, port, scratch, length);
 		return DROP_NUM_;
 	}
 	if (!shmnet_mac_is_node(destination, port->tag))
@@ -181,7 +160,7 @@ static enum drop_reason tx_route(const struct plane_view *view, struct port *por
 	link = view_find_link(view, port, shmnet_mac_node_id(destination));
 	if (!link)
 		return DROP_NO_PEER;
-	tx_copy(link, payload, length, 0);
+	path_copy(link, payload, length, 0);
 	return DROP_NUM_;
 }
 
@@ -194,12 +173,12 @@ static enum drop_reason check_shared(struct port *port, uint8_t *payload, size_t
 }
 
 static void tx_finish_shared(const struct plane_view *view, struct port *port,
-			     uint8_t *payload, size_t length)
+			     struct path_scratch *scratch, size_t length)
 {
-	enum drop_reason reason = check_shared(port, payload, length);
+	enum drop_reason reason = check_shared(port, scratch->frame, length);
 
 	if (reason == DROP_NUM_)
-		reason = tx_route(view, port, payload, length);
+		reason = tx_route(view, port, scratch, length);
 	if (reason != DROP_NUM_)
 		count_unrouted(port, reason);
 }
@@ -218,7 +197,7 @@ static enum path_tx_result tx_shared(const struct plane_view *view, struct queue
 		if (is_lost(n))
 			count_unrouted(queue->port, DROP_BAD_OFFLOAD);
 		else
-			tx_finish_shared(view, queue->port, scratch->frame, (size_t)n);
+			tx_finish_shared(view, queue->port, scratch, (size_t)n);
 	}
 	return PATH_TX_MORE;
 }
@@ -299,8 +278,10 @@ enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
 		return result;
 	}
 	result = tx_shared(view, queue, scratch, ret_frames);
-	for (unsigned i = 0; i < links->num_links; i++)
+	for (unsigned i = 0; i < links->num_links; i++) {
 		path_publish(links->links[i]);
+		path_cast_wake(links->links[i]);
+	}
 	return result;
 }
 
@@ -358,8 +339,8 @@ static enum drop_reason write_tap(struct link *link, const uint8_t *head,
 	return errno == EIO ? DROP_TAP_DOWN : DROP_TAP_ERROR;
 }
 
-static void rx_frame(struct link *link, struct path_scratch *scratch,
-		     const struct shmnet_record *record)
+void path_receive(struct link *link, struct path_scratch *scratch,
+		  const struct shmnet_record *record)
 {
 	size_t head_length =
 		record->length < PATH_HEAD_MAX ? record->length : PATH_HEAD_MAX;
@@ -387,7 +368,7 @@ static int rx_one(struct link *link, struct path_scratch *scratch)
 	if (ret <= 0)
 		return ret;
 	if (!(record.flags & SHMNET_RECORD_COMMAND))
-		rx_frame(link, scratch, &record);
+		path_receive(link, scratch, &record);
 	else if (command_receive(link, &record) < 0)
 		return -EPROTO;
 	shmnet_ring_release(&link->rx, &record);
@@ -411,6 +392,7 @@ unsigned path_rx(struct link *link, struct path_scratch *scratch)
 
 	if (link_rests(link))
 		return 0;
+	path_cast_listen(link);
 	ret = link->fabric->ops->poll(link->fabric, &link->rx);
 	while (ret > 0 && taken < PATH_BURST) {
 		ret = rx_one(link, scratch);

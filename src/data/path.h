@@ -1,8 +1,8 @@
 /*
  * A frame's whole way: from the TAP into the receiver's ring, and from our ring
- * into the TAP [36, 37].
+ * into the TAP [36, 37]; path_cast.c has what is different for casts.
  *
- * Called by a worker, per readable queue and per link; never blocks, allocates
+ * Called by a worker, per readable queue, link and cast ring; never blocks, allocates
  * or logs. Every frame is delivered or counted under one reason (base/drop.h).
  */
 #ifndef DATA_PATH_H
@@ -17,10 +17,14 @@
 /* Frames per queue or link and turn, so that none starves the others. */
 #define PATH_BURST 64
 
+/* The room for a payload in a cast ring's slot, at most. */
+#define PATH_CAST_MAX (SHMNET_MTU_MAX + 128 - SHMNET_MTU_MAX % 64)
+
 /* Private memory of one worker. */
 struct path_scratch {
 	uint8_t head[PATH_HEAD_MAX];		/* of a frame that lies elsewhere */
 	uint8_t frame[SHMNET_RING_PAYLOAD_MAX]; /* a whole one */
+	uint64_t cast[PATH_CAST_MAX / 8];	/* one that came by a cast ring */
 };
 
 enum path_tx_result {
@@ -45,5 +49,25 @@ unsigned path_rx(struct link *link, struct path_scratch *scratch);
 
 /* Delivers all that a dead peer had finished; the caller has the link to itself. */
 void path_rx_salvage(struct link *link, struct path_scratch *scratch);
+
+/*
+ * Delivers up to a burst of what is in a cast ring. The number of frames taken, or 1
+ * if there may be more; *ret_drained: there was nothing left. `error` is set if the
+ * ring is broken, or closed and drained.
+ */
+unsigned path_cast_rx(const struct plane_view *view, struct cast *cast,
+		      struct path_scratch *scratch, bool *ret_drained);
+
+/* After all links of the port and then all its cast rings were read to their end. */
+void path_cast_settle(const struct port_view *view);
+
+/* For a link that no worker knows any more. */
+void path_cast_settle_link(struct link *link);
+
+/*
+ * The worker is about to sleep and has armed its links: would a look at the ring find
+ * nothing? *timeout_ms is lowered to when the wait for a slow writer is over; -1: never.
+ */
+bool path_cast_is_quiet(const struct cast *cast, int *timeout_ms);
 
 #endif

@@ -2,31 +2,17 @@
  * See plane.h. The control thread's half of the data plane: keeps the links and
  * connections, builds views, and takes things away in two phases.
  *
- * Everything here runs on the control thread. plane->links is the truth, a view
+ * Everything here runs on the control thread; plane_cast.c has what is about cast
+ * rings. plane->links and plane->casts are the truth, a view
  * is made from it whenever it changes; only worker_publish() hands one over.
  */
 #include "data/plane.h"
 
-#include "data/path.h"
-#include "data/worker.h"
+#include "data/plane_internal.h"
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-struct plane {
-	struct worker *worker;
-	int event_fd;
-	unsigned num_ports;
-	struct port ports[PLANE_PORTS_MAX];
-	unsigned num_links;
-	struct link **links;
-	struct plane_view *view;  /* the worker's */
-	struct plane_view *spare; /* nobody's: the next one is made in it */
-	struct plane_view views[2];
-	struct fabric_source *sources;
-	struct path_scratch scratch; /* for what is salvaged here */
-};
 
 /* ---- views ---- */
 
@@ -75,11 +61,37 @@ static void view_clear(struct plane_view *view)
 		struct port_view *port = &view->ports[p];
 
 		port->num_links = 0;
+		port->num_casts = 0;
+		port->num_labels = 0;
+		port->broadcast = NULL;
 		memset(port->by_queue, 0, sizeof(port->by_queue));
 		for (unsigned page = 0; page < 256; page++) {
 			if (port->by_id[page])
 				memset(port->by_id[page], 0, 256 * sizeof(struct link *));
 		}
+	}
+}
+
+static void view_add_cast(struct plane_view *view, struct cast *cast)
+{
+	struct port_view *port = &view->ports[cast->port->index];
+
+	if (cast->reads)
+		port->casts[port->num_casts++] = cast;
+	if (!cast->writes)
+		return;
+	port->labels[port->num_labels] = cast->key;
+	port->by_label[port->num_labels++] = cast;
+	if (cast->key == WANT_BROADCAST)
+		port->broadcast = cast;
+}
+
+static void view_add_port(struct plane_view *view, struct plane *plane, unsigned p)
+{
+	view->ports[p].port = &plane->ports[p];
+	for (unsigned i = 0; i < PLANE_CASTS_MAX; i++) {
+		if (plane->casts[p].by_index[i])
+			view_add_cast(view, plane->casts[p].by_index[i]);
 	}
 }
 
@@ -95,17 +107,20 @@ static void view_add_link(struct plane_view *view, struct link *link)
 }
 
 /*
- * Fills the spare view from plane->links and hands it to the worker; the old one,
+ * Fills the spare view from the plane and hands it to the worker; the old one,
  * that nobody reads any more, is the next spare. Cannot fail: the room was made
  * when the links were added, so taking one away needs no memory.
  */
-static void plane_publish(struct plane *plane)
+void plane_publish(struct plane *plane)
 {
 	struct plane_view *view = plane->spare;
 
 	view_clear(view);
 	for (unsigned i = 0; i < plane->num_links; i++)
 		view_add_link(view, plane->links[i]);
+	view->num_ports = plane->num_ports;
+	for (unsigned p = 0; p < plane->num_ports; p++)
+		view_add_port(view, plane, p);
 	view->generation = plane->view->generation + 1;
 	worker_publish(plane->worker, view);
 	plane->spare = plane->view;
@@ -222,23 +237,21 @@ void plane_remove_link(struct plane *plane, struct link *link, bool peer_is_dead
 {
 	if (link->queue)
 		tap_unsteer(link->port->tap, link->peer_id);
+	if (peer_is_dead)
+		plane_drain_casts(plane, link->port);
 	links_remove(plane, link);
 	plane_publish(plane);
 
 	if (peer_is_dead && !link->error)
 		path_rx_salvage(link, &plane->scratch);
+	path_cast_listen(link);
+	path_cast_settle_link(link);
 	count_unread(link);
 	if (ret_final)
 		*ret_final = link->counters;
 	ring_map_close(&link->tx_map);
 	ring_map_close(&link->rx_map);
 	free(link);
-}
-
-static void copy_counters(uint64_t *to, const uint64_t *from, size_t bytes)
-{
-	for (size_t i = 0; i < bytes / sizeof(*to); i++)
-		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
 void link_counters_add(struct link_counters *sum, const struct link_counters *counters)
@@ -277,8 +290,8 @@ uint64_t plane_pulse_link(const struct link *link)
 void plane_read_link(const struct link *link, struct link_counters *ret_counters,
 		     struct link_usage *ret_usage)
 {
-	copy_counters((uint64_t *)ret_counters, (const uint64_t *)&link->counters,
-		      sizeof(*ret_counters));
+	plane_copy_counters((uint64_t *)ret_counters, (const uint64_t *)&link->counters,
+			    sizeof(*ret_counters));
 	ret_usage->ring_size = link->tx.mask + 1;
 	ret_usage->ring_used = ring_used(link->tx.words, ret_usage->ring_size);
 	ret_usage->received_ring_size = link->rx.mask + 1;
@@ -322,9 +335,10 @@ int plane_add_port(struct plane *plane, const struct plane_port *spec,
 void plane_read_port(const struct plane *plane, unsigned port,
 		     struct port_counters *ret_counters)
 {
-	copy_counters((uint64_t *)ret_counters,
-		      (const uint64_t *)&plane->ports[port].counters,
-		      sizeof(*ret_counters));
+	plane_copy_counters((uint64_t *)ret_counters,
+			    (const uint64_t *)&plane->ports[port].counters,
+			    sizeof(*ret_counters));
+	plane_add_cast_counters(plane, port, &ret_counters->casts);
 }
 
 int plane_add_fabric(struct plane *plane, struct fabric *fabric)
@@ -381,8 +395,10 @@ static bool next_link_fault(struct plane *plane, struct plane_fault *ret_fault)
 		if (!error || link->error_taken)
 			continue;
 		link->error_taken = true;
-		*ret_fault = (struct plane_fault){PLANE_FAULT_LINK, link,
-						  link->port->index, error};
+		*ret_fault = (struct plane_fault){.kind = PLANE_FAULT_LINK,
+						  .link = link,
+						  .port = link->port->index,
+						  .error = error};
 		return true;
 	}
 	return false;
@@ -397,7 +413,8 @@ static bool next_port_fault(struct plane *plane, struct plane_fault *ret_fault)
 		if (!error || port->error_taken)
 			continue;
 		port->error_taken = true;
-		*ret_fault = (struct plane_fault){PLANE_FAULT_PORT, NULL, p, error};
+		*ret_fault = (struct plane_fault){
+			.kind = PLANE_FAULT_PORT, .port = p, .error = error};
 		return true;
 	}
 	return false;
@@ -409,7 +426,9 @@ bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault)
 
 	if (read(plane->event_fd, &count, sizeof(count)) < 0)
 		count = 0; /* nothing new was raised; what is left is found below */
-	return next_link_fault(plane, ret_fault) || next_port_fault(plane, ret_fault);
+	return next_link_fault(plane, ret_fault) || next_port_fault(plane, ret_fault) ||
+	       plane_next_cast_fault(plane, ret_fault) ||
+	       plane_next_want(plane, ret_fault);
 }
 
 /* ---- pings ---- */

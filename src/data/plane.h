@@ -9,8 +9,8 @@
  * own epoll. Removal is therefore two-phase: a link that remove_link() returns
  * from is known to nobody else.
  *
- * The worker never calls control. It raises a fault on a link or a port and
- * makes plane_event_fd() readable.
+ * The worker never calls control. It raises a fault on a link, a port or a cast ring
+ * and makes plane_event_fd() readable.
  */
 #ifndef DATA_PLANE_H
 #define DATA_PLANE_H
@@ -23,9 +23,11 @@
 #include <stdint.h>
 
 #define PLANE_PORTS_MAX 16
+#define PLANE_CASTS_MAX SHMNET_RING_CASTS /* rings of one port */
 
 struct plane;
 struct link;
+struct cast;
 struct tap;
 
 struct plane_options {
@@ -53,9 +55,9 @@ struct plane_link {
 
 /* Written by the worker, read by anybody; each is exact when traffic rests. */
 struct link_counters {
-	uint64_t sent_frames; /* handed to this link, dropped or not */
+	uint64_t sent_frames; /* handed to this link or a cast ring, dropped or not */
 	uint64_t sent_bytes;
-	uint64_t received_frames; /* taken from the peer's ring */
+	uint64_t received_frames; /* taken from the peer's ring or a cast ring */
 	uint64_t delivered_frames;
 	uint64_t delivered_bytes;
 	uint64_t pings_answered;   /* of the peer */
@@ -64,9 +66,35 @@ struct link_counters {
 	uint64_t drops[DROP_NUM_]; /* this link's, at either end of it here */
 };
 
+/*
+ * Of one cast ring, in positions. Each position that the reader passed is in one of
+ * received, own, passed, lapped, holes and corrupt. Frames that were lost that way are
+ * counted per link, as cast-lost.
+ */
+struct cast_counters {
+	uint64_t written; /* by us */
+	uint64_t skipped; /* by us as a writer: the slot was still another's */
+	uint64_t received;
+	uint64_t own;
+	uint64_t
+		passed; /* not for us: from a node that we have no link with, or copied */
+	uint64_t lapped; /* overwritten before we read it */
+	uint64_t holes;	 /* never written, or not in time */
+	uint64_t corrupt;
+};
+
 struct port_counters {
 	uint64_t unrouted_frames; /* dropped before a receiver was known */
 	uint64_t drops[DROP_NUM_];
+	struct cast_counters casts; /* of all its cast ring, gone ones too */
+};
+
+struct cast_usage {
+	uint64_t position; /* W */
+	uint64_t unread;   /* positions; 0 if we don't read it */
+	unsigned depth;
+	unsigned readers; /* peers that said so */
+	bool is_closed;
 };
 
 struct link_usage {
@@ -80,13 +108,17 @@ struct link_usage {
 enum plane_fault_kind {
 	PLANE_FAULT_LINK, /* the peer broke the ring's rules, or the fabric died */
 	PLANE_FAULT_PORT, /* the TAP is gone */
+	PLANE_FAULT_CAST, /* -EPROTO: broken; -ESHUTDOWN: closed and read to its end */
+	PLANE_FAULT_CAST_WANTED, /* a ring for `label` would pay; no error */
 };
 
 struct plane_fault {
 	enum plane_fault_kind kind;
 	struct link *link; /* PLANE_FAULT_LINK */
+	struct cast *cast; /* PLANE_FAULT_CAST */
 	unsigned port;
-	int error; /* -errno */
+	int error;			/* -errno */
+	uint8_t label[SHMNET_ETH_ALEN]; /* PLANE_FAULT_CAST_WANTED */
 };
 
 /* What came back through the ring. */
@@ -117,7 +149,8 @@ int plane_add_link(struct plane *plane, const struct plane_link *spec,
 
 /*
  * Unpublishes and frees the link. If the peer is dead (its socket said so, it
- * can't store any more) what it had finished is delivered first [31]. What it
+ * can't store any more) what it had finished is delivered first [31]: in the port's
+ * cast rings up to a slot that is still being written, and in its own ring. What it
  * had not read of ours is counted as peer-down. *ret_final may be NULL.
  */
 void plane_remove_link(struct plane *plane, struct link *link, bool peer_is_dead,
@@ -145,6 +178,59 @@ uint64_t plane_pulse_link(const struct link *link);
 #define PLANE_PINGS_MAX 16
 int plane_ping_link(struct plane *plane, struct link *link, uint64_t token);
 void plane_forget_ping(struct plane *plane, uint64_t token);
+
+/* ---- cast rings ---- */
+
+/*
+ * A cast ring that a port reads, writes, or both. The port's casts go into the ring of
+ * their label, or into the broadcast ring (ff:ff:ff:ff:ff:ff), and are copied to those
+ * links besides that do not read it. See "Who gets a cast by the ring and who by a
+ * copy" in shmnet/cast.h.
+ */
+struct plane_cast {
+	unsigned port;
+	struct cast_map map; /* the plane's from add_cast() on */
+	uint32_t depth;
+	uint64_t id; /* of the memory; random, not 0 */
+	uint8_t label[SHMNET_ETH_ALEN];
+	bool reads;  /* from now on: nothing that is in it already */
+	bool writes; /* instead of the ring of this label that it wrote until now */
+	uint16_t only_writer; /* of a peer's lane: whom to believe; 0: anybody */
+};
+
+/* -ENOSPC: the port has PLANE_CASTS_MAX. On failure the map stays the caller's. */
+int plane_add_cast(struct plane *plane, const struct plane_cast *spec,
+		   struct cast **ret_cast);
+
+/*
+ * What is unread is lost, and counted as that; so a ring that is superseded is closed,
+ * and removed after its -ESHUTDOWN. Peers must have been told before that we read it
+ * no more, or be gone. *ret_final may be NULL.
+ */
+void plane_remove_cast(struct plane *plane, struct cast *cast,
+		       struct cast_counters *ret_final);
+
+/* A ring that is written takes the place of the one of its label that was. */
+void plane_set_cast_writes(struct plane *plane, struct cast *cast, bool writes);
+
+/* The peer said that it reads the ring: it gets no copies any more. For good. */
+void plane_set_link_reads(struct plane *plane, struct link *link, struct cast *cast);
+
+/* For everybody who maps it; readers still drain it. Not of a peer's lane. */
+void plane_close_cast(struct cast *cast);
+
+/*
+ * Gives up what the writer, who can't store any more, was writing. Before its link is
+ * removed: readers wait for it. Returns the number of slots.
+ */
+uint64_t plane_reclaim_cast(struct cast *cast, uint16_t dead_writer);
+
+void plane_read_cast(const struct cast *cast, struct cast_counters *ret_counters,
+		     struct cast_usage *ret_usage);
+
+/* The ring was made, or can't be: PLANE_FAULT_CAST_WANTED may come again in a second. */
+void plane_cast_answered(struct plane *plane, unsigned port,
+			 const uint8_t label[SHMNET_ETH_ALEN]);
 
 /*
  * Readable when there are faults or pongs. next_fault() is false when there are no

@@ -7,10 +7,16 @@
  * bells are ready; serve the rings; serve the ready queues. Rings are looked at in
  * every turn whether or not a bell rang: a peer rings only when we sleep.
  *
+ * Cast rings come after the pair rings, because what their writers say in the pair
+ * rings' words must be read before (path_cast_settle()).
+ *
  * When a turn found nothing the worker looks around for a while (the spin
  * budget), then sleeps: it announces a new sleep number in every ring, looks at
  * every ring once more, and waits in epoll. See shmnet/ring.h for why no frame
- * is missed. What comes by TAP needs no announcement: epoll is level-triggered.
+ * is missed. The numbers in the pair rings stand for the cast rings, too: who casts to
+ * us looks at them afterwards. What comes by TAP needs no announcement: epoll is
+ * level-triggered. A slot of a cast ring that is being written is not waited for in
+ * turns but in epoll, and for a bounded time.
  *
  * The budget pays where answers come within microseconds (a halted CPU takes
  * longer to wake than the answer took), and costs a core where they don't. Each
@@ -83,6 +89,14 @@ static void raise_fault(struct worker *worker)
 
 	if (write(worker->event_fd, &one, sizeof(one)) < 0)
 		return; /* the counter is full: it is readable */
+}
+
+static void tell_news(struct worker *worker, struct port *port)
+{
+	if (!port->has_news)
+		return;
+	port->has_news = false;
+	raise_fault(worker);
 }
 
 /* ---- queues ---- */
@@ -169,6 +183,7 @@ static void serve_queue(struct worker *worker, const struct plane_view *view,
 	if (queue->state == QUEUE_GONE)
 		return;
 	result = path_tx(view, queue, &worker->scratch, &n);
+	tell_news(worker, queue->port);
 	*frames += n;
 	queue->state = QUEUE_IDLE;
 	if (result == PATH_TX_MORE)
@@ -249,6 +264,35 @@ static void send_pings(struct worker *worker, const struct plane_view *view)
 	}
 }
 
+static unsigned serve_port_casts(struct worker *worker, const struct plane_view *view,
+				 const struct port_view *port)
+{
+	unsigned frames = 0;
+	bool drained = true;
+
+	for (unsigned i = 0; i < port->num_casts; i++) {
+		bool is_empty;
+
+		frames += path_cast_rx(view, port->casts[i], &worker->scratch, &is_empty);
+		drained &= is_empty;
+	}
+	if (drained && port->port->casts_moved) {
+		port->port->casts_moved = false;
+		path_cast_settle(port);
+	}
+	tell_news(worker, port->port);
+	return frames;
+}
+
+static unsigned serve_casts(struct worker *worker, const struct plane_view *view)
+{
+	unsigned frames = 0;
+
+	for (unsigned p = 0; p < view->num_ports; p++)
+		frames += serve_port_casts(worker, view, &view->ports[p]);
+	return frames;
+}
+
 static unsigned serve_queues(struct worker *worker, const struct plane_view *view)
 {
 	unsigned count = worker->num_ready;
@@ -273,6 +317,7 @@ static bool worker_turn(struct worker *worker, const struct plane_view *view)
 	if (worker->asked)
 		send_pings(worker, view);
 	frames = serve_rings(worker, view);
+	frames += serve_casts(worker, view);
 	if (worker->num_blocked)
 		unblock_queues(worker, view);
 	frames += serve_queues(worker, view);
@@ -366,6 +411,20 @@ static bool arm_rings(struct worker *worker, const struct plane_view *view)
 	return safe;
 }
 
+/* After arm_rings(): the same for the cast rings. */
+static bool look_at_casts(const struct plane_view *view, int *timeout_ms)
+{
+	bool safe = true;
+
+	for (unsigned p = 0; p < view->num_ports; p++) {
+		const struct port_view *port = &view->ports[p];
+
+		for (unsigned i = 0; i < port->num_casts; i++)
+			safe &= path_cast_is_quiet(port->casts[i], timeout_ms);
+	}
+	return safe;
+}
+
 static void disarm_rings(const struct plane_view *view)
 {
 	for (unsigned i = 0; i < view->num_links; i++) {
@@ -377,9 +436,11 @@ static void disarm_rings(const struct plane_view *view)
 
 static void worker_sleep(struct worker *worker, const struct plane_view *view)
 {
+	int timeout_ms = -1;
+
 	spin_end(worker, false);
-	if (arm_rings(worker, view))
-		take_events(worker, -1);
+	if (arm_rings(worker, view) && look_at_casts(view, &timeout_ms))
+		take_events(worker, timeout_ms);
 	disarm_rings(view);
 }
 
@@ -414,7 +475,7 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-static void worker_wake(struct worker *worker)
+void worker_wake(struct worker *worker)
 {
 	uint64_t one = 1;
 

@@ -22,6 +22,9 @@ int worker_add_port(struct worker *worker, struct port *port);
 
 int worker_start(struct worker *worker, const struct plane_view *view);
 
+/* The worker takes a turn. Any thread. */
+void worker_wake(struct worker *worker);
+
 /* Joins the thread if it runs. Accepts NULL. */
 void worker_free(struct worker *worker);
 

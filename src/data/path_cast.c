@@ -1,0 +1,308 @@
+/*
+ * See path.h and path_internal.h: the way of a cast, out and in.
+ *
+ * Out: into the ring of its label or the broadcast ring, once for all who read it, and
+ * as a copy into the pair ring of every other link. Into pair rings only if there is
+ * no ring or it doesn't take the frame. A super-frame that is longer than a slot is cut
+ * into frames, each a cast of its own. Which link is which follows "Who gets a cast by
+ * the ring and who by a copy" in shmnet/cast.h.
+ *
+ * In: a frame in a slot is checked as one in the pair ring of the slot's writer is,
+ * and counted on that link. What is for others (its writer has no link here, or still
+ * sends us copies) is passed over. A slot in writing holds up what is behind it; we
+ * wait CAST_PATIENCE_MS for its writer, asleep.
+ *
+ * What we were lapped on is found by comparing what the writer says it put there for us
+ * with what we took: only when the rings are read to their end, so that nothing is
+ * under way, and after the writer's number was loaded.
+ */
+#include "data/path_internal.h"
+
+#include "base/clock.h"
+#include "base/segment.h"
+
+#include <errno.h>
+
+/* Neither written nor read from now on; control is told. */
+static void cast_fail(struct cast *cast, int error)
+{
+	__atomic_store_n(&cast->error, error, __ATOMIC_RELAXED);
+	cast->port->has_news = true;
+}
+
+/* ---- out ---- */
+
+/* NULL: there is none, not even the broadcast ring. Says so if one would pay. */
+static struct cast *find_ring(const struct port_view *view, struct port *port,
+			      const uint8_t *label)
+{
+	uint64_t key = want_key(label), now;
+
+	for (unsigned i = 0; i < view->num_labels; i++) {
+		if (view->labels[i] == key)
+			return view->by_label[i];
+	}
+	now = clock_now_ns();
+	if (!view->broadcast)
+		port->has_news |= wants_count(&port->wants, WANT_BROADCAST, now);
+	if (key != WANT_BROADCAST)
+		port->has_news |= wants_count(&port->wants, key, now);
+	return view->broadcast;
+}
+
+/* Before the next claim: no copies to those from now on who have said that they read. */
+static void announce(const struct port_view *view, const struct cast *cast)
+{
+	for (unsigned i = 0; i < view->num_links; i++) {
+		struct link *link = view->links[i];
+		struct link_cast *place = &link->casts[cast->index];
+
+		if (place->announced || !__atomic_load_n(&place->reads, __ATOMIC_RELAXED))
+			continue;
+		shmnet_cast_announce(link->tx.words, cast->index, cast->id, cast->next);
+		place->announced = true;
+	}
+}
+
+/* False if the frame is not in the ring and won't be. */
+static bool write_ring(struct cast *cast, const uint8_t *payload, size_t length)
+{
+	struct shmnet_cast_writer *writer = &cast->writer;
+	uint8_t *place;
+	int ret;
+
+	if (cast_rests(cast) || length > writer->ring.room)
+		return false;
+	ret = shmnet_cast_reserve(writer, &place);
+	if (ret == -EPROTO)
+		cast_fail(cast, ret);
+	if (ret < 0)
+		return false;
+	memcpy(place, payload, length);
+	cast->next = writer->position + 1;
+	if (shmnet_cast_submit(writer, (uint32_t)length, SHMNET_RECORD_CAST) < 0)
+		return false;
+	counter_add(&cast->counters.written, 1);
+	counter_set(&cast->counters.skipped, writer->holes);
+	return true;
+}
+
+/* `cast`: NULL if there is none. */
+static void send_one(const struct port_view *view, struct cast *cast,
+		     const uint8_t *payload, size_t length)
+{
+	bool written = cast && write_ring(cast, payload, length);
+
+	for (unsigned i = 0; i < view->num_links; i++) {
+		struct link *link = view->links[i];
+
+		if (!written || !link->casts[cast->index].announced) {
+			path_copy(link, payload, length, SHMNET_RECORD_CAST);
+			continue;
+		}
+		count_sent(link, length);
+		link->casts_sent++;
+		link->cast_pending = true;
+	}
+}
+
+/* A super-frame is cut only if that is what it takes to fit into a slot. */
+static bool must_cut(const struct cast *cast, const uint8_t *payload, size_t length)
+{
+	return cast && !cast_rests(cast) && length > cast->writer.ring.room &&
+	       segment_is_super(payload);
+}
+
+void path_cast(const struct port_view *view, struct port *port,
+	       struct path_scratch *scratch, size_t length)
+{
+	uint8_t *payload = scratch->frame, *piece = (uint8_t *)scratch->cast;
+	struct cast *cast = find_ring(view, port, payload + SHMNET_VNET_HLEN);
+	struct segment segment;
+
+	if (cast)
+		announce(view, cast);
+	if (!must_cut(cast, payload, length) ||
+	    segment_begin(&segment, payload, length) < 0) {
+		send_one(view, cast, payload, length);
+		return;
+	}
+	while ((length = segment_length(&segment)) > 0) {
+		segment_next(&segment, piece);
+		send_one(view, cast, piece, length);
+	}
+}
+
+void path_cast_wake(struct link *link)
+{
+	int ret;
+
+	if (!link->cast_pending)
+		return;
+	link->cast_pending = false;
+	__atomic_store_n(&link->tx.words->cast_frames, link->casts_sent,
+			 __ATOMIC_RELEASE);
+	if (link_rests(link))
+		return;
+	ret = link->fabric->ops->wake(link->fabric, &link->tx);
+	if (ret < 0)
+		link_fail(link, ret);
+}
+
+/* ---- in ---- */
+
+void path_cast_listen(struct link *link)
+{
+	uint64_t told;
+
+	if (!link->rx.words)
+		return;
+	told = __atomic_load_n(&link->rx.words->cast_frames, __ATOMIC_ACQUIRE);
+	if ((int64_t)(told - link->casts_told) <= 0)
+		return; /* nothing new, or nonsense */
+	link->casts_told = told;
+	link->port->casts_moved = true;
+}
+
+static bool is_for_us(const struct cast *cast, struct link *link, uint64_t position)
+{
+	struct link_cast *place = &link->casts[cast->index];
+
+	if (!place->is_known && link->rx.words)
+		place->is_known =
+			shmnet_cast_find_since(link->rx.words, cast->id, &place->since);
+	return place->is_known && position >= place->since;
+}
+
+static void take(const struct plane_view *view, struct cast *cast,
+		 struct path_scratch *scratch, const struct shmnet_cast_record *record)
+{
+	uint16_t writer = cast->only_writer ? cast->only_writer : record->writer;
+	struct link *link = view_find_link(view, cast->port, writer);
+	const struct shmnet_record frame = {(const uint8_t *)scratch->cast,
+					    record->length, record->flags};
+
+	/* This wire version has no commands. */
+	if (!link || link_rests(link) || record->flags & SHMNET_RECORD_COMMAND ||
+	    !is_for_us(cast, link, record->position)) {
+		counter_add(&cast->counters.passed, 1);
+		return;
+	}
+	counter_add(&cast->counters.received, 1);
+	link->casts_taken++;
+	if (record->writer == writer) {
+		path_receive(link, scratch, &frame);
+		return;
+	}
+	/* In a lane, under another's name. */
+	counter_add(&link->counters.received_frames, 1);
+	count_drop(link, DROP_BAD_SOURCE);
+}
+
+/* read() found nothing. True if that is for a slot in writing, and we wait no longer. */
+static bool patience_ends(struct cast *cast)
+{
+	const struct shmnet_cast_reader *reader = &cast->reader;
+	uint64_t now;
+
+	if (reader->cursor == reader->head) {
+		cast->patient_ns = 0;
+		return false;
+	}
+	now = clock_now_ns();
+	if (cast->patient_ns && cast->stuck_at == reader->cursor)
+		return now >= cast->patient_ns;
+	cast->stuck_at = reader->cursor;
+	cast->patient_ns = now + CAST_PATIENCE_MS * NSEC_PER_MSEC;
+	return false;
+}
+
+static void show_counters(struct cast *cast)
+{
+	const struct shmnet_cast_reader *reader = &cast->reader;
+
+	counter_set(&cast->cursor, reader->cursor);
+	counter_set(&cast->counters.own, reader->own);
+	counter_set(&cast->counters.lapped, reader->lapped);
+	counter_set(&cast->counters.holes, reader->holes);
+	counter_set(&cast->counters.corrupt, reader->corrupt);
+}
+
+unsigned path_cast_rx(const struct plane_view *view, struct cast *cast,
+		      struct path_scratch *scratch, bool *ret_drained)
+{
+	struct shmnet_cast_record record;
+	unsigned taken = 0;
+	int ret = 1;
+
+	*ret_drained = true;
+	if (cast_rests(cast))
+		return 0;
+	while (taken < PATH_BURST) {
+		ret = shmnet_cast_read(&cast->reader, scratch->cast, &record);
+		if (ret == 1) {
+			take(view, cast, scratch, &record);
+			taken++;
+		} else if (ret == 0 && patience_ends(cast)) {
+			shmnet_cast_skip(&cast->reader);
+		} else {
+			break;
+		}
+	}
+	show_counters(cast);
+	*ret_drained = ret <= 0 && ret != -EAGAIN && !(ret == 0 && cast->patient_ns);
+	if (ret < 0 && ret != -EAGAIN)
+		cast_fail(cast, ret);
+	return taken + (ret == -EAGAIN);
+}
+
+void path_cast_settle_link(struct link *link)
+{
+	uint64_t *lost = &link->counters.drops[DROP_CAST_LOST];
+	uint64_t missing = link->casts_told - link->casts_taken - *lost;
+
+	if ((int64_t)missing > 0)
+		counter_add(lost, missing);
+}
+
+void path_cast_settle(const struct port_view *view)
+{
+	for (unsigned i = 0; i < view->num_links; i++)
+		path_cast_settle_link(view->links[i]);
+}
+
+/* ---- before sleep ---- */
+
+/* What read() would wait for: the slot at the cursor is in writing, and W not far. */
+static bool waits_for_writer(const struct shmnet_cast_reader *reader)
+{
+	uint64_t word =
+		shmnet_cast_load_word(shmnet_cast_slot_at(&reader->ring, reader->cursor));
+
+	return shmnet_cast_judge(reader, word) == SHMNET_CAST_FOUND_WRITING &&
+	       reader->head - reader->cursor <= reader->ring.depth / 2;
+}
+
+bool path_cast_is_quiet(const struct cast *cast, int *timeout_ms)
+{
+	const struct shmnet_cast_reader *reader = &cast->reader;
+	uint64_t head, now;
+	int left;
+
+	if (cast_rests(cast))
+		return true;
+	head = shmnet_cast_load_head(&reader->ring);
+	if (head != reader->head)
+		return false; /* also if it was closed: that is to be said */
+	if (reader->cursor == head)
+		return true;
+	if (!waits_for_writer(reader))
+		return false;
+	now = clock_now_ns();
+	if (now >= cast->patient_ns)
+		return false;
+	left = (int)((cast->patient_ns - now) / NSEC_PER_MSEC) + 1;
+	if (*timeout_ms < 0 || left < *timeout_ms)
+		*timeout_ms = left;
+	return true;
+}

@@ -1,0 +1,46 @@
+/*
+ * What the parts of a frame's way share: path.c, and path_cast.c for casts. The
+ * worker's, as path.h.
+ */
+#ifndef DATA_PATH_INTERNAL_H
+#define DATA_PATH_INTERNAL_H
+
+#include "data/path.h"
+
+static inline void count_drop(struct link *link, enum drop_reason reason)
+{
+	counter_add(&link->counters.drops[reason], 1);
+}
+
+static inline void count_sent(struct link *link, size_t length)
+{
+	counter_add(&link->counters.sent_frames, 1);
+	counter_add(&link->counters.sent_bytes, length - SHMNET_VNET_HLEN);
+}
+
+static inline bool link_rests(const struct link *link)
+{
+	return __atomic_load_n(&link->error, __ATOMIC_RELAXED) != 0;
+}
+
+/* One frame from private memory to one peer: counted as sent, and perhaps dropped. */
+void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_t flags);
+
+/* One frame of the peer's to our host, after all checks; counted. */
+void path_receive(struct link *link, struct path_scratch *scratch,
+		  const struct shmnet_record *record);
+
+/*
+ * A cast of the host's in scratch->frame, which passed the checks, to all who have a
+ * link. scratch->cast is used.
+ */
+void path_cast(const struct port_view *view, struct port *port,
+	       struct path_scratch *scratch, size_t length);
+
+/* After a burst: the peer hears of what went into cast rings for it. */
+void path_cast_wake(struct link *link);
+
+/* Before a look at the cast rings: what has the peer put there for us? */
+void path_cast_listen(struct link *link);
+
+#endif

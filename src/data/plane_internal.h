@@ -1,0 +1,51 @@
+/*
+ * What the parts of control's half of the data plane share: plane.c, and plane_cast.c
+ * for cast rings. The control thread's, as plane.h.
+ */
+#ifndef DATA_PLANE_INTERNAL_H
+#define DATA_PLANE_INTERNAL_H
+
+#include "data/path_internal.h"
+#include "data/worker.h"
+
+/* A port's cast rings. */
+struct plane_casts {
+	struct cast *by_index[PLANE_CASTS_MAX]; /* NULL: free */
+	unsigned last;				/* that was given away */
+};
+
+struct plane {
+	struct worker *worker;
+	int event_fd;
+	unsigned num_ports;
+	struct port ports[PLANE_PORTS_MAX];
+	unsigned num_links;
+	struct link **links;
+	struct plane_casts casts[PLANE_PORTS_MAX];
+	struct plane_view *view;  /* the worker's */
+	struct plane_view *spare; /* nobody's: the next one is made in it */
+	struct plane_view views[2];
+	struct fabric_source *sources;
+	struct path_scratch scratch; /* for what is salvaged here */
+};
+
+/* Makes a view of what the plane has, and waits until the worker took it up. */
+void plane_publish(struct plane *plane);
+
+/* The worker reads the port's cast rings to where they are now, or as far as it gets. */
+void plane_drain_casts(struct plane *plane, const struct port *port);
+
+/* Those of the rings that live, to `sum`. */
+void plane_add_cast_counters(const struct plane *plane, unsigned port,
+			     struct cast_counters *sum);
+
+bool plane_next_cast_fault(struct plane *plane, struct plane_fault *ret_fault);
+bool plane_next_want(struct plane *plane, struct plane_fault *ret_fault);
+
+static inline void plane_copy_counters(uint64_t *to, const uint64_t *from, size_t bytes)
+{
+	for (size_t i = 0; i < bytes / sizeof(*to); i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+#endif
