@@ -24,7 +24,7 @@
 #define ARENA_ALIGN 16
 #define NAME_BYTES  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
-_Static_assert((int)PEER_REFUSAL_SILENCE == SHMNET__PEER__REFUSE__CODE__SILENCE,
+_Static_assert((int)PEER_REFUSAL_GIVEN_UP == SHMNET__PEER__REFUSE__CODE__GIVEN_UP,
 	       "the codes are the numbers of the wire");
 _Static_assert((int)NETWORK_KIND_GLOBAL == SHMNET__PEER__NETWORK_KIND__KIND_GLOBAL,
 	       "the kinds are the numbers of the wire");

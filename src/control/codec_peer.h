@@ -38,7 +38,7 @@ enum peer_refusal {
 	PEER_REFUSAL_TIMEOUT,	/* the handshake took too long */
 	PEER_REFUSAL_BUSY,	/* quarantined, or too many at once: later */
 	PEER_REFUSAL_RESOURCE,	/* we lack what a link needs */
-	PEER_REFUSAL_SILENCE,	/* taken for dead */
+	PEER_REFUSAL_GIVEN_UP,	/* taken for dead: welcome back */
 	PEER_REFUSAL_NUM_
 };
 

@@ -37,15 +37,25 @@
 /* ---- the machine ---- */
 
 static const char *const event_names[] = {
-	[EVENT_NONE] = "none",		 [EVENT_APPEARED] = "appeared",
-	[EVENT_CALLABLE] = "callable",	 [EVENT_DISAPPEARED] = "disappeared",
-	[EVENT_RETRY] = "retry",	 [EVENT_TIMER] = "timer",
-	[EVENT_NO_ANSWER] = "no answer", [EVENT_GREETED] = "greeted",
-	[EVENT_COMPLETE] = "complete",	 [EVENT_SILENT] = "silent",
-	[EVENT_HEARD] = "heard",	 [EVENT_UNHEARD] = "unheard",
-	[EVENT_LOST] = "lost",		 [EVENT_BROKEN] = "broken",
-	[EVENT_CLOSED] = "closed",	 [EVENT_REFUSE] = "refuse",
-	[EVENT_REFUSED] = "refused",	 [EVENT_TURNED_AWAY] = "turned away",
+	[EVENT_NONE] = "none",
+	[EVENT_APPEARED] = "appeared",
+	[EVENT_CALLABLE] = "callable",
+	[EVENT_DISAPPEARED] = "disappeared",
+	[EVENT_RETRY] = "retry",
+	[EVENT_TIMER] = "timer",
+	[EVENT_NO_ANSWER] = "no answer",
+	[EVENT_GREETED] = "greeted",
+	[EVENT_COMPLETE] = "complete",
+	[EVENT_SILENT] = "silent",
+	[EVENT_HEARD] = "heard",
+	[EVENT_UNHEARD] = "unheard",
+	[EVENT_LOST] = "lost",
+	[EVENT_BROKEN] = "broken",
+	[EVENT_CLOSED] = "closed",
+	[EVENT_GIVEN_UP] = "given up",
+	[EVENT_REFUSE] = "refuse",
+	[EVENT_REFUSED] = "refused",
+	[EVENT_TURNED_AWAY] = "turned away",
 };
 _Static_assert(sizeof(event_names) / sizeof(event_names[0]) == EVENT_NUM_, "a name each");
 
@@ -65,7 +75,7 @@ typedef enum peer_event peer_action(struct peer *peer);
 static peer_action act_none, act_forget, act_dial, act_retry, act_recall, act_offer,
 	act_attach, act_complete_rings, act_linger, act_give_up, act_end, act_time_out,
 	act_refuse, act_back_off, act_show, act_wait, act_suspect, act_ask, act_trust,
-	act_presume_dead;
+	act_presume_dead, act_return;
 
 /* clang-format off */
 static const struct peer_row {
@@ -101,6 +111,7 @@ static const struct peer_row {
 
 	{ALIVE,                       EVENT_BROKEN,        act_give_up,        "give up",             PEER_ABSENT},
 	{ALIVE,                       EVENT_CLOSED,        act_end,            "end",                 PEER_ABSENT},
+	{ALIVE,                       EVENT_GIVEN_UP,      act_return,         "return",              PEER_ABSENT},
 	{ALIVE,                       EVENT_REFUSE,        act_refuse,         "refuse",              PEER_REFUSED},
 	{ALIVE,                       EVENT_REFUSED,       act_back_off,       "back off",            PEER_REFUSED},
 
@@ -411,18 +422,23 @@ static enum peer_event act_trust(struct peer *peer)
 	return EVENT_NONE;
 }
 
-/* It hears of it when it runs again. */
-static enum peer_event act_presume_dead(struct peer *peer)
+/* With a word, so that the peer does not take us for dead; it may just be stopped. */
+static void leave(struct peer *peer)
 {
-	struct peer_refuse refuse = {.code = PEER_REFUSAL_SILENCE};
+	struct peer_refuse refuse = {.code = PEER_REFUSAL_GIVEN_UP};
 
 	peer_say(refuse.words, sizeof(refuse.words), "%.*s", PEER_WORDS_MAX - 1,
 		 peer->reason);
-	end_session(peer, PEER_END_SILENT, false);
-	peer->is_silent = true;
 	peer_refuse_channel(peer->owner->world, peer->session.channel, &refuse);
 	peer->session.channel = NULL;
 	peer_hang_up(peer);
+}
+
+static enum peer_event act_presume_dead(struct peer *peer)
+{
+	end_session(peer, PEER_END_SILENT, false);
+	peer->is_silent = true;
+	leave(peer);
 	return settle(peer);
 }
 
@@ -438,6 +454,14 @@ static enum peer_event act_linger(struct peer *peer)
 static enum peer_event act_give_up(struct peer *peer)
 {
 	end_session(peer, PEER_END_OTHER, false);
+	leave(peer);
+	return settle(peer);
+}
+
+/* The peer has left our memory before it said so. */
+static enum peer_event act_return(struct peer *peer)
+{
+	end_session(peer, PEER_END_OTHER, true);
 	peer_hang_up(peer);
 	return settle(peer);
 }

@@ -35,9 +35,9 @@ enum peer_state {
 };
 
 /*
- * How a session ended that was up. A channel ends with its owner's life, or because that
- * one hung up; only without a last word of it it is dead, or as good as that. In the
- * other cases it may live, and store into what it still maps.
+ * How a session ended that was up. A node that lives on never hangs up without a word
+ * (REFUSE), unless the channel itself is broken; so an end without one is the end of the
+ * peer's life. In the other cases it may live, and store into what it still maps.
  */
 enum peer_end {
 	PEER_END_CLOSED, /* the channel is at its end, without a word */

@@ -105,6 +105,7 @@ enum peer_event {
 	EVENT_LOST,	   /* the doorbell died */
 	EVENT_CLOSED,	   /* the peer closed the channel */
 	EVENT_BROKEN,	   /* the channel is of no use any more */
+	EVENT_GIVEN_UP,	   /* the peer took us, or the connection, for dead */
 	EVENT_REFUSE,	   /* we end it, for session.refuse */
 	EVENT_REFUSED,	   /* it ended it */
 	EVENT_TURNED_AWAY, /* it dialled us, and its HELLO was refused */

@@ -182,10 +182,10 @@ static enum peer_event take_refuse(struct peer *peer, const struct peer_message 
 				   struct world_parcel *parcel)
 {
 	(void)parcel;
-	if (message->refuse.code == PEER_REFUSAL_SILENCE) {
-		peer_say(peer->reason, sizeof(peer->reason), "it took %s for dead: %s",
+	if (message->refuse.code == PEER_REFUSAL_GIVEN_UP) {
+		peer_say(peer->reason, sizeof(peer->reason), "it gave %s up: %s",
 			 peer->owner->config->name, message->refuse.words);
-		return EVENT_CLOSED;
+		return EVENT_GIVEN_UP;
 	}
 	peer_say(peer->reason, sizeof(peer->reason), "%s refused: %s", peer_name(peer),
 		 message->refuse.words);

@@ -38,7 +38,7 @@ cause_of() { # node, subject, state: of the last one
 		'[.events[] | select(.name == $name and .state == $state)] | last | .cause'
 }
 
-# Nodes that it suspected, or took for dead, in this life.
+# Nodes that it suspected, or gave up, in this life.
 accusations() { # node
 	ctl "$1" events --json | jq '[.events[]
 		| select(.state == "suspect" or (.cause | startswith("silent")))] | length'

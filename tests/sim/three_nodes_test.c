@@ -471,6 +471,9 @@ TEST_CASE(stranger, breaks_the_order_of_an_offer)
 	message = (struct peer_message){.type = PEER_MESSAGE_INCARNATION,
 					.incarnation = {5}};
 	check_offer(&message, 0, "x sent INCARNATION before READY");
+	message = (struct peer_message){.type = PEER_MESSAGE_PROBE, .probe = {2}};
+	check_offer(&message, 0, "x sent PROBE before READY");
+	check_offer(&message, 1, "x sent PROBE with 1 descriptors, 0 is right");
 	message = (struct peer_message){.type = PEER_MESSAGE_RING,
 					.ring = {.network = "lan0", .size = 1u << 20}};
 	check_offer(&message, 0,
@@ -567,7 +570,8 @@ static void send_stranger(struct sim *sim, struct sim_node *node)
 {
 	static const enum peer_message_type types[] = {
 		PEER_MESSAGE_HELLO, PEER_MESSAGE_RING,	      PEER_MESSAGE_BELL,
-		PEER_MESSAGE_BELL,  PEER_MESSAGE_INCARNATION, PEER_MESSAGE_REFUSE};
+		PEER_MESSAGE_BELL,  PEER_MESSAGE_INCARNATION, PEER_MESSAGE_REFUSE,
+		PEER_MESSAGE_PROBE, PEER_MESSAGE_PROBED};
 	struct peer_message message = hello_of((uint16_t)(1 + sim_random(sim, 6)), "x");
 	struct world_channel *channel;
 
@@ -581,6 +585,8 @@ static void send_stranger(struct sim *sim, struct sim_node *node)
 	memset(&message, 0, sizeof(message));
 	message.type = types[sim_random(sim, sizeof(types) / sizeof(types[0]))];
 	snprintf(message.ring.network, CONFIG_NAME_MAX, "lan0");
+	if (message.type == PEER_MESSAGE_PROBE || message.type == PEER_MESSAGE_PROBED)
+		message.probed = (struct peer_probed){(uint16_t)sim_random(sim, 7), true};
 	sim_stranger_send(channel, &message);
 	if (sim_random(sim, 2))
 		sim_stranger_close(channel);
