@@ -9,15 +9,10 @@ set -u
 . "$(dirname "$0")/traffic.sh"
 
 command -v python3 >/dev/null || skip "python3 is not installed"
-frames=$(dirname "$(realpath "$0")")/frames.py
 
 LAN0="lan0 shm0 1500 10.77.0.%/24 fd77::%/64"
 LAN1="lan1 shm1 9000 10.78.0.%/24 fd78::%/64"
 NETWORK_KEYS="ring_size: 256K"
-
-send() { # host, interface, destination, source, type, length, count
-	in_ns "$1" python3 "$frames" "${@:2}"
-}
 
 # After the command, exactly so many frames more are dropped on lan0 for the reason.
 drops_by() { # count, node, reason, command...
@@ -33,23 +28,6 @@ drops_by() { # count, node, reason, command...
 
 dropped_is() { # node, reason, count
 	stats_take "$1" && [ "$(dropped "$1" lan0 "$2")" -eq "$3" ]
-}
-
-# Exactly these frames arrive on n2, whole.
-delivers() { # count, filter of tcpdump, command...
-	local count=$1 filter=$2
-	shift 2
-	: >"$LAB/tcpdump.log"
-	start tcpdump n2 tcpdump -U -i shm0 -w "$LAB/frames.pcap" "$filter"
-	wait_for 5 grep -q 'listening on' "$LAB/tcpdump.log" || return
-	"$@" || return
-	wait_for 5 captured "$count" "$filter"
-	stop tcpdump INT
-	captured "$count" "$filter"
-}
-
-captured() { # count, filter
-	[ "$(tcpdump -enr "$LAB/frames.pcap" "$2" 2>/dev/null | grep -c ethertype)" -eq "$1" ]
 }
 
 # Linux does not let a program send them; a hook that did would have them counted.
@@ -113,10 +91,10 @@ check "they balance after streams" conserved n1 n2 n3
 
 for length in 14 15 20 59 60 1514; do
 	check "a frame of $length bytes passes" \
-		delivers 50 "ether proto 0x88b5 and len == $length" \
+		delivers n2 shm0 50 "ether proto 0x88b5 and len == $length" \
 		send n1 shm0 "$mac2" "$mac1" 88b5 "$length" 50
 done
-check "a VLAN tag passes" delivers 50 "vlan and greater 1514" \
+check "a VLAN tag passes" delivers n2 shm0 50 "vlan and greater 1514" \
 	send n1 shm0 "$mac2" "$mac1" 8100 1518 50
 check "a frame shorter than its header does not leave the kernel, or is made longer" \
 	drops_by 0 n1 runt sends_runts

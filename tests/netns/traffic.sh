@@ -94,6 +94,29 @@ iperf_figure() { # what
 		| "\(.bits_per_second / 1e7 | round / 100) Gb/s"' "$LAB/iperf.json")"
 }
 
+# --- frames of any kind ------------------------------------------------------------
+
+send() { # host, interface, destination, source, type, length, count
+	in_ns "$1" python3 "${BASH_SOURCE[0]%/*}/frames.py" "${@:2}"
+}
+
+# Exactly these frames arrive there, whole.
+delivers() { # host, interface, count, filter of tcpdump, command...
+	local host=$1 interface=$2 count=$3 filter=$4
+	shift 4
+	: >"$LAB/tcpdump.log"
+	start tcpdump "$host" tcpdump -Q in -U -i "$interface" -w "$LAB/frames.pcap" "$filter"
+	wait_for 5 grep -q 'listening on' "$LAB/tcpdump.log" || return
+	"$@" || return
+	wait_for 5 captured "$count" "$filter"
+	stop tcpdump INT
+	captured "$count" "$filter"
+}
+
+captured() { # count, filter
+	[ "$(tcpdump -enr "$LAB/frames.pcap" "$2" 2>/dev/null | grep -c 'length')" -eq "$1" ]
+}
+
 # --- the books -------------------------------------------------------------------
 
 # $LAB/stats: {"n1": its statistics, ...}
