@@ -231,7 +231,7 @@ static void error_set_rc(struct cli_error *error, int rc, const char *path,
 			      timeout_ms / 1000.0);
 		break;
 	case -ECONNRESET:
-		cli_error_set(error, CLI_FAILED, "protocol",
+		cli_error_set(error, CLI_FAILED, "hung-up",
 			      "%s: the node hung up without an answer", path);
 		break;
 	case -EPROTO:

@@ -13,7 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_MSEC 200
+#define POLL_MSEC    200
+#define HANG_UPS_MAX 50
+
+static const struct timespec poll_pause = {0, POLL_MSEC *(long)NSEC_PER_MSEC};
 
 const struct cli_option cli_events_options[] = {
 	{"follow", 'f', CLI_FLAG, offsetof(struct cli, follow), NULL, NULL,
@@ -144,15 +147,33 @@ static void print_new(const struct cli *cli, const json_t *events, struct cursor
 	}
 }
 
+/*
+ * A node that ends may hang up on a question before it closes its socket. Whether it
+ * ended is what the next question shows.
+ */
+static int ask_follower(const struct cli *cli, json_t **ret_events)
+{
+	unsigned timeout_ms = cli->timeout_ms ? cli->timeout_ms : CLI_TIMEOUT_MS;
+	struct cli_error error;
+
+	for (unsigned i = 0; i < HANG_UPS_MAX; i++) {
+		if (cli_query(cli, "events", NULL, timeout_ms, ret_events, &error) == 0)
+			return CLI_OK;
+		if (strcmp(error.code, "hung-up") != 0)
+			break;
+		nanosleep(&poll_pause, NULL);
+	}
+	return cli_report(cli, &error);
+}
+
 /* Ends with the node, or when nobody reads any more. */
 static int follow(const struct cli *cli)
 {
-	const struct timespec pause = {0, POLL_MSEC * (long)NSEC_PER_MSEC};
 	struct cursor cursor = {0};
 	json_t *events;
 
 	for (;;) {
-		int rc = cli_ask(cli, "events", &events);
+		int rc = ask_follower(cli, &events);
 
 		if (rc)
 			return rc;
@@ -160,7 +181,7 @@ static int follow(const struct cli *cli)
 		json_decref(events);
 		if (fflush(stdout) != 0)
 			return CLI_FAILED;
-		nanosleep(&pause, NULL);
+		nanosleep(&poll_pause, NULL);
 	}
 }
 
