@@ -1,32 +1,25 @@
 /*
- * Casts that are in a cast ring and in copies at once: a sender S and a receiver R that
- * come to know the link, the ring, and the ring that replaces it, in any order, until S
- * leaves or dies.
+ * Casts by the cast ring and by copies: a sender S and a receiver R that come to know
+ * the link, the ring, and the ring that replaces it, in any order, until S leaves or
+ * dies. The rules are cast.h's: "Who gets a cast by the ring and who by a copy".
  *
- * Claims: R counts no cast twice, as delivered or as a hole; and once each cast that S
- * finished while it had the link.
+ * Claims: no cast comes twice; and each cast that S finished while it had the link
+ * comes once, but for one by the ring that R gave up because it was not published.
  *
- * The rules. S looks whether the link reads the ring, then claims, fills and publishes,
- * then copies, if it did not read then, with a tag {ring, position}; without a position
- * it copies untagged, whoever reads. R's worker begins to read a ring at W, at the moment
- * it takes up the first view that has it, and notes, when a view first has both the link
- * and the ring, its cursor: `from`. R says READS after that. A copy with a tag at or
- * after `from` is dropped, also if that ring has been removed meanwhile. A closed ring is
- * read to its end before it is removed: what was not published by then is counted as
- * holes. When S is gone, R's worker reads the rings to their W before the link leaves the
- * view; the pair ring is salvaged after that.
+ * Besides cast.h: R says READS only when its worker has both the link and the ring. What
+ * a ring refuses is copied to all. A closed ring is read to its end before it is removed.
+ * When S is gone, R's worker reads the rings to their W before the link leaves the view;
+ * the pair ring is salvaged after that.
  *
  * With RELINK the session may break once while S lives. Nothing is salvaged then, casts
- * may be lost, and none may be counted twice.
+ * may be lost, and none may come twice.
  *
- * Negative controls, each must fail: LATE_LOOK (S looks at the bit after it published),
- * EARLY_CURSOR (control begins at W before the worker has the view), EARLY_READS (READS
- * is said before the worker has both), ALL_COPIES (none is dropped), NO_FROM (each copy
- * is dropped whose ring is read), FRESH_FROM (`from` is W, not the cursor), FORGET (a
- * removed ring is forgotten), UNREAD (a closed ring is removed before its end),
- * HIDE_CLOSED (who reads gets no copy of what found the ring closed), NO_DRAIN (the link
- * leaves the view as soon as S is gone), and with RELINK EARLY_OFFER (S has the new
- * link's ring before the old link has left the view).
+ * Negative controls, each must fail: LATE_ANNOUNCE (after the frame is published),
+ * EARLY_READS (READS is said before the worker has both), NO_SINCE (R takes all that it
+ * finds in the ring), COPY_ON (copies go on after the announcement), HIDE_CLOSED (who
+ * reads gets no copy of what found the ring closed), UNREAD (a closed ring is removed
+ * before its end), NO_DRAIN (the link leaves the view as soon as S is gone), and with
+ * RELINK EARLY_OFFER (S has the new link's ring before the old link has left the view).
  *
  * No position is lapped here, nor claimed late: that is cast.pml's.
  */
@@ -37,89 +30,119 @@
 #define RELINK 0
 #endif
 
-#define A    0
-#define B    1
-#define NONE 2
+#define A     0
+#define B     1
+#define NONE  2
 #define NEVER 255
 
 #define AT(ring, position) ((ring) * FRAMES + (position))
 
 /* The rings. */
 byte head[2], frame[2 * FRAMES];
-bool closed[2];
+bool closed[2], published[2 * FRAMES];
 
 /* S: what its control tells its worker. A link is its number, 0: none. */
 byte s_link, s_ring = NONE;
-bool s_reads[2], s_turn, s_ended;
+bool s_reads[2], s_announced[2], s_turn, s_ended;
 
-/* R: the view, what the worker has of it, and what it knows besides. */
+/* R: the view, what the worker has of it, and the rings as it reads them. */
 byte view_link, link;
 bool view_has[2], has[2], gone[2];
-byte cursor[2], from[2];
+byte cursor[2];
 byte relinks;
 
-byte offered; /* by R to S, with a new pair ring */
-chan pair = [FRAMES] of {byte, byte, byte};
+/* The pair ring of the link that R offered last, with what S announces in it. */
+byte offered, since[2];
+chan pair = [FRAMES] of {byte};
 chan reads = [4] of {byte, byte};
 
 /* What an onlooker knows. */
 byte had[FRAMES + 1];
-bool due[FRAMES + 1];
+bool due[FRAMES + 1], given_up[FRAMES + 1];
+
+/* Into a former link's ring nobody looks. */
+#define ANNOUNCE                                                             \
+	atomic {                                                             \
+		if                                                           \
+		:: ring != NONE && to && s_reads[ring] && !s_announced[ring] \
+			&& to == s_link ->                                   \
+			if                                                   \
+			:: to == offered -> since[ring] = next[ring]         \
+			:: else                                              \
+			fi;                                                  \
+			s_announced[ring] = true                             \
+		:: else                                                      \
+		fi                                                           \
+	}
 
 proctype sender()
 {
-	byte number = 1, ring, position, to;
-	bool looked;
+	byte number = 1, ring, position, to, next[2];
+	bool by_ring;
 
 	do
 	:: number > FRAMES -> break
 	:: else ->
-		atomic {
-			s_turn = true;
-			ring = s_ring;
-			to = s_link;
-			if
-			:: ring != NONE -> looked = s_reads[ring]
-			:: else
-			fi
-		}
+		atomic { s_turn = true; ring = s_ring; to = s_link }
+#ifndef LATE_ANNOUNCE
+		ANNOUNCE;
+#endif
 		atomic {
 			if
 			:: ring != NONE && !closed[ring] ->
 				position = head[ring];
 				frame[AT(ring, position)] = number;
-				head[ring]++
-			:: else ->
-				ring = NONE;
-#ifndef HIDE_CLOSED
-				looked = false
+				head[ring]++;
+				by_ring = s_announced[ring];
+#ifdef LATE_ANNOUNCE
+				by_ring = s_reads[ring];
+#else
+				next[ring] = position + 1
 #endif
+			:: else ->
+#ifdef HIDE_CLOSED
+				by_ring = ring != NONE && s_announced[ring];
+#endif
+				ring = NONE
 			fi
 		}
-		/* Whether it publishes is seen by nobody here: see the worker. */
 		if
 		:: true
-		:: true -> break
+		:: true -> break /* dies in the slot */
 		fi;
-#ifdef LATE_LOOK
 		if
-		:: ring != NONE -> looked = s_reads[ring]
+		:: ring != NONE -> published[AT(ring, position)] = true
+		:: else
+		fi;
+#ifdef LATE_ANNOUNCE
+		ANNOUNCE;
+		if
+		:: ring != NONE -> next[ring] = position + 1
 		:: else
 		fi;
 #endif
+		if
+		:: true
+		:: true -> break /* dies before it copies */
+		fi;
 		atomic {
 			if
-			:: to == offered && !looked -> pair!number, ring, position
-			:: else /* into a former link's ring nobody looks */
+#ifdef COPY_ON
+			:: to == offered -> pair!number
+#else
+			:: to == offered && !by_ring -> pair!number
+#endif
+			:: else
 			fi;
 			due[number] = to > 0 && !RELINK;
-			s_turn = false; looked = false;
+			given_up[number] = given_up[number] && by_ring;
+			s_turn = false; by_ring = false;
 			ring = 0; position = 0; to = 0;
 			number++
 		}
 	od;
-	atomic { s_turn = false; looked = false; ring = 0; position = 0; to = 0; number = 0;
-		 s_ended = true }
+	atomic { s_turn = false; by_ring = false; ring = 0; position = 0; to = 0; number = 0;
+		 next[A] = 0; next[B] = 0; s_ended = true }
 }
 
 proctype sender_control()
@@ -128,7 +151,9 @@ proctype sender_control()
 
 	do
 	:: atomic { !s_ended && !s_turn && s_link != offered ->
-		s_link = offered; s_reads[A] = false; s_reads[B] = false }
+		s_link = offered;
+		s_reads[A] = false; s_reads[B] = false;
+		s_announced[A] = false; s_announced[B] = false }
 	:: atomic { !s_ended && s_ring == NONE -> s_ring = A }
 	:: atomic { !s_ended && s_ring != B -> s_ring = B; closed[A] = true }
 	:: atomic { reads?life, ring ->
@@ -141,63 +166,33 @@ proctype sender_control()
 	od
 }
 
-/* A frame of a pair ring. */
+/* A copy. */
 inline take()
 {
-	pair?number, ring, position;
-	if
-#ifdef ALL_COPIES
-	:: false
-#elif defined(NO_FROM)
-	:: ring != NONE && has[ring]
-#elif defined(FORGET)
-	:: ring != NONE && !gone[ring] && position >= from[ring]
-#else
-	:: ring != NONE && position >= from[ring]
-#endif
-	:: else -> had[number]++
-	fi;
+	pair?number;
+	had[number]++;
 	assert(had[number] <= 1);
-	number = 0; ring = 0; position = 0
+	number = 0
 }
 
 #define UNREAD_IN(r) (has[r] && !gone[r] && cursor[r] < head[r])
 
-/* A frame; or a hole, as which one that isn't published may be counted at any time. */
+/* Takes what is at the cursor, passes over it, or gives it up. */
 inline read(r)
 {
 	number = frame[AT(r, cursor[r])];
 	if
-	:: link -> had[number]++
-	:: else /* it was not sent to us */
+	:: !published[AT(r, cursor[r])] -> given_up[number] = true
+#ifdef NO_SINCE
+	:: published[AT(r, cursor[r])] && link -> had[number]++
+#else
+	:: published[AT(r, cursor[r])] && link && cursor[r] >= since[r] -> had[number]++
+#endif
+	:: else
 	fi;
 	assert(had[number] <= 1);
 	cursor[r]++;
 	number = 0
-}
-
-inline begin(r)
-{
-#ifndef EARLY_CURSOR
-	if
-	:: !has[r] -> cursor[r] = head[r]
-	:: else
-	fi;
-#endif
-	has[r] = view_has[r]
-}
-
-inline note(r)
-{
-	if
-	:: link && has[r] && from[r] == NEVER ->
-#ifdef FRESH_FROM
-		from[r] = head[r]
-#else
-		from[r] = cursor[r]
-#endif
-	:: else
-	fi
 }
 
 #ifdef UNREAD
@@ -210,20 +205,10 @@ inline note(r)
 
 active proctype worker()
 {
-	byte number, ring, position;
+	byte number;
 
 end:	do
-	:: atomic { STALE ->
-		if
-		:: view_link && link != view_link ->
-			from[A] = NEVER; from[B] = NEVER
-		:: else
-		fi;
-		link = view_link;
-		begin(A);
-		begin(B);
-		note(A);
-		note(B) }
+	:: atomic { STALE -> link = view_link; has[A] = view_has[A]; has[B] = view_has[B] }
 	:: atomic { UNREAD_IN(A) -> read(A) }
 	:: atomic { UNREAD_IN(B) -> read(B) }
 	:: atomic { has[A] && !gone[A] && DRAINED(A) -> gone[A] = true }
@@ -232,49 +217,50 @@ end:	do
 }
 
 #ifdef EARLY_READS
-#define MAY_SAY(r) (view_link && view_has[r] && !said[r])
+#define MAY_SAY(r) (view_link && !said[r])
 #else
 #define MAY_SAY(r) (view_link && link == view_link && has[r] && !said[r])
 #endif
 
-inline early(r)
-{
-#ifdef EARLY_CURSOR
-	cursor[r] = head[r]
-#else
-	skip
-#endif
-}
-
 active proctype control()
 {
-	byte number, ring, position;
+	byte number;
 	bool said[2];
 
-	from[A] = NEVER; from[B] = NEVER;
-	atomic { offered = 1; run sender(); run sender_control() }
+	atomic {
+		since[A] = NEVER; since[B] = NEVER;
+		offered = 1; run sender(); run sender_control()
+	}
 	do
 	:: atomic { !view_link -> view_link = offered }
-	:: atomic { !view_has[A] -> view_has[A] = true; early(A) }
-	:: atomic { !view_has[B] -> view_has[B] = true; early(B) }
+	:: atomic { !view_has[A] -> view_has[A] = true; cursor[A] = head[A] }
+	:: atomic { !view_has[B] -> view_has[B] = true; cursor[B] = head[B] }
 	:: atomic { view_has[B] && !closed[A] -> closed[A] = true }
 	:: atomic { MAY_SAY(A) -> reads!view_link, A; said[A] = true }
 	:: atomic { MAY_SAY(B) -> reads!view_link, B; said[B] = true }
 	:: atomic { RELINK && view_link && relinks == 0 -> relinks++; view_link = 0 };
-#ifndef EARLY_OFFER
-		link == 0;
-#endif
+#ifdef EARLY_OFFER
+		/* The old link's announcements are in the view with it. */
 		atomic {
 			do
-			:: pair?number, ring, position
+			:: pair?number
 			:: empty(pair) -> break
 			od;
-			number = 0; ring = 0; position = 0;
-			said[A] = false; said[B] = false;
-			offered++
+			number = 0; offered++
 		}
-#ifdef EARLY_OFFER
-		; link == 0
+		link == 0;
+		atomic { since[A] = NEVER; since[B] = NEVER; said[A] = false; said[B] = false }
+#else
+		link == 0;
+		atomic {
+			do
+			:: pair?number
+			:: empty(pair) -> break
+			od;
+			since[A] = NEVER; since[B] = NEVER;
+			said[A] = false; said[B] = false;
+			number = 0; offered++
+		}
 #endif
 	:: atomic { s_ended && view_link -> break }
 	od;
@@ -285,7 +271,7 @@ active proctype control()
 #endif
 	view_link = 0;
 	link == 0;
-	/* The salvage; each link keeps its `from`. */
+	/* The salvage. */
 	atomic {
 		do
 		:: len(pair) > 0 -> take()
@@ -294,7 +280,9 @@ active proctype control()
 		number = 1;
 		do
 		:: number > FRAMES -> break
-		:: else -> assert(had[number] == 1 || !due[number]); number++
+		:: else ->
+			assert(had[number] == 1 || given_up[number] || !due[number]);
+			number++
 		od
 	}
 }

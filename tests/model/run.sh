@@ -74,8 +74,7 @@ done
 
 model holds castswitch.pml
 model holds castswitch.pml -DRELINK=1 -DFRAMES=2
-for fault in LATE_LOOK EARLY_CURSOR EARLY_READS ALL_COPIES NO_FROM FRESH_FROM FORGET \
-	UNREAD HIDE_CLOSED NO_DRAIN; do
+for fault in LATE_ANNOUNCE EARLY_READS NO_SINCE COPY_ON HIDE_CLOSED UNREAD NO_DRAIN; do
 	model fails castswitch.pml -D$fault
 done
 model fails castswitch.pml -DRELINK=1 -DFRAMES=2 -DEARLY_OFFER
