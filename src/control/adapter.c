@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +27,7 @@ static void log_no_look(const struct config_network *network, const struct kerne
 static int check_address(struct kernel *kernel, const struct config_network *network,
 			 const struct config_address *address)
 {
-	char text[INET6_ADDRSTRLEN];
+	char text[CONFIG_ADDRESS_TEXT_MAX];
 	struct kernel_owner owner;
 	int ret = kernel_find_address(kernel, address, &owner);
 
@@ -39,7 +38,7 @@ static int check_address(struct kernel *kernel, const struct config_network *net
 	}
 	if (ret == 0 || strcmp(owner.ifname, network->tap) == 0)
 		return 0;
-	inet_ntop(address->family, address->bytes, text, sizeof(text));
+	config_address_text(address, text);
 	log_err(network->name,
 		"address %s is on interface %s of this host already; remove it there "
 		"('ip addr del') or give the network another one",

@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ARENA_SIZE  16384 /* four times what the largest message takes */
+#define ARENA_SIZE  16384 /* twice what the largest message takes */
 #define ARENA_ALIGN 16
 #define NAME_BYTES  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
@@ -79,6 +79,11 @@ static void arena_free(void *data, void *memory)
 
 /* ---- encoding ---- */
 
+/* A network's addresses of one family, one behind the other. */
+struct addresses {
+	uint8_t bytes[CONFIG_ADDRESSES_MAX * 16];
+};
+
 /* What the generated struct points to while it is packed. */
 struct encoding {
 	Shmnet__Peer__Message message;
@@ -92,7 +97,47 @@ struct encoding {
 	Shmnet__Peer__Probed probed;
 	Shmnet__Peer__Network networks[CONFIG_NETWORKS_MAX];
 	Shmnet__Peer__Network *network_list[CONFIG_NETWORKS_MAX];
+	struct addresses ipv4[CONFIG_NETWORKS_MAX];
+	struct addresses ipv6[CONFIG_NETWORKS_MAX];
 };
+
+static size_t address_size(int family)
+{
+	return family == AF_INET ? 4 : 16;
+}
+
+/* Their length. */
+static size_t fill_addresses(struct addresses *to, const struct peer_network *from,
+			     int family)
+{
+	size_t size = address_size(family), used = 0;
+
+	for (unsigned i = 0; i < from->num_addresses; i++) {
+		if (from->addresses[i].family != family)
+			continue;
+		memcpy(to->bytes + used, from->addresses[i].bytes, size);
+		used += size;
+	}
+	return used;
+}
+
+static void fill_network(struct encoding *to, unsigned index,
+			 const struct peer_network *from)
+{
+	Shmnet__Peer__Network *network = &to->networks[index];
+
+	shmnet__peer__network__init(network);
+	network->name = (char *)from->name;
+	network->kind = (Shmnet__Peer__NetworkKind)from->kind;
+	network->mtu = from->mtu;
+	network->ipv4.data = to->ipv4[index].bytes;
+	network->ipv4.len = fill_addresses(&to->ipv4[index], from, AF_INET);
+	network->has_ipv4 = network->ipv4.len > 0;
+	network->ipv6.data = to->ipv6[index].bytes;
+	network->ipv6.len = fill_addresses(&to->ipv6[index], from, AF_INET6);
+	network->has_ipv6 = network->ipv6.len > 0;
+	to->network_list[index] = network;
+}
 
 static void fill_hello(struct encoding *to, const struct peer_hello *from)
 {
@@ -106,13 +151,8 @@ static void fill_hello(struct encoding *to, const struct peer_hello *from)
 	to->hello.nonce = from->nonce;
 	to->hello.n_networks = from->num_networks;
 	to->hello.networks = to->network_list;
-	for (unsigned i = 0; i < from->num_networks; i++) {
-		shmnet__peer__network__init(&to->networks[i]);
-		to->networks[i].name = (char *)from->networks[i].name;
-		to->networks[i].kind = (Shmnet__Peer__NetworkKind)from->networks[i].kind;
-		to->networks[i].mtu = from->networks[i].mtu;
-		to->network_list[i] = &to->networks[i];
-	}
+	for (unsigned i = 0; i < from->num_networks; i++)
+		fill_network(to, i, &from->networks[i]);
 	to->message.hello = &to->hello;
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_HELLO;
 }
@@ -250,6 +290,24 @@ static bool take_name(const char *from, char to[CONFIG_NAME_MAX])
 	return true;
 }
 
+/* False if it is no list of addresses, or one that we would have left out. */
+static bool take_addresses(const ProtobufCBinaryData *from, int family,
+			   struct peer_network *to)
+{
+	size_t size = address_size(family), count = from->len / size;
+
+	if (from->len == 0 || from->len % size ||
+	    count > CONFIG_ADDRESSES_MAX - to->num_addresses)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		struct config_address *address = &to->addresses[to->num_addresses++];
+
+		address->family = family;
+		memcpy(address->bytes, from->data + i * size, size);
+	}
+	return true;
+}
+
 static int take_network(const Shmnet__Peer__Network *from, struct peer_network *to,
 			const char **ret_why)
 {
@@ -260,6 +318,9 @@ static int take_network(const Shmnet__Peer__Network *from, struct peer_network *
 		return refuse("has a network of an unknown kind", ret_why);
 	if (from->mtu < SHMNET_MTU_MIN || from->mtu > SHMNET_MTU_MAX)
 		return refuse("has a network whose MTU is out of range", ret_why);
+	if ((from->has_ipv4 && !take_addresses(&from->ipv4, AF_INET, to)) ||
+	    (from->has_ipv6 && !take_addresses(&from->ipv6, AF_INET6, to)))
+		return refuse("has a network whose addresses are none", ret_why);
 	to->kind = (enum network_kind)from->kind;
 	to->mtu = from->mtu;
 	return 0;

@@ -46,6 +46,8 @@ struct peer_network {
 	char name[CONFIG_NAME_MAX];
 	enum network_kind kind;
 	uint32_t mtu;
+	unsigned num_addresses;
+	struct config_address addresses[CONFIG_ADDRESSES_MAX]; /* prefixes aren't told */
 };
 
 /* Of another wire version than ours nothing but the version is looked at. */

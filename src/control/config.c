@@ -532,11 +532,18 @@ static void print_key(const char *key, const char *text, FILE *out)
 	fputc('\n', out);
 }
 
+void config_address_text(const struct config_address *address,
+			 char text[CONFIG_ADDRESS_TEXT_MAX])
+{
+	text[0] = '\0';
+	inet_ntop(address->family, address->bytes, text, CONFIG_ADDRESS_TEXT_MAX);
+}
+
 static void print_address(const struct config_address *address, FILE *out)
 {
-	char host[INET6_ADDRSTRLEN] = "";
+	char host[CONFIG_ADDRESS_TEXT_MAX];
 
-	inet_ntop(address->family, address->bytes, host, sizeof(host));
+	config_address_text(address, host);
 	fprintf(out, "\"%s/%u\"", host, address->prefix);
 }
 

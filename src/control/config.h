@@ -43,6 +43,12 @@ struct config_address {
 	unsigned prefix;
 };
 
+#define CONFIG_ADDRESS_TEXT_MAX INET6_ADDRSTRLEN
+
+/* The address without its prefix. */
+void config_address_text(const struct config_address *address,
+			 char text[CONFIG_ADDRESS_TEXT_MAX]);
+
 /* All strings are owned by the config. */
 struct config_fabric {
 	char *name;

@@ -708,6 +708,8 @@ static void add_peer_reasons(struct reasons *reasons, const struct peer *peer,
 		if (*peer_network_reason(peer, i))
 			add_reason(reasons, "node %s (id %u): %s", peer_name(peer),
 				   peer_id(peer), peer_network_reason(peer, i));
+		if (*peer_network_clash(peer, i))
+			add_reason(reasons, "%s", peer_network_clash(peer, i));
 	}
 }
 

@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "control/node_internal.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,9 +17,9 @@ static const enum report_state state_of_member[] = {
 
 static void fill_address(char *text, size_t size, const struct config_address *address)
 {
-	char host[INET6_ADDRSTRLEN];
+	char host[CONFIG_ADDRESS_TEXT_MAX];
 
-	inet_ntop(address->family, address->bytes, host, sizeof(host));
+	config_address_text(address, host);
 	snprintf(text, size, "%s/%u", host, address->prefix);
 }
 

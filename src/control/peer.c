@@ -703,3 +703,8 @@ const char *peer_network_reason(const struct peer *peer, unsigned network)
 {
 	return peer->session.lanes[network].reason;
 }
+
+const char *peer_network_clash(const struct peer *peer, unsigned network)
+{
+	return peer->session.lanes[network].clash;
+}

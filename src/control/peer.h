@@ -121,6 +121,8 @@ struct world_link *peer_link(const struct peer *peer, unsigned network);
 bool peer_has_network(const struct peer *peer, unsigned network);
 /* Why that network has no link, though the peer is up; "" if there is no reason. */
 const char *peer_network_reason(const struct peer *peer, unsigned network);
+/* What is wrong with its addresses there; "" if nothing is. */
+const char *peer_network_clash(const struct peer *peer, unsigned network);
 
 /* ---- refusing somebody who has no peer ---- */
 void peer_refuse_channel(struct world *world, struct world_channel *channel,

@@ -27,6 +27,7 @@ struct peer_lane {
 	uint64_t tx_salt;
 	struct world_link *link;
 	char reason[160];
+	char clash[256]; /* an address that both have; they are linked all the same */
 };
 
 #define PEER_ASKED_MAX 3 /* others, about one that is silent */

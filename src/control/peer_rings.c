@@ -25,6 +25,41 @@ static const char *kind_name(enum network_kind kind)
 	return kind == NETWORK_KIND_GLOBAL ? "global" : "local";
 }
 
+static bool has_address(const struct config_network *network,
+			const struct config_address *address)
+{
+	for (unsigned i = 0; i < network->num_addresses; i++) {
+		const struct config_address *own = &network->addresses[i];
+
+		if (own->family == address->family &&
+		    memcmp(own->bytes, address->bytes, sizeof(own->bytes)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Hosts that share an address do talk, only not to who they think. */
+static void compare_addresses(struct peer *peer, unsigned network,
+			      const struct peer_network *theirs)
+{
+	const struct config_network *ours = &peer->owner->config->networks[network];
+	struct peer_lane *lane = peer_lane(peer, network);
+	char text[CONFIG_ADDRESS_TEXT_MAX];
+
+	for (unsigned i = 0; i < theirs->num_addresses && !lane->clash[0]; i++) {
+		const struct config_address *address = &theirs->addresses[i];
+
+		if (!has_address(ours, address))
+			continue;
+		config_address_text(address, text);
+		peer_say(lane->clash, sizeof(lane->clash),
+			 "address %s of network %s is that of %s and of %s; give one of "
+			 "them another",
+			 text, ours->name, peer->owner->config->name, peer->name);
+		log_warn(peer->name, "%s", lane->clash);
+	}
+}
+
 static void compare_network(struct peer *peer, unsigned network)
 {
 	const struct config_network *ours = &peer->owner->config->networks[network];
@@ -45,7 +80,9 @@ static void compare_network(struct peer *peer, unsigned network)
 			 ours->mtu, peer->owner->config->name, theirs->mtu, peer->name);
 	else
 		lane->is_common = true;
-	if (!lane->is_common)
+	if (lane->is_common)
+		compare_addresses(peer, network, theirs);
+	else
 		log_warn(peer->name, "%s: not connected", lane->reason);
 }
 

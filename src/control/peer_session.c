@@ -33,6 +33,17 @@ enum peer_event peer_send(struct peer *peer, const struct peer_message *message,
 			     strerror(-ret));
 }
 
+static void describe_network(const struct config_network *network,
+			     struct peer_network *ret_network)
+{
+	peer_say(ret_network->name, sizeof(ret_network->name), "%s", network->name);
+	ret_network->kind = network->kind;
+	ret_network->mtu = network->mtu;
+	ret_network->num_addresses = network->num_addresses;
+	memcpy(ret_network->addresses, network->addresses,
+	       sizeof(ret_network->addresses));
+}
+
 enum peer_event peer_send_hello(struct peer *peer)
 {
 	const struct node_config *config = peer->owner->config;
@@ -45,12 +56,8 @@ enum peer_event peer_send_hello(struct peer *peer)
 	peer_say(hello->cluster, sizeof(hello->cluster), "%s", config->cluster);
 	peer_say(hello->name, sizeof(hello->name), "%s", config->name);
 	hello->num_networks = config->num_networks;
-	for (unsigned i = 0; i < config->num_networks; i++) {
-		peer_say(hello->networks[i].name, sizeof(hello->networks[i].name), "%s",
-			 config->networks[i].name);
-		hello->networks[i].kind = config->networks[i].kind;
-		hello->networks[i].mtu = config->networks[i].mtu;
-	}
+	for (unsigned i = 0; i < config->num_networks; i++)
+		describe_network(&config->networks[i], &hello->networks[i]);
 	return peer_send(peer, &message, -1);
 }
 

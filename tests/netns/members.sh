@@ -43,6 +43,8 @@ NETWORKS=("$OTHER" "$LAN1") && node_config n4 4 >"$LAB/n4.yaml"
 NETWORKS=("$LAN0") NODE_KEYS="cluster: another" && node_config n5 5 >"$LAB/n5.yaml"
 NODE_KEYS=''
 
+NETWORKS=("${LAN0//%/2}") && node_config n6 6 >"$LAB/n6.yaml"
+
 # --- different networks ------------------------------------------------------------
 
 check "three nodes see each other" mesh_up n1:1 n2:2 n3:3 || lab_end
@@ -70,6 +72,18 @@ check "n1 reaches it on lan1" pings n1 10.78.0.4
 check "and not on lan0" not in_ns n1 ping -c 1 -W 1 10.77.0.4
 check "n4 has no carrier on lan0" not has_carrier n4 shm0
 check "n1 and n2 go on" pings n1 10.77.0.2
+
+# --- an address that is taken --------------------------------------------------------
+
+check "a node with n2's address starts" node_up n6 6
+check "n2 says whose it is, too" wait_for 5 status_says n2 \
+	'address 10.77.0.2 of network lan0 is that of n2 and of n6; give one of them another'
+check "so does the one that came" wait_for 5 status_says n6 \
+	'address 10.77.0.2 of network lan0 is that of n6 and of n2'
+check "its log says it, too" grep -q 'WARN .*address 10.77.0.2 of network lan0' "$LAB/n6.log"
+check "n1 has nothing to say of it" not status_says n1 'address 10.77.0.2'
+check "it goes" ends n6
+check "with it the words" wait_for 5 not status_says n2 'address 10.77.0.2'
 
 # --- another cluster, a name that is taken -----------------------------------------
 

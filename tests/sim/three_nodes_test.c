@@ -11,6 +11,7 @@
 
 #include <shmnet/wire.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -253,6 +254,42 @@ TEST_CASE(three_nodes, another_mtu_refuses_that_network_only)
 	check_contains(words, "node n3 (id 3): network big0 is local on n1 and global on "
 			      "n3");
 	check_contains(words, "network big0: no node is linked to it");
+	finish(sim);
+}
+
+static void give_address(struct sim_node *node, unsigned network, const char *text)
+{
+	struct config_network *config = &sim_config(node)->networks[network];
+	struct config_address *address = &config->addresses[config->num_addresses++];
+
+	address->family = strchr(text, ':') ? AF_INET6 : AF_INET;
+	address->prefix = 24;
+	inet_pton(address->family, text, address->bytes);
+}
+
+TEST_CASE(three_nodes, an_address_of_two_is_named_by_both)
+{
+	struct sim *sim = three(14);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+	struct sim_node *n3 = sim_node_at(sim, 2);
+	char words[2048] = "";
+
+	give_address(n1, 0, "10.77.0.1");
+	give_address(n1, 0, "fd77::1");
+	give_address(n1, 1, "10.78.0.1");
+	give_address(n2, 0, "10.77.0.2");
+	give_address(n2, 0, "fd77::1");
+	give_address(n2, 1, "10.77.0.1"); /* another network */
+	for (unsigned i = 0; i < 3; i++)
+		sim_start(sim_node_at(sim, i));
+	sim_run(sim, SIM_S);
+	CHECK(all_linked(sim, 0));
+	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 1);
+	check_contains(words, "address fd77::1 of network lan0 is that of n1 and of n2");
+	words[0] = '\0';
+	CHECK_INT(membership_each_reason(sim_membership(n2), note_reason, words), 1);
+	check_contains(words, "address fd77::1 of network lan0 is that of n2 and of n1");
+	CHECK_INT(membership_each_reason(sim_membership(n3), note_reason, words), 0);
 	finish(sim);
 }
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BYTES_MAX 4096
+#define BYTES_MAX 8192
 
 static void set_name(char name[CONFIG_NAME_MAX], const char *text)
 {
@@ -116,6 +116,18 @@ static void check_same(const struct peer_message *message)
 	CHECK_MEM(&decoded, message, sizeof(decoded));
 }
 
+/* As many as fit: `num_ipv4`, the others IPv6. */
+static void fill_addresses(struct peer_network *network, unsigned num_ipv4)
+{
+	network->num_addresses = CONFIG_ADDRESSES_MAX;
+	for (unsigned i = 0; i < CONFIG_ADDRESSES_MAX; i++) {
+		struct config_address *address = &network->addresses[i];
+
+		address->family = i < num_ipv4 ? AF_INET : AF_INET6;
+		memset(address->bytes, (int)i + 1, i < num_ipv4 ? 4 : 16);
+	}
+}
+
 TEST_CASE(codec_peer, every_type_goes_through)
 {
 	for (unsigned type = 0; type < PEER_MESSAGE_NUM_; type++) {
@@ -132,7 +144,44 @@ TEST_CASE(codec_peer, the_largest_hello_goes_through)
 	memset(message.hello.name, 'n', CONFIG_NAME_MAX - 1);
 	memset(message.hello.cluster, 'c', CONFIG_NAME_MAX - 1);
 	message.hello.id = SHMNET_NODE_ID_MAX;
+	for (unsigned i = 0; i < CONFIG_NETWORKS_MAX; i++)
+		fill_addresses(&message.hello.networks[i], i);
 	check_same(&message);
+}
+
+/* One network, "a", with field 4 or 5 of these bytes. */
+static void check_addresses_refused(uint8_t field, const void *addresses, uint8_t size)
+{
+	struct peer_message message = make_hello(0);
+	uint8_t bytes[BYTES_MAX];
+	size_t length;
+
+	length = encode(&message, bytes);
+	bytes[1] = (uint8_t)(bytes[1] + 12 + size); /* of the HELLO */
+	REQUIRE(bytes[1] < 0x80);
+	memcpy(bytes + length,
+	       "\x32\x00\x0a\x01"
+	       "a\x10\x00\x18\xdc\x0b",
+	       10);
+	bytes[length + 1] = (uint8_t)(size + 10);
+	bytes[length + 10] = (uint8_t)(field << 3 | 2);
+	bytes[length + 11] = size;
+	memcpy(bytes + length + 12, addresses, size);
+	check_refused(bytes, length + 12 + size,
+		      "has a network whose addresses are none");
+}
+
+TEST_CASE(codec_peer, addresses_are_whole_and_not_too_many)
+{
+	static const uint8_t bytes[17 * 4] = {10, 77, 0, 1};
+
+	check_addresses_refused(4, bytes, 0);
+	check_addresses_refused(4, bytes, 3);
+	check_addresses_refused(4, bytes, 7);
+	check_addresses_refused(4, bytes, 17 * 4);
+	check_addresses_refused(5, bytes, 0);
+	check_addresses_refused(5, bytes, 4);
+	check_addresses_refused(5, bytes, 17);
 }
 
 TEST_CASE(codec_peer, names_and_descriptors_of_types)
