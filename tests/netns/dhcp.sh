@@ -131,6 +131,34 @@ try_client() { # node, id, program, package
 	check "$client: no file is left" bash -c "! ls $LAB/run | grep '^$node\.'"
 }
 
+# Whichever it is, by its path and arguments.
+try_configured() {
+	local client
+	client=$(command -v udhcpc) || return
+	NODE_KEYS="dhcp_client: [$client, -f, -R, -t, 3, -T, 1, -A, 1, -i, \"%i\"]"
+	check "a client of the config runs" node_with n4 4 ""
+	check "with its arguments" wait_for 5 client_of n4 "-A 1 -i shm0"
+	check "and gets an address" wait_for 20 has_lease n4
+	check "its node ends well" ends n4
+	NODE_KEYS="dhcp_client: [/nonexistent/client, \"%i\"]"
+	check "a client that is not there is an error" not node_with n6 6 udhcpc
+	check "with its path" log_has n6 \
+		'ERROR lan0: .*node.dhcp_client names /nonexistent/client, which is no program'
+	NODE_KEYS=''
+}
+
+# What a killed node leaves is found by its config.
+try_cleanup() {
+	command -v dhclient >/dev/null || return
+	check "a node has an address again" node_with n2 2 dhclient
+	wait_for 20 has_lease n2
+	check "and a lease file" test -s "$LAB/run/n2.dhcp-shm0.leases"
+	stop n2 KILL
+	check "--cleanup of a killed one works" in_ns n2 "$(program shmnet-node)" --cleanup \
+		--config "$LAB/n2.yaml"
+	check "and removes that, too" not test -e "$LAB/run/n2.dhcp-shm0.leases"
+}
+
 lab_begin "$@"
 touch "$LAB/resolv.conf"
 mount --bind "$LAB/resolv.conf" /etc/resolv.conf || skip "no mount over resolv.conf"
@@ -147,6 +175,8 @@ check "a DHCP server runs on n1" wait_for 5 listens n1 u 67
 NETWORKS=("lan0 shm0 1500 dhcp fd77::%/64")
 try_client n2 2 dhclient isc-dhcp-client
 try_client n3 3 udhcpc udhcpc
+try_configured
+try_cleanup
 
 check "without a client a node does not start" not node_with n5 5 ""
 check "its exit status is 1" ends_with 1 n5
