@@ -61,8 +61,8 @@ unsigned path_cast_rx(const struct plane_view *view, struct cast *cast,
 /* After all links of the port and then all its cast rings were read to their end. */
 void path_cast_settle(const struct port_view *view);
 
-/* For a link that no worker knows any more. */
-void path_cast_settle_link(struct link *link);
+/* For a link that no worker knows any more: what it put there and we didn't take. */
+void path_cast_end(struct link *link);
 
 /*
  * The worker is about to sleep and has armed its links: would a look at the ring find

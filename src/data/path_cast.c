@@ -151,17 +151,24 @@ void path_cast_wake(struct link *link)
 
 /* ---- in ---- */
 
-void path_cast_listen(struct link *link)
+/* True if the peer says that it put more there. */
+static bool load_told(struct link *link)
 {
 	uint64_t told;
 
 	if (!link->rx.words)
-		return;
+		return false;
 	told = __atomic_load_n(&link->rx.words->cast_frames, __ATOMIC_ACQUIRE);
 	if ((int64_t)(told - link->casts_told) <= 0)
-		return; /* nothing new, or nonsense */
+		return false; /* nothing new, or nonsense */
 	link->casts_told = told;
-	link->port->casts_moved = true;
+	return true;
+}
+
+void path_cast_listen(struct link *link)
+{
+	if (load_told(link))
+		link->port->casts_moved = true;
 }
 
 static bool is_for_us(const struct cast *cast, struct link *link, uint64_t position)
@@ -256,7 +263,7 @@ unsigned path_cast_rx(const struct plane_view *view, struct cast *cast,
 	return taken + (ret == -EAGAIN);
 }
 
-void path_cast_settle_link(struct link *link)
+static void settle(struct link *link)
 {
 	uint64_t *lost = &link->counters.drops[DROP_CAST_LOST];
 	uint64_t missing = link->casts_told - link->casts_taken - *lost;
@@ -268,7 +275,13 @@ void path_cast_settle_link(struct link *link)
 void path_cast_settle(const struct port_view *view)
 {
 	for (unsigned i = 0; i < view->num_links; i++)
-		path_cast_settle_link(view->links[i]);
+		settle(view->links[i]);
+}
+
+void path_cast_end(struct link *link)
+{
+	load_told(link);
+	settle(link);
 }
 
 /* ---- before sleep ---- */

@@ -244,8 +244,7 @@ void plane_remove_link(struct plane *plane, struct link *link, bool peer_is_dead
 
 	if (peer_is_dead && !link->error)
 		path_rx_salvage(link, &plane->scratch);
-	path_cast_listen(link);
-	path_cast_settle_link(link);
+	path_cast_end(link);
 	count_unread(link);
 	if (ret_final)
 		*ret_final = link->counters;
