@@ -260,3 +260,111 @@ TEST_CASE(memfd, failed_mapping_leaves_nothing)
 	CHECK(map.base == NULL);
 	close(fd);
 }
+
+/* ---- cast rings ---- */
+
+#define DEPTH	 64u
+#define MTU	 1500u
+#define CAST_LEN shmnet_cast_file_size(DEPTH, MTU)
+
+static void check_cast_refused(int fd, bool lane, int error, const char *words)
+{
+	const char *why = NULL;
+
+	REQUIRE(fd >= 0);
+	CHECK_INT(memfd_cast_check(fd, DEPTH, MTU, lane, &why), -error);
+	CHECK_STR(why, words);
+	close(fd);
+}
+
+TEST_CASE(memfd, cast_made_sealed_and_exact)
+{
+	struct cast_map ours, theirs;
+	const char *why = NULL;
+	int fd;
+
+	REQUIRE(memfd_cast_create(DEPTH, MTU, &fd) == 0);
+	CHECK_INT(memfd_cast_check(fd, DEPTH, MTU, false, &why), 0);
+	CHECK_INT(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	REQUIRE(cast_map_open(fd, DEPTH, MTU, true, &ours) == 0);
+	REQUIRE(cast_map_open(fd, DEPTH, MTU, false, &theirs) == 0);
+	CHECK_U64(ours.length, CAST_LEN);
+	((uint8_t *)ours.base)[CAST_LEN - 1] = 9;
+	CHECK_INT(((const volatile uint8_t *)theirs.base)[CAST_LEN - 1], 9);
+	cast_map_close(&ours);
+	cast_map_close(&ours);
+	cast_map_close(&theirs);
+	cast_map_close(NULL);
+	check_cast_refused(fd, true, EPERM, "is not sealed against others' writing");
+}
+
+TEST_CASE(memfd, cast_of_no_such_shape)
+{
+	static const struct {
+		uint32_t depth, mtu;
+	} shapes[] = {{0, MTU},
+		      {DEPTH - 1, MTU},
+		      {SHMNET_CAST_DEPTH_MIN / 2, MTU},
+		      {SHMNET_CAST_DEPTH_MAX * 2, MTU},
+		      {DEPTH, SHMNET_MTU_MIN - 1},
+		      {DEPTH, SHMNET_MTU_MAX + 1},
+		      {DEPTH, UINT32_MAX}};
+	struct cast_map map = {0};
+	int fd = -1;
+
+	for (unsigned i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		CHECK_INT(memfd_cast_create(shapes[i].depth, shapes[i].mtu, &fd),
+			  -EINVAL);
+		CHECK_INT(
+			memfd_cast_create_lane(shapes[i].depth, shapes[i].mtu, &fd, &map),
+			-EINVAL);
+		CHECK_INT(cast_map_open(0, shapes[i].depth, shapes[i].mtu, true, &map),
+			  -EINVAL);
+	}
+	CHECK_INT(fd, -1);
+	CHECK(map.base == NULL);
+}
+
+TEST_CASE(memfd, cast_refused)
+{
+	check_cast_refused(open("/dev/zero", O_RDWR | O_CLOEXEC), false, EBADF,
+			   "is not a memfd");
+	check_cast_refused(foreign(CAST_LEN, F_SEAL_SHRINK | F_SEAL_SEAL), false, EPERM,
+			   "is not sealed against a change of its size");
+	check_cast_refused(foreign(CAST_LEN, SEALS | F_SEAL_FUTURE_WRITE), false, EPERM,
+			   "is sealed against writing");
+	check_cast_refused(foreign(CAST_LEN - 1, SEALS), false, ENODATA,
+			   "is shorter than the ring it is for");
+	check_cast_refused(foreign(CAST_LEN + 1, SEALS), false, EFBIG,
+			   "is longer than the ring it is for");
+	check_cast_refused(foreign(CAST_LEN, SEALS), true, EPERM,
+			   "is not sealed against others' writing");
+}
+
+/* Nobody else can write to it in any way, nor take its memory away. */
+TEST_CASE(memfd, lane_has_one_writer)
+{
+	struct cast_map map, theirs;
+	const char *why = NULL;
+	char path[64];
+	int fd, read_only;
+
+	REQUIRE(memfd_cast_create_lane(DEPTH, MTU, &fd, &map) == 0);
+	CHECK(map.writable);
+	CHECK_INT(memfd_cast_check(fd, DEPTH, MTU, true, &why), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	read_only = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK_INT(memfd_cast_check(read_only, DEPTH, MTU, true, &why), 0);
+	CHECK_INT(cast_map_open(fd, DEPTH, MTU, true, &theirs), -EPERM);
+	CHECK_INT(cast_map_open(read_only, DEPTH, MTU, true, &theirs), -EACCES);
+	REQUIRE(cast_map_open(fd, DEPTH, MTU, false, &theirs) == 0);
+	CHECK_INT(mprotect(theirs.base, theirs.length, PROT_READ | PROT_WRITE), -1);
+	CHECK_INT(pwrite(fd, "x", 1, 0), -1);
+	CHECK_INT(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), -1);
+	((uint8_t *)map.base)[5] = 7;
+	CHECK_INT(((const volatile uint8_t *)theirs.base)[5], 7);
+	cast_map_close(&theirs);
+	cast_map_close(&map);
+	close(read_only);
+	close(fd);
+}

@@ -1,0 +1,470 @@
+/*
+ * Cast rings with workers running: who sleeps is woken, a slot that stays in writing
+ * wakes nobody, rings are replaced and writers die under traffic.
+ */
+#include "data/plane.h"
+
+#include "cable.h"
+#include "shim.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ROUNDS (50000u / SLOWED) /* of two casts */
+#define DEPTH  256u
+
+/* Two hosts, or one and a writer that the test plays. */
+struct pair {
+	struct host hosts[2];
+	struct cable cable;
+	struct cast_file file;
+	struct cast *casts[2];
+};
+
+static bool pair_open(struct pair *pair, uint32_t spin_us)
+{
+	memset(pair, 0, sizeof(*pair));
+	return host_open(&pair->hosts[0], 1, 1, 0) &&
+	       host_open(&pair->hosts[1], 2, 1, spin_us) &&
+	       cable_plug(&pair->cable, &pair->hosts[0], &pair->hosts[1]);
+}
+
+static void say_reads(struct pair *pair, unsigned writer)
+{
+	plane_set_link_reads(pair->hosts[writer].plane, pair->cable.link[writer],
+			     pair->casts[writer]);
+}
+
+static bool pair_add_ring(struct pair *pair, uint32_t depth)
+{
+	if (!cast_file_open(&pair->file, depth))
+		return false;
+	for (unsigned i = 0; i < 2; i++) {
+		if (host_add_cast(&pair->hosts[i], &pair->file, true, &pair->casts[i]) <
+		    0)
+			return false;
+	}
+	say_reads(pair, 0);
+	say_reads(pair, 1);
+	return true;
+}
+
+static void pair_remove_ring(struct pair *pair)
+{
+	for (unsigned i = 0; i < 2; i++)
+		plane_remove_cast(pair->hosts[i].plane, pair->casts[i], NULL);
+	cast_file_close(&pair->file);
+}
+
+static void pair_close(struct pair *pair)
+{
+	cable_detach(&pair->cable, 0, false, NULL);
+	cable_detach(&pair->cable, 1, false, NULL);
+	host_close(&pair->hosts[0]);
+	host_close(&pair->hosts[1]);
+}
+
+static void send_cast(struct host *host, uint64_t number)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	size_t length = rig_frame(frame, host->id, RIG_TO_ALL, number, 64 + number % 64);
+
+	CHECK(host_write(host, 0, frame, length));
+}
+
+/* False if none comes, or another one. */
+static bool expect_cast(struct host *host, unsigned from, uint64_t number)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	size_t length = host_read(host, 0, frame);
+
+	return CHECK(rig_frame_is(frame, length, from, RIG_TO_ALL, number));
+}
+
+/* ---- sleeping and waking ---- */
+
+static void *echo_main(void *arg)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct host *host = arg;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		size_t length = host_read(host, 0, frame);
+
+		if (!CHECK(length != 0))
+			break;
+		rig_frame(frame, host->id, RIG_TO_ALL, rig_frame_number(frame), length);
+		host_write(host, 0, frame, length);
+	}
+	return NULL;
+}
+
+/* Each cast is a chance to lose a wake-up. */
+static void check_ping_pong(uint32_t spin_us)
+{
+	struct link_counters finals[2];
+	struct pair pair;
+	pthread_t thread;
+
+	REQUIRE(pair_open(&pair, spin_us) && pair_add_ring(&pair, DEPTH));
+	REQUIRE(pthread_create(&thread, NULL, echo_main, &pair.hosts[1]) == 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		send_cast(&pair.hosts[0], i);
+		REQUIRE(expect_cast(&pair.hosts[0], 2, i));
+	}
+	pthread_join(thread, NULL);
+	WAIT_UNTIL(process_rests());
+	CHECK_U64(read_cast(pair.casts[0]).written, ROUNDS);
+	CHECK_U64(read_cast(pair.casts[0]).received, ROUNDS);
+	pair_remove_ring(&pair);
+	cable_detach(&pair.cable, 0, false, &finals[0]);
+	cable_detach(&pair.cable, 1, false, &finals[1]);
+	check_conservation(&finals[0], &finals[1]);
+	check_conservation(&finals[1], &finals[0]);
+	CHECK_U64(finals[1].delivered_frames, ROUNDS);
+	host_close(&pair.hosts[0]);
+	host_close(&pair.hosts[1]);
+}
+
+TEST_CASE(cast_plane, ping_pong_without_spinning)
+{
+	check_ping_pong(0);
+}
+
+TEST_CASE(cast_plane, ping_pong_with_spinning)
+{
+	check_ping_pong(50);
+}
+
+/* ---- a slot that stays in writing ---- */
+
+/* A third member stops in the middle of a frame: the others wait, asleep, not long. */
+TEST_CASE(cast_plane, writer_that_stops_in_mid_slot)
+{
+	struct shmnet_cast_writer writer;
+	struct shmnet_cast_ring ring;
+	struct pair pair;
+	uint8_t *place;
+
+	REQUIRE(pair_open(&pair, 0) && pair_add_ring(&pair, DEPTH));
+	ring = cast_file_ring(&pair.file);
+	shmnet_cast_writer_init(&writer, &ring, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK_INT(shmnet_cast_reserve(&writer, &place), 0);
+		send_cast(&pair.hosts[0], i);
+		CHECK(expect_cast(&pair.hosts[1], 1, i));
+		WAIT_UNTIL(read_cast(pair.casts[1]).holes == i + 1);
+		WAIT_UNTIL(process_rests());
+		writer.claimed = false; /* it never comes back */
+	}
+	CHECK_INT(plane_next_fault(pair.hosts[1].plane, &(struct plane_fault){0}), false);
+	pair_remove_ring(&pair);
+	pair_close(&pair);
+}
+
+/* What it was writing is given up at once if it is known to be dead. */
+TEST_CASE(cast_plane, slot_of_a_dead_writer)
+{
+	struct shmnet_cast_writer writer;
+	struct shmnet_cast_ring ring;
+	struct pair pair;
+	uint8_t *place;
+
+	REQUIRE(pair_open(&pair, 0) && pair_add_ring(&pair, DEPTH));
+	ring = cast_file_ring(&pair.file);
+	shmnet_cast_writer_init(&writer, &ring, 3);
+	CHECK_INT(shmnet_cast_reserve(&writer, &place), 0);
+	send_cast(&pair.hosts[0], 0);
+	WAIT_UNTIL(read_cast(pair.casts[0]).written == 1);
+	CHECK_U64(plane_reclaim_cast(pair.casts[1], 3), 1);
+	CHECK(expect_cast(&pair.hosts[1], 1, 0));
+	WAIT_UNTIL(read_cast(pair.casts[1]).holes == 1);
+	pair_remove_ring(&pair);
+	pair_close(&pair);
+}
+
+/* ---- the end of a ring ---- */
+
+static bool wait_fault(struct host *host, struct plane_fault *ret_fault)
+{
+	struct pollfd fd = {.fd = plane_event_fd(host->plane), .events = POLLIN};
+
+	return poll(&fd, 1, WAIT_MS) == 1 && plane_next_fault(host->plane, ret_fault);
+}
+
+TEST_CASE(cast_plane, closed_ring_is_read_to_its_end)
+{
+	struct plane_fault fault;
+	struct pair pair;
+
+	REQUIRE(pair_open(&pair, 0) && pair_add_ring(&pair, DEPTH));
+	for (unsigned i = 0; i < 100; i++)
+		send_cast(&pair.hosts[0], i);
+	WAIT_UNTIL(read_cast(pair.casts[0]).written == 100);
+	plane_close_cast(pair.casts[1]);
+	for (unsigned i = 0; i < 100; i++)
+		REQUIRE(expect_cast(&pair.hosts[1], 1, i));
+	REQUIRE(wait_fault(&pair.hosts[1], &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_CAST);
+	CHECK(fault.cast == pair.casts[1]);
+	CHECK_INT(fault.error, -ESHUTDOWN);
+	CHECK(!plane_next_fault(pair.hosts[1].plane, &fault));
+	WAIT_UNTIL(process_rests());
+	pair_remove_ring(&pair);
+	pair_close(&pair);
+}
+
+TEST_CASE(cast_plane, ring_whose_w_is_nonsense)
+{
+	struct plane_fault fault;
+	struct pair pair;
+
+	REQUIRE(pair_open(&pair, 0) && pair_add_ring(&pair, DEPTH));
+	send_cast(&pair.hosts[0], 0);
+	REQUIRE(expect_cast(&pair.hosts[1], 1, 0));
+	__atomic_store_n(&cast_file_ring(&pair.file).head->head,
+			 SHMNET_CAST_POSITION_MAX + 1, __ATOMIC_SEQ_CST);
+	send_cast(&pair.hosts[0], 1); /* as a copy */
+	for (unsigned i = 0; i < 2; i++) {
+		if (i == 1)
+			send_cast(&pair.hosts[0], 2);
+		REQUIRE(expect_cast(&pair.hosts[1], 1, i + 1));
+		REQUIRE(wait_fault(&pair.hosts[i], &fault));
+		CHECK_INT(fault.kind, PLANE_FAULT_CAST);
+		CHECK_INT(fault.error, -EPROTO);
+		CHECK(!plane_next_fault(pair.hosts[i].plane, &fault));
+	}
+	WAIT_UNTIL(process_rests());
+	pair_remove_ring(&pair);
+	pair_close(&pair);
+}
+
+TEST_CASE(cast_plane, ring_that_is_wanted)
+{
+	struct plane_fault fault;
+	struct pair pair;
+
+	REQUIRE(pair_open(&pair, 0));
+	send_cast(&pair.hosts[0], 0);
+	REQUIRE(expect_cast(&pair.hosts[1], 1, 0));
+	REQUIRE(wait_fault(&pair.hosts[0], &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_CAST_WANTED);
+	CHECK_INT(fault.port, pair.hosts[0].port);
+	CHECK_INT(fault.label[0] & fault.label[5], 0xff);
+	send_cast(&pair.hosts[0], 1);
+	REQUIRE(expect_cast(&pair.hosts[1], 1, 1));
+	CHECK(!plane_next_fault(pair.hosts[0].plane, &fault));
+	plane_cast_answered(pair.hosts[0].plane, pair.hosts[0].port, fault.label);
+	REQUIRE(pair_add_ring(&pair, DEPTH));
+	send_cast(&pair.hosts[0], 2);
+	REQUIRE(expect_cast(&pair.hosts[1], 1, 2));
+	CHECK_U64(read_cast(pair.casts[0]).written, 1);
+	pair_remove_ring(&pair);
+	pair_close(&pair);
+}
+
+/* ---- a dead writer ---- */
+
+/* What it had put there is delivered before its link goes, although no bell rang. */
+TEST_CASE(cast_plane, dead_writer_is_salvaged)
+{
+	struct link_counters final;
+	struct shmnet_cast_writer writer;
+	struct shmnet_cast_ring ring;
+	struct cast_file file;
+	struct cable cable;
+	struct cast *cast;
+	struct host a;
+	uint8_t *place = NULL;
+
+	REQUIRE(host_open(&a, 1, 1, 0) && cable_plug_played(&cable, &a, 2));
+	REQUIRE(cast_file_open(&file, DEPTH));
+	CHECK_INT(host_add_cast(&a, &file, true, &cast), 0);
+	WAIT_UNTIL(process_rests());
+	ring = cast_file_ring(&file);
+	shmnet_cast_writer_init(&writer, &ring, 2);
+	shmnet_cast_announce(cable.tx.words, 5, file.id, 0);
+	for (unsigned i = 0; i < 150; i++) {
+		REQUIRE(shmnet_cast_reserve(&writer, &place) == 0);
+		rig_frame(place, 2, RIG_TO_ALL, i, 100);
+		CHECK_INT(shmnet_cast_submit(&writer, 100, SHMNET_RECORD_CAST), 0);
+	}
+	CHECK_INT(shmnet_cast_reserve(&writer, &place), 0); /* killed in it */
+	cable_hang_up(&cable);
+	CHECK_U64(plane_reclaim_cast(cast, 2), 1);
+	cable_detach(&cable, 0, true, &final);
+	CHECK_U64(final.delivered_frames, 150);
+	CHECK_U64(final.drops[DROP_CAST_LOST], 0);
+	for (unsigned i = 0; i < 150; i++)
+		REQUIRE(expect_cast(&a, 2, i));
+	plane_remove_cast(a.plane, cast, NULL);
+	cast_file_close(&file);
+	cable_free_played(&cable);
+	host_close(&a);
+}
+
+/* ---- rings and links that come and go ---- */
+
+struct pump {
+	struct host *from;
+	struct host *to;
+	bool stop; /* writing */
+	bool end;  /* of reading, as soon as there is nothing left */
+	uint64_t written;
+	uint64_t read;
+	uint64_t twice; /* came more than once */
+	uint8_t *had;
+};
+
+#define CASTS_MAX 2000000u
+
+static void *pump_main(void *arg)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct pump *pump = arg;
+
+	while (!__atomic_load_n(&pump->stop, __ATOMIC_ACQUIRE) &&
+	       pump->written < CASTS_MAX) {
+		size_t length = 100 + pump->written % 1000;
+
+		rig_frame(frame, pump->from->id, RIG_TO_ALL, pump->written, length);
+		if (!host_write(pump->from, 0, frame, length))
+			break;
+		__atomic_store_n(&pump->written, pump->written + 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* Takes what is there; the worker at the other end must never find its TAP full. */
+static void *sink_main(void *arg)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct pump *pump = arg;
+	struct pollfd fd = {pump->to->tap.host[0], POLLIN, 0};
+
+	while (!__atomic_load_n(&pump->end, __ATOMIC_ACQUIRE) || poll(&fd, 1, 0) > 0) {
+		if (poll(&fd, 1, 1) <= 0 ||
+		    recv(fd.fd, frame, sizeof(frame), MSG_DONTWAIT) <= 0)
+			continue;
+		pump->read++;
+		pump->twice += pump->had[rig_frame_number(frame)]++;
+	}
+	return NULL;
+}
+
+/* As control does it: the new one for all, then the old one is closed and drained. */
+static void replace_ring(struct pair *pair, unsigned first)
+{
+	struct pair old = *pair;
+	struct plane_fault fault;
+
+	REQUIRE(cast_file_open(&pair->file, DEPTH));
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned who = i ^ first;
+
+		CHECK_INT(host_add_cast(&pair->hosts[who], &pair->file, true,
+					&pair->casts[who]),
+			  0);
+	}
+	if (first)
+		say_reads(pair, 0);
+	if (!old.casts[0])
+		return;
+	plane_close_cast(old.casts[first]);
+	do
+		REQUIRE(wait_fault(&pair->hosts[1], &fault));
+	while (fault.kind != PLANE_FAULT_CAST);
+	CHECK(fault.cast == old.casts[1]);
+	pair_remove_ring(&old);
+	say_reads(pair, 0);
+}
+
+/* The receiver lets go first: what it leaves unread is then exactly known. */
+static void join_and_leave(struct pair *pair, struct link_counters sums[2],
+			   unsigned round)
+{
+	struct link_counters final;
+
+	REQUIRE(cable_plug(&pair->cable, &pair->hosts[0], &pair->hosts[1]));
+	if (round % 3 == 0 && pair->casts[0])
+		say_reads(pair, 0);
+	WAIT_UNTIL(read_link(pair->cable.link[0]).sent_frames > 10);
+	for (unsigned i = 0; i < round % 4; i++)
+		replace_ring(pair, (round + i) % 2);
+	WAIT_UNTIL(read_link(pair->cable.link[1]).delivered_frames > 0);
+	for (unsigned side = 2; side-- > 0;) {
+		cable_detach(&pair->cable, side, false, &final);
+		link_counters_add(&sums[side], &final);
+	}
+}
+
+TEST_CASE(cast_plane, rings_and_links_come_and_go_under_traffic)
+{
+	struct link_counters sums[2] = {{0}, {0}};
+	struct pair pair = {0};
+	struct pump pump = {.from = &pair.hosts[0], .to = &pair.hosts[1]};
+	struct cast_counters counters;
+	pthread_t source, sink;
+
+	pump.had = calloc(CASTS_MAX, 1);
+	REQUIRE(pump.had != NULL && host_open(&pair.hosts[0], 1, 1, 0) &&
+		host_open(&pair.hosts[1], 2, 1, 50));
+	REQUIRE(pthread_create(&source, NULL, pump_main, &pump) == 0);
+	REQUIRE(pthread_create(&sink, NULL, sink_main, &pump) == 0);
+	for (unsigned i = 0; i < 150 && !test_failed(); i++)
+		join_and_leave(&pair, sums, i);
+	__atomic_store_n(&pump.stop, true, __ATOMIC_RELEASE);
+	pthread_join(source, NULL);
+	__atomic_store_n(&pump.end, true, __ATOMIC_RELEASE);
+	pthread_join(sink, NULL);
+	CHECK_U64(pump.read, sums[1].delivered_frames);
+	CHECK_U64(pump.twice, 0);
+	CHECK(sums[1].delivered_frames <= sums[0].sent_frames);
+	CHECK(sums[1].delivered_frames > 0);
+	counters = read_cast(pair.casts[0]);
+	CHECK(counters.written > 0);
+	CHECK_U64(counters.corrupt, 0);
+	pair_remove_ring(&pair);
+	free(pump.had);
+	host_close(&pair.hosts[0]);
+	host_close(&pair.hosts[1]);
+}
+
+/*
+ * The same with one link that lives: nothing may be missing or too much, but what
+ * the reader was lapped on, and that is counted.
+ */
+TEST_CASE(cast_plane, rings_are_replaced_under_traffic)
+{
+	struct link_counters finals[2];
+	struct pair pair = {0};
+	struct pump pump = {.from = &pair.hosts[0], .to = &pair.hosts[1]};
+	pthread_t source, sink;
+
+	pump.had = calloc(CASTS_MAX, 1);
+	REQUIRE(pump.had != NULL && pair_open(&pair, 50));
+	REQUIRE(pthread_create(&source, NULL, pump_main, &pump) == 0);
+	REQUIRE(pthread_create(&sink, NULL, sink_main, &pump) == 0);
+	for (unsigned i = 0; i < 300 && !test_failed(); i++)
+		replace_ring(&pair, i % 2);
+	__atomic_store_n(&pump.stop, true, __ATOMIC_RELEASE);
+	pthread_join(source, NULL);
+	WAIT_UNTIL(read_link(pair.cable.link[0]).sent_frames + unrouted(&pair.hosts[0]) ==
+		   pump.written);
+	WAIT_UNTIL(process_rests());
+	__atomic_store_n(&pump.end, true, __ATOMIC_RELEASE);
+	pthread_join(sink, NULL);
+	finals[0] = read_link(pair.cable.link[0]);
+	finals[1] = read_link(pair.cable.link[1]);
+	check_conservation(&finals[0], &finals[1]);
+	CHECK_U64(pump.read, finals[1].delivered_frames);
+	CHECK_U64(pump.twice, 0);
+	pair_remove_ring(&pair);
+	free(pump.had);
+	pair_close(&pair);
+}
