@@ -204,8 +204,8 @@ has_lease() { # host
 
 show_dhcp() {
 	title "An address by DHCP"
-	if ! command -v dnsmasq >/dev/null || ! command -v udhcpc >/dev/null; then
-		echo "  left out: dnsmasq or udhcpc is not installed (packages dnsmasq-base, udhcpc)"
+	if ! command -v dnsmasq >/dev/null || ! command -v dhclient >/dev/null; then
+		echo "  left out: not installed: dnsmasq-base or isc-dhcp-client"
 		return
 	fi
 	start dnsmasq n1 dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 \

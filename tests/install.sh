@@ -32,8 +32,8 @@ socat               | demo,test   | copies files
 jq                  | demo,test   | reads the JSON of shmnetctl and meson
 procps              | demo,test   | sysctl in a namespace
 dnsmasq-base        | demo,test   | DHCP server
-isc-dhcp-client     | test        | DHCP client
-udhcpc              | demo,test   | DHCP client
+isc-dhcp-client     | demo,test   | DHCP client
+udhcpc              | test        | another one
 avahi-daemon        | test        | mDNS responder
 lldpd               | test        | LLDP neighbours
 iperf               | test        | multicast streams, which iperf3 has not
