@@ -212,6 +212,25 @@ static void stats_print_links(const json_t *links)
 	table_free(table);
 }
 
+/* Of its cast rings; no line if they lost nothing. */
+static void stats_print_casts(const char *network, const json_t *casts)
+{
+	char lapped[TEXT_NUMBER_MAX], holes[TEXT_NUMBER_MAX], corrupt[TEXT_NUMBER_MAX];
+	uint64_t lost = text_get_number(casts, "lapped") +
+			text_get_number(casts, "holes") +
+			text_get_number(casts, "corrupt");
+
+	if (!lost)
+		return;
+	printf("%s: %sof the cast rings' slots %s were overwritten before they were "
+	       "read, %s never filled, %s corrupt%s\n",
+	       network, text_on(TEXT_WARN),
+	       text_count(lapped, text_get_number(casts, "lapped")),
+	       text_count(holes, text_get_number(casts, "holes")),
+	       text_count(corrupt, text_get_number(casts, "corrupt")),
+	       text_off(TEXT_WARN));
+}
+
 /* What a network itself lost; no line if it lost nothing. */
 static void stats_print_networks(const json_t *networks)
 {
@@ -225,6 +244,8 @@ static void stats_print_networks(const json_t *networks)
 				  text_get_number(network, "kernel_rx_dropped");
 		char ours[TEXT_NUMBER_MAX], theirs[TEXT_NUMBER_MAX];
 
+		stats_print_casts(text_get(network, "network"),
+				  json_object_get(network, "casts"));
 		if (!unrouted && !kernel)
 			continue;
 		printf("%s: %s%s frames dropped before a link was chosen, %s by the "

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SAME_REASON(name)                                                                \
 	_Static_assert((int)DROP_##name == (int)SHMNET__CTL__DROP_REASON__DROP_##name,   \
@@ -242,6 +243,30 @@ static void link_encode(Shmnet__Ctl__Link *to, const struct report_link *from)
 	to->state = (Shmnet__Ctl__State)from->state;
 }
 
+/* NULL if there is nothing to say. */
+static Shmnet__Ctl__CastStats *casts_encode(struct scratch *scratch,
+					    const struct report_cast_stats *from)
+{
+	static const struct report_cast_stats none;
+	Shmnet__Ctl__CastStats *to;
+
+	if (memcmp(from, &none, sizeof(none)) == 0)
+		return NULL;
+	to = scratch_new(scratch, 1, sizeof(*to));
+	if (!to)
+		return NULL;
+	shmnet__ctl__cast_stats__init(to);
+	to->written = from->written;
+	to->skipped = from->skipped;
+	to->received = from->received;
+	to->own = from->own;
+	to->passed = from->passed;
+	to->lapped = from->lapped;
+	to->holes = from->holes;
+	to->corrupt = from->corrupt;
+	return to;
+}
+
 static void network_stats_encode(struct scratch *scratch, Shmnet__Ctl__NetworkStats *to,
 				 const struct report_network_stats *from)
 {
@@ -250,6 +275,7 @@ static void network_stats_encode(struct scratch *scratch, Shmnet__Ctl__NetworkSt
 	to->drops = drops_encode(scratch, &from->drops, &to->n_drops);
 	to->kernel_tx_dropped = from->kernel_tx_dropped;
 	to->kernel_rx_dropped = from->kernel_rx_dropped;
+	to->casts = casts_encode(scratch, &from->casts);
 }
 
 static void link_stats_encode(struct scratch *scratch, Shmnet__Ctl__LinkStats *to,

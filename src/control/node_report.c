@@ -237,6 +237,21 @@ static void fill_link_stats(const struct node *node,
 
 /* ---- statistics of a network ---- */
 
+static void fill_cast_stats(const struct cast_counters *counters,
+			    struct report_cast_stats *report)
+{
+	*report = (struct report_cast_stats){
+		.written = counters->written,
+		.skipped = counters->skipped,
+		.received = counters->received,
+		.own = counters->own,
+		.passed = counters->passed,
+		.lapped = counters->lapped,
+		.holes = counters->holes,
+		.corrupt = counters->corrupt,
+	};
+}
+
 static void fill_network_stats(const struct node *node, unsigned index,
 			       struct report_network_stats *report)
 {
@@ -253,6 +268,7 @@ static void fill_network_stats(const struct node *node, unsigned index,
 	memcpy(report->drops.frames, counters.drops, sizeof(report->drops.frames));
 	report->kernel_tx_dropped = drops.tx_dropped;
 	report->kernel_rx_dropped = drops.rx_dropped;
+	fill_cast_stats(&counters.casts, &report->casts);
 }
 
 static uint64_t count_drops(const struct report_stats *stats)

@@ -107,12 +107,25 @@ struct report_drops {
 	uint64_t frames[DROP_NUM_];
 };
 
+/* Slots of cast rings, see ctl.proto. */
+struct report_cast_stats {
+	uint64_t written;
+	uint64_t skipped;
+	uint64_t received;
+	uint64_t own;
+	uint64_t passed;
+	uint64_t lapped;
+	uint64_t holes;
+	uint64_t corrupt;
+};
+
 struct report_network_stats {
 	char network[REPORT_NAME_MAX];
 	uint64_t unrouted_frames; /* dropped before a receiver was known */
 	struct report_drops drops;
 	uint64_t kernel_tx_dropped;
 	uint64_t kernel_rx_dropped;
+	struct report_cast_stats casts;
 };
 
 struct report_link_stats {

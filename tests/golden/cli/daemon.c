@@ -226,6 +226,17 @@ static int fake_stats(void *arg, struct report_stats *report)
 		report->networks[0].drops.frames[DROP_FOREIGN_SOURCE] = 3;
 		report->networks[0].drops.frames[DROP_NO_PEER] = 2;
 		report->networks[0].kernel_tx_dropped = 4;
+		report->networks[0].casts = (struct report_cast_stats){
+			.written = 10,
+			.skipped = 1,
+			.received = 20000,
+			.own = 9,
+			.passed = 2,
+			.lapped = 3000,
+			.holes = 4,
+			.corrupt = 5,
+		};
+		report->links[0].received_drops.frames[DROP_CAST_LOST] = 2999;
 		report->links[0].sent_drops.frames[DROP_RING_FULL] = 123456;
 		report->links[0].received_drops.frames[DROP_BAD_LENGTH] = 1;
 		report->links[0].received_drops.frames[DROP_TAP_ERROR] = 7;

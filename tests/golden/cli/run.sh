@@ -211,7 +211,7 @@ golden degraded-stats "$ctl" -n degraded stats
 golden_json degraded-stats-json '.links[0].sent_drops[0].reason == "ring-full"' \
 	"$ctl" -n degraded stats --json
 golden degraded-drops "$ctl" -n degraded stats --drops
-golden_json degraded-drops-json '[.drops[].frames] | add == 123473' \
+golden_json degraded-drops-json '[.drops[].frames] | add == 126472' \
 	"$ctl" -n degraded stats --drops --json
 golden degraded-nodes "$ctl" -n degraded nodes
 golden degraded-rings "$ctl" -n degraded rings
