@@ -12,6 +12,10 @@
  * sends us copies) is passed over. A slot in writing holds up what is behind it; we
  * wait CAST_PATIENCE_MS for its writer, asleep.
  *
+ * What a ring saves its writer is copying, not reading the TAP: nothing with one reader,
+ * a third of its time with eight and frames of 1400 bytes. What it saves everybody is
+ * room in the pair rings.
+ *
  * What we were lapped on is found by comparing what the writer says it put there for us
  * with what we took: only when the rings are read to their end, so that nothing is
  * under way, and after the writer's number was loaded.
