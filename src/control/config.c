@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <shmnet/cast.h>
 #include <shmnet/wire.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,8 @@ struct file_fabric {
 	char *name;
 	enum fabric_kind kind;
 	char *path;
+	uint32_t *uids;
+	unsigned uids_count;
 };
 
 struct file_network {
@@ -47,6 +50,9 @@ struct file_network {
 	char *tap;
 	uint32_t *mtu;
 	char *ring_size;
+	uint32_t *multicast_rings;
+	uint32_t *cast_depth;
+	enum cast_mode cast;
 	char *address;
 	char **addresses;
 	unsigned addresses_count;
@@ -97,12 +103,18 @@ static const cyaml_strval_t fabric_kinds[] = {
 	{"rdma", FABRIC_KIND_RDMA},
 };
 
+static const cyaml_schema_value_t uid_entry = {
+	CYAML_VALUE_UINT(CYAML_FLAG_DEFAULT, uint32_t),
+};
+
 static const cyaml_schema_field_t fabric_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_fabric, name, 1, NAME_LEN),
 	CYAML_FIELD_ENUM("kind", OPTIONAL | CYAML_FLAG_STRICT, struct file_fabric, kind,
 			 fabric_kinds, CYAML_ARRAY_LEN(fabric_kinds)),
 	CYAML_FIELD_STRING_PTR("path", OPTIONAL, struct file_fabric, path, 1,
 			       CONFIG_PATH_MAX),
+	CYAML_FIELD_SEQUENCE("uids", OPTIONAL | CYAML_FLAG_POINTER, struct file_fabric,
+			     uids, &uid_entry, 0, CONFIG_UIDS_MAX),
 	CYAML_FIELD_IGNORE("device", OPTIONAL),
 	CYAML_FIELD_IGNORE("listen", OPTIONAL),
 	CYAML_FIELD_IGNORE("seeds", OPTIONAL),
@@ -118,6 +130,11 @@ static const cyaml_strval_t network_kinds[] = {
 	{"global", NETWORK_KIND_GLOBAL},
 };
 
+static const cyaml_strval_t cast_modes[] = {
+	{"shared", CAST_MODE_SHARED},
+	{"lanes", CAST_MODE_LANES},
+};
+
 static const cyaml_schema_value_t address_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 64),
 };
@@ -131,6 +148,11 @@ static const cyaml_schema_field_t network_fields[] = {
 	CYAML_FIELD_UINT_PTR("mtu", OPTIONAL, struct file_network, mtu),
 	CYAML_FIELD_STRING_PTR("ring_size", OPTIONAL, struct file_network, ring_size, 1,
 			       32),
+	CYAML_FIELD_UINT_PTR("multicast_rings", OPTIONAL, struct file_network,
+			     multicast_rings),
+	CYAML_FIELD_UINT_PTR("cast_depth", OPTIONAL, struct file_network, cast_depth),
+	CYAML_FIELD_ENUM("cast", OPTIONAL | CYAML_FLAG_STRICT, struct file_network, cast,
+			 cast_modes, CYAML_ARRAY_LEN(cast_modes)),
 	CYAML_FIELD_STRING_PTR("address", OPTIONAL, struct file_network, address, 1, 64),
 	CYAML_FIELD_SEQUENCE("addresses", OPTIONAL | CYAML_FLAG_POINTER,
 			     struct file_network, addresses, &address_entry, 0,
@@ -182,11 +204,15 @@ static const struct config_rule rules[] = {
 	{fabric_fields, "name", .check = config_check_name},
 	{fabric_fields, "kind", .check = config_check_fabric_kind},
 	{fabric_fields, "path", .check = config_check_fabric_dir},
+	{fabric_fields, "uids", .min = 0, .max = UINT32_MAX - 1},
 	{network_fields, "name", .check = config_check_name},
 	{network_fields, "kind", .check = config_check_network_kind},
 	{network_fields, "tap", .check = config_check_tap},
 	{network_fields, "mtu", .min = SHMNET_MTU_MIN, .max = SHMNET_MTU_MAX},
 	{network_fields, "ring_size", .check = config_check_ring_size},
+	{network_fields, "multicast_rings", .min = 0, .max = CONFIG_MULTICAST_RINGS_MAX},
+	{network_fields, "cast_depth", .min = SHMNET_CAST_DEPTH_MIN,
+	 .max = SHMNET_CAST_DEPTH_MAX, .check = config_check_cast_depth},
 	{network_fields, "address", .check = config_check_address},
 	{network_fields, "addresses", .check = config_check_address_entry,
 	 .note = "; for a single one, or none, use the key 'address'"},
@@ -245,6 +271,9 @@ static int build_fabric(struct config_fabric *fabric, const struct file_fabric *
 	int err;
 
 	fabric->kind = file->kind;
+	fabric->num_uids = file->uids_count;
+	for (unsigned i = 0; i < file->uids_count; i++)
+		fabric->uids[i] = file->uids[i];
 	err = copy_text(file->name, NULL, &fabric->name);
 	if (err)
 		return err;
@@ -286,13 +315,22 @@ static int build_addresses(struct config_network *network,
 	return err;
 }
 
+static uint32_t number_or(const uint32_t *number, uint32_t fallback)
+{
+	return number ? *number : fallback;
+}
+
 static int build_network(struct config_network *network, const struct file_network *file)
 {
 	struct config_why why;
 	int err;
 
 	network->kind = file->kind;
-	network->mtu = file->mtu ? *file->mtu : CONFIG_MTU_DEFAULT;
+	network->mtu = number_or(file->mtu, CONFIG_MTU_DEFAULT);
+	network->multicast_rings =
+		number_or(file->multicast_rings, CONFIG_MULTICAST_RINGS_DEFAULT);
+	network->cast_depth = number_or(file->cast_depth, CONFIG_CAST_DEPTH_DEFAULT);
+	network->cast = file->cast;
 	network->ring_size = CONFIG_RING_SIZE_DEFAULT;
 	if (file->ring_size) {
 		err = config_parse_ring_size(file->ring_size, &network->ring_size, &why);
@@ -547,6 +585,17 @@ static void print_address(const struct config_address *address, FILE *out)
 	fprintf(out, "\"%s/%u\"", host, address->prefix);
 }
 
+static void print_fabric(const struct config_fabric *fabric, FILE *out)
+{
+	print_key("  - name: ", fabric->name, out);
+	fprintf(out, "    kind: %s\n", fabric_kinds[fabric->kind].str);
+	print_key("    path: ", fabric->path, out);
+	fputs("    uids: [", out);
+	for (unsigned i = 0; i < fabric->num_uids; i++)
+		fprintf(out, "%s%u", i ? ", " : "", fabric->uids[i]);
+	fputs("]\n", out);
+}
+
 static void print_network(const struct config_network *network, FILE *out)
 {
 	uint32_t kib = network->ring_size >> 10;
@@ -557,6 +606,9 @@ static void print_network(const struct config_network *network, FILE *out)
 	fprintf(out, "    mtu: %u\n", network->mtu);
 	fprintf(out, "    ring_size: %u%c\n", kib & 1023 ? kib : kib >> 10,
 		kib & 1023 ? 'K' : 'M');
+	fprintf(out, "    multicast_rings: %u\n", network->multicast_rings);
+	fprintf(out, "    cast_depth: %u\n", network->cast_depth);
+	fprintf(out, "    cast: %s\n", cast_modes[network->cast].str);
 	fputs(network->dhcp ? "    addresses: [dhcp" : "    addresses: [", out);
 	for (unsigned i = 0; i < network->num_addresses; i++) {
 		fputs(i || network->dhcp ? ", " : "", out);
@@ -589,11 +641,8 @@ void config_print(const struct node_config *config, FILE *out)
 	fprintf(out, "  liveness: {interval_ms: %u, misses: %u}\n",
 		config->liveness.interval_ms, config->liveness.misses);
 	fputs("fabrics:\n", out);
-	for (unsigned i = 0; i < config->num_fabrics; i++) {
-		print_key("  - name: ", config->fabrics[i].name, out);
-		fprintf(out, "    kind: %s\n", fabric_kinds[config->fabrics[i].kind].str);
-		print_key("    path: ", config->fabrics[i].path, out);
-	}
+	for (unsigned i = 0; i < config->num_fabrics; i++)
+		print_fabric(&config->fabrics[i], out);
 	fputs("networks:\n", out);
 	for (unsigned i = 0; i < config->num_networks; i++)
 		print_network(&config->networks[i], out);

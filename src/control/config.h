@@ -20,12 +20,16 @@
 #define CONFIG_NETWORKS_MAX  16
 #define CONFIG_ADDRESSES_MAX 16
 #define CONFIG_DHCP_ARGS_MAX 16
+#define CONFIG_UIDS_MAX	     16
 
-#define CONFIG_RING_SIZE_DEFAULT (1u << 20)
-#define CONFIG_RING_SIZE_MIN	 (256u << 10)
-#define CONFIG_RING_SIZE_MAX	 (512u << 20)
-#define CONFIG_SPIN_US_DEFAULT	 50
-#define CONFIG_SPIN_US_MAX	 1000
+#define CONFIG_RING_SIZE_DEFAULT       (1u << 20)
+#define CONFIG_RING_SIZE_MIN	       (256u << 10)
+#define CONFIG_RING_SIZE_MAX	       (512u << 20)
+#define CONFIG_MULTICAST_RINGS_DEFAULT 4
+#define CONFIG_MULTICAST_RINGS_MAX     32
+#define CONFIG_CAST_DEPTH_DEFAULT      256
+#define CONFIG_SPIN_US_DEFAULT	       50
+#define CONFIG_SPIN_US_MAX	       1000
 
 #define CONFIG_LIVENESS_INTERVAL_MS_DEFAULT 200
 #define CONFIG_LIVENESS_INTERVAL_MS_MIN	    20
@@ -36,6 +40,9 @@
 
 enum fabric_kind { FABRIC_KIND_SHM, FABRIC_KIND_RDMA };
 enum network_kind { NETWORK_KIND_LOCAL, NETWORK_KIND_GLOBAL };
+
+/* Who writes into one cast ring: all members, or its maker only. */
+enum cast_mode { CAST_MODE_SHARED, CAST_MODE_LANES };
 
 struct config_address {
 	int family; /* AF_INET or AF_INET6 */
@@ -54,6 +61,8 @@ struct config_fabric {
 	char *name;
 	enum fabric_kind kind;
 	char *path; /* shm: the rendezvous directory */
+	unsigned num_uids;
+	uint32_t uids[CONFIG_UIDS_MAX]; /* admitted besides root and our own */
 };
 
 struct config_network {
@@ -61,8 +70,11 @@ struct config_network {
 	enum network_kind kind;
 	char *tap;
 	uint32_t mtu;
-	uint32_t ring_size; /* bytes, a power of two */
-	bool dhcp;	    /* its IPv4 addresses are those of a DHCP client */
+	bool dhcp;		  /* its IPv4 addresses are those of a DHCP client */
+	uint32_t ring_size;	  /* bytes, a power of two */
+	uint32_t multicast_rings; /* at most so many besides the broadcast ring */
+	uint32_t cast_depth;	  /* slots of one that we make, a power of two */
+	enum cast_mode cast;
 	unsigned num_addresses;
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
 };

@@ -333,6 +333,17 @@ static bool is_wanted(struct walk *walk, const yaml_node_t *node, yaml_node_type
 	return false;
 }
 
+static void walk_check(struct walk *walk, const yaml_node_t *node,
+		       const struct config_rule *rule, const struct place *place)
+{
+	struct config_quote quote;
+	struct config_why why;
+
+	if (rule && rule->check && rule->check(config_node_text(node), &why))
+		refuse(walk, node, place, "%s %s",
+		       config_quote(config_node_text(node), &quote), why.text);
+}
+
 static void walk_uint(struct walk *walk, const yaml_node_t *node,
 		      const struct cyaml_schema_value *schema,
 		      const struct config_rule *rule, const struct place *place)
@@ -355,17 +366,8 @@ static void walk_uint(struct walk *walk, const yaml_node_t *node,
 		refuse(walk, node, place, "%s is out of range; %llu to %llu is allowed%s",
 		       config_quote(config_node_text(node), &quote),
 		       (unsigned long long)min, (unsigned long long)max, rule_note(rule));
-}
-
-static void walk_check(struct walk *walk, const yaml_node_t *node,
-		       const struct config_rule *rule, const struct place *place)
-{
-	struct config_quote quote;
-	struct config_why why;
-
-	if (rule && rule->check && rule->check(config_node_text(node), &why))
-		refuse(walk, node, place, "%s %s",
-		       config_quote(config_node_text(node), &quote), why.text);
+	else
+		walk_check(walk, node, rule, place);
 }
 
 static void walk_string(struct walk *walk, const yaml_node_t *node,

@@ -36,7 +36,7 @@ struct config_why {
 
 /*
  * What the schema can't say about a key's value (libcyaml 1.3 knows no limits of
- * integers and no patterns): limits of a number, or a check of a text. On a list
+ * integers and no patterns): limits of a number, or a check of a text, or both. On a list
  * of scalars the rule holds for each entry.
  */
 struct config_rule {
@@ -114,6 +114,7 @@ int config_check_tap(const char *text, struct config_why *why);
 int config_check_path(const char *text, struct config_why *why);
 int config_check_fabric_dir(const char *text, struct config_why *why);
 int config_check_ring_size(const char *text, struct config_why *why);
+int config_check_cast_depth(const char *text, struct config_why *why);
 int config_check_fabric_kind(const char *text, struct config_why *why);
 int config_check_network_kind(const char *text, struct config_why *why);
 

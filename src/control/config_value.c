@@ -169,6 +169,16 @@ int config_check_ring_size(const char *text, struct config_why *why)
 	return config_parse_ring_size(text, &size, why);
 }
 
+int config_check_cast_depth(const char *text, struct config_why *why)
+{
+	uint64_t depth = 0;
+
+	(void)config_parse_uint(text, &depth); /* it was a number in range before */
+	if (depth & (depth - 1))
+		return refuse(why, "is not a power of two");
+	return 0;
+}
+
 /* All bits of the host part equal to `bit`? */
 static bool host_bits_are(const struct config_address *address, unsigned bit)
 {
