@@ -75,12 +75,17 @@ SAME_EVENT(OFF);
 SAME_EVENT(ON);
 SAME_EVENT(REMOVED);
 SAME_EVENT(SUSPECT);
-_Static_assert(EVENTS_STATE_NUM_ == 9, "a new state goes into ctl.proto, too");
+SAME_EVENT(MADE);
+SAME_EVENT(TAKEN_OVER);
+SAME_EVENT(REMADE);
+_Static_assert(EVENTS_STATE_NUM_ == 12, "a new state goes into ctl.proto, too");
 
 _Static_assert((int)EVENTS_NODE == (int)SHMNET__CTL__EVENT_SUBJECT__SUBJECT_NODE &&
 		       (int)EVENTS_NETWORK ==
 			       (int)SHMNET__CTL__EVENT_SUBJECT__SUBJECT_NETWORK &&
-		       EVENTS_KIND_NUM_ == 2,
+		       (int)EVENTS_RING ==
+			       (int)SHMNET__CTL__EVENT_SUBJECT__SUBJECT_RING &&
+		       EVENTS_KIND_NUM_ == 3,
 	       "events.h and ctl.proto differ");
 
 struct scratch {

@@ -12,6 +12,7 @@
  */
 #include "control/codec_peer.h"
 
+#include <shmnet/cast.h>
 #include <shmnet/ring.h>
 
 #include "peer.pb-c.h"
@@ -28,6 +29,9 @@ _Static_assert((int)PEER_REFUSAL_GIVEN_UP == SHMNET__PEER__REFUSE__CODE__GIVEN_U
 	       "the codes are the numbers of the wire");
 _Static_assert((int)NETWORK_KIND_GLOBAL == SHMNET__PEER__NETWORK_KIND__KIND_GLOBAL,
 	       "the kinds are the numbers of the wire");
+
+_Static_assert((int)CAST_MODE_LANES == SHMNET__PEER__CAST_MODE__MODE_LANES,
+	       "the modes are the numbers of the wire");
 
 struct arena {
 	_Alignas(ARENA_ALIGN) uint8_t bytes[ARENA_SIZE];
@@ -46,6 +50,9 @@ static const struct message_shape {
 	[PEER_MESSAGE_REFUSE] = {"REFUSE", 0},
 	[PEER_MESSAGE_PROBE] = {"PROBE", 0},
 	[PEER_MESSAGE_PROBED] = {"PROBED", 0},
+	[PEER_MESSAGE_CAST] = {"CAST", 1},
+	[PEER_MESSAGE_READS] = {"READS", 0},
+	[PEER_MESSAGE_WANT] = {"WANT", 0},
 };
 _Static_assert(sizeof(shapes) / sizeof(shapes[0]) == PEER_MESSAGE_NUM_, "one per type");
 
@@ -95,6 +102,9 @@ struct encoding {
 	Shmnet__Peer__Refuse refuse;
 	Shmnet__Peer__Probe probe;
 	Shmnet__Peer__Probed probed;
+	Shmnet__Peer__Cast cast;
+	Shmnet__Peer__Reads reads;
+	Shmnet__Peer__Want want;
 	Shmnet__Peer__Network networks[CONFIG_NETWORKS_MAX];
 	Shmnet__Peer__Network *network_list[CONFIG_NETWORKS_MAX];
 	struct addresses ipv4[CONFIG_NETWORKS_MAX];
@@ -130,6 +140,7 @@ static void fill_network(struct encoding *to, unsigned index,
 	network->name = (char *)from->name;
 	network->kind = (Shmnet__Peer__NetworkKind)from->kind;
 	network->mtu = from->mtu;
+	network->cast = (Shmnet__Peer__CastMode)from->cast;
 	network->ipv4.data = to->ipv4[index].bytes;
 	network->ipv4.len = fill_addresses(&to->ipv4[index], from, AF_INET);
 	network->has_ipv4 = network->ipv4.len > 0;
@@ -219,6 +230,47 @@ static void fill_probed(struct encoding *to, const struct peer_probed *from)
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_PROBED;
 }
 
+static uint64_t label_number(const uint8_t label[SHMNET_ETH_ALEN])
+{
+	uint64_t number = 0;
+
+	for (unsigned i = 0; i < SHMNET_ETH_ALEN; i++)
+		number = number << 8 | label[i];
+	return number;
+}
+
+static void fill_cast(struct encoding *to, const struct peer_cast *from)
+{
+	shmnet__peer__cast__init(&to->cast);
+	to->cast.network = (char *)from->network;
+	to->cast.id = from->id;
+	to->cast.depth = from->depth;
+	to->cast.label = label_number(from->label);
+	to->cast.epoch = from->epoch;
+	to->cast.maker = from->maker;
+	to->cast.lane = from->lane;
+	to->message.cast = &to->cast;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_CAST;
+}
+
+static void fill_reads(struct encoding *to, const struct peer_cast_name *from)
+{
+	shmnet__peer__reads__init(&to->reads);
+	to->reads.network = (char *)from->network;
+	to->reads.id = from->id;
+	to->message.reads = &to->reads;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_READS;
+}
+
+static void fill_want(struct encoding *to, const struct peer_cast_name *from)
+{
+	shmnet__peer__want__init(&to->want);
+	to->want.network = (char *)from->network;
+	to->want.id = from->id;
+	to->message.want = &to->want;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_WANT;
+}
+
 static int fill(struct encoding *to, const struct peer_message *from)
 {
 	shmnet__peer__message__init(&to->message);
@@ -246,6 +298,15 @@ static int fill(struct encoding *to, const struct peer_message *from)
 		return 0;
 	case PEER_MESSAGE_PROBED:
 		fill_probed(to, &from->probed);
+		return 0;
+	case PEER_MESSAGE_CAST:
+		fill_cast(to, &from->cast);
+		return 0;
+	case PEER_MESSAGE_READS:
+		fill_reads(to, &from->reads);
+		return 0;
+	case PEER_MESSAGE_WANT:
+		fill_want(to, &from->want);
 		return 0;
 	case PEER_MESSAGE_NUM_:
 		break;
@@ -321,8 +382,12 @@ static int take_network(const Shmnet__Peer__Network *from, struct peer_network *
 	if ((from->has_ipv4 && !take_addresses(&from->ipv4, AF_INET, to)) ||
 	    (from->has_ipv6 && !take_addresses(&from->ipv6, AF_INET6, to)))
 		return refuse("has a network whose addresses are none", ret_why);
+	if (from->cast != SHMNET__PEER__CAST_MODE__MODE_SHARED &&
+	    from->cast != SHMNET__PEER__CAST_MODE__MODE_LANES)
+		return refuse("has a network of an unknown cast mode", ret_why);
 	to->kind = (enum network_kind)from->kind;
 	to->mtu = from->mtu;
+	to->cast = (enum cast_mode)from->cast;
 	return 0;
 }
 
@@ -451,6 +516,49 @@ static int take_probed(const Shmnet__Peer__Probed *from, struct peer_probed *to,
 	return take_node(from->node, &to->node, ret_why);
 }
 
+static int take_label(uint64_t number, uint8_t label[SHMNET_ETH_ALEN],
+		      const char **ret_why)
+{
+	if (number >> 48 || !(number >> 40 & 1))
+		return refuse("has a label that is no group's address", ret_why);
+	for (unsigned i = SHMNET_ETH_ALEN; i-- > 0; number >>= 8)
+		label[i] = (uint8_t)number;
+	return 0;
+}
+
+static int take_cast(const Shmnet__Peer__Cast *from, struct peer_cast *to,
+		     const char **ret_why)
+{
+	if (!take_name(from->network, to->network))
+		return refuse("has a network name that is none", ret_why);
+	if (from->id == 0)
+		return refuse("has a ring id of 0", ret_why);
+	if (!shmnet_cast_depth_valid(from->depth))
+		return refuse("has a depth that no cast ring has", ret_why);
+	if (from->maker < SHMNET_NODE_ID_MIN || from->maker > SHMNET_NODE_ID_MAX)
+		return refuse("has a maker whose id is out of range (1 to 65534)",
+			      ret_why);
+	if (from->epoch > PEER_EPOCH_MAX || (from->epoch == 0) != (from->lane != 0))
+		return refuse("has an epoch out of range", ret_why);
+	to->id = from->id;
+	to->depth = from->depth;
+	to->epoch = from->epoch;
+	to->maker = (uint16_t)from->maker;
+	to->lane = from->lane != 0;
+	return take_label(from->label, to->label, ret_why);
+}
+
+static int take_cast_name(const char *network, uint64_t id, struct peer_cast_name *to,
+			  const char **ret_why)
+{
+	if (!take_name(network, to->network))
+		return refuse("has a network name that is none", ret_why);
+	if (id == 0)
+		return refuse("has a ring id of 0", ret_why);
+	to->id = id;
+	return 0;
+}
+
 static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
 		const char **ret_why)
 {
@@ -472,12 +580,20 @@ static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
 		return take_node(from->probe->node, &to->probe.node, ret_why);
 	case SHMNET__PEER__MESSAGE__BODY_PROBED:
 		return take_probed(from->probed, &to->probed, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_CAST:
+		return take_cast(from->cast, &to->cast, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_READS:
+		return take_cast_name(from->reads->network, from->reads->id, &to->reads,
+				      ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_WANT:
+		return take_cast_name(from->want->network, from->want->id, &to->want,
+				      ret_why);
 	default:
 		return refuse("is of an unknown type", ret_why);
 	}
 }
 _Static_assert(SHMNET__PEER__MESSAGE__BODY_HELLO == PEER_MESSAGE_HELLO + 1 &&
-		       SHMNET__PEER__MESSAGE__BODY_PROBED == PEER_MESSAGE_PROBED + 1,
+		       SHMNET__PEER__MESSAGE__BODY_WANT == PEER_MESSAGE_WANT + 1,
 	       "types are in the order of the wire");
 
 static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)

@@ -11,8 +11,13 @@
 
 #include "control/config.h"
 
+#include <shmnet/wire.h>
+
 #include <stddef.h>
 #include <stdint.h>
+
+/* Who could name the last number would have made the last ring of all. */
+#define PEER_EPOCH_MAX ((1ull << 48) - 1)
 
 #define PEER_WORDS_MAX 512 /* of a refusal, with the terminating zero */
 
@@ -25,6 +30,9 @@ enum peer_message_type {
 	PEER_MESSAGE_REFUSE,
 	PEER_MESSAGE_PROBE,
 	PEER_MESSAGE_PROBED,
+	PEER_MESSAGE_CAST,
+	PEER_MESSAGE_READS,
+	PEER_MESSAGE_WANT,
 	PEER_MESSAGE_NUM_
 };
 
@@ -48,6 +56,7 @@ struct peer_network {
 	uint32_t mtu;
 	unsigned num_addresses;
 	struct config_address addresses[CONFIG_ADDRESSES_MAX]; /* prefixes aren't told */
+	enum cast_mode cast;
 };
 
 /* Of another wire version than ours nothing but the version is looked at. */
@@ -95,6 +104,23 @@ struct peer_probed {
 	bool heard;
 };
 
+/* A cast ring; its descriptor comes along. */
+struct peer_cast {
+	char network[CONFIG_NAME_MAX];
+	uint64_t id;
+	uint32_t depth;
+	uint8_t label[SHMNET_ETH_ALEN]; /* a group address */
+	uint64_t epoch;			/* 1 to PEER_EPOCH_MAX, 0 of a lane */
+	uint16_t maker;
+	bool lane;
+};
+
+/* One that the other side is to know: READS and WANT. */
+struct peer_cast_name {
+	char network[CONFIG_NAME_MAX];
+	uint64_t id;
+};
+
 struct peer_message {
 	enum peer_message_type type;
 	union {
@@ -105,6 +131,9 @@ struct peer_message {
 		struct peer_refuse refuse;
 		struct peer_probe probe;
 		struct peer_probed probed;
+		struct peer_cast cast;
+		struct peer_cast_name reads;
+		struct peer_cast_name want;
 	};
 };
 

@@ -7,9 +7,15 @@
 
 /* What the log's line says before the cause; NULL: the cause says it all. */
 static const char *const words[EVENTS_STATE_NUM_] = {
-	[EVENTS_READY] = "ready",   [EVENTS_DOWN] = "down",
-	[EVENTS_UP] = "up",	    [EVENTS_OFF] = "carrier off",
-	[EVENTS_ON] = "carrier on", [EVENTS_SUSPECT] = "suspect",
+	[EVENTS_READY] = "ready",
+	[EVENTS_DOWN] = "down",
+	[EVENTS_UP] = "up",
+	[EVENTS_OFF] = "carrier off",
+	[EVENTS_ON] = "carrier on",
+	[EVENTS_SUSPECT] = "suspect",
+	[EVENTS_MADE] = "ring made",
+	[EVENTS_TAKEN_OVER] = "ring taken over",
+	[EVENTS_REMADE] = "ring made anew",
 };
 
 static void keep(struct events *events, uint64_t now_ns,

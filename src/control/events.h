@@ -20,7 +20,7 @@
 #define EVENTS_CAUSE_MAX   256 /* what is longer is cut, in the log it is not */
 #define EVENTS_LINE_MAX	   1024
 
-enum events_kind { EVENTS_NODE, EVENTS_NETWORK, EVENTS_KIND_NUM_ };
+enum events_kind { EVENTS_NODE, EVENTS_NETWORK, EVENTS_RING, EVENTS_KIND_NUM_ };
 
 enum events_state {
 	EVENTS_STARTING, /* this node */
@@ -32,10 +32,14 @@ enum events_state {
 	EVENTS_ON,
 	EVENTS_REMOVED, /* a network whose interface is gone */
 	EVENTS_SUSPECT, /* another node */
+	EVENTS_MADE,	/* a cast ring, by this node */
+	EVENTS_TAKEN_OVER,
+	EVENTS_REMADE, /* in other memory */
 	EVENTS_STATE_NUM_
 };
 
-/* A change of `subject`, which is the name of a node or of a network. */
+/* A change of `subject`, which is the name of a node or of a network, or
+ * "lan0 broadcast". */
 struct events_change {
 	enum log_level level; /* of its line */
 	enum events_kind kind;

@@ -114,14 +114,27 @@ turn_away(struct peer_refuse *refuse, enum peer_refusal code, const char *format
 	return false;
 }
 
+static bool is_listed(const struct node_config *config, uid_t uid)
+{
+	for (unsigned i = 0; i < config->num_fabrics; i++) {
+		for (unsigned j = 0; j < config->fabrics[i].num_uids; j++) {
+			if (config->fabrics[i].uids[j] == uid)
+				return true;
+		}
+	}
+	return false;
+}
+
 static bool admit_user(const struct peer_owner *owner,
 		       const struct world_credentials *credentials,
 		       struct peer_refuse *ret_refuse)
 {
-	if (credentials->uid == 0 || credentials->uid == owner->world->uid)
+	if (credentials->uid == 0 || credentials->uid == owner->world->uid ||
+	    is_listed(owner->config, credentials->uid))
 		return true;
 	return turn_away(ret_refuse, PEER_REFUSAL_UID,
-			 "uid %lu of pid %ld is neither root nor uid %lu of %s",
+			 "uid %lu of pid %ld is neither root nor uid %lu of %s, nor in "
+			 "'uids' of its fabric",
 			 (unsigned long)credentials->uid, (long)credentials->pid,
 			 (unsigned long)owner->world->uid, own_name(owner));
 }
@@ -480,11 +493,28 @@ static void on_link_fault(void *arg, struct world_link *link, int error)
 	}
 }
 
+static void on_cast_wanted(void *arg, unsigned network,
+			   const uint8_t label[SHMNET_ETH_ALEN])
+{
+	struct membership *membership = arg;
+
+	casts_want(membership->owner.casts, network, label);
+}
+
+static void on_cast_fault(void *arg, struct world_cast *cast, int error)
+{
+	struct membership *membership = arg;
+
+	casts_fault(membership->owner.casts, cast, error);
+}
+
 static const struct world_handler world_handler = {
 	.accepted = on_accepted,
 	.appeared = on_appeared,
 	.disappeared = on_disappeared,
 	.link_fault = on_link_fault,
+	.cast_wanted = on_cast_wanted,
+	.cast_fault = on_cast_fault,
 };
 
 /* ---- what the peers say ---- */
@@ -518,6 +548,15 @@ static struct peer *peer_at(struct peer_owner *owner, unsigned index)
 	return index < membership->num_peers ? membership->peers[index] : NULL;
 }
 
+/* The memory that all write to is everybody's matter. */
+static void end_peer(struct peer_owner *owner, struct peer *peer, enum peer_end end)
+{
+	if (end == PEER_END_CLOSED)
+		casts_end(owner->casts, peer);
+	else if (end == PEER_END_SILENT)
+		casts_silence(owner->casts, peer);
+}
+
 /* ---- its own life ---- */
 
 int membership_new(const struct node_config *config, struct world *world,
@@ -525,6 +564,7 @@ int membership_new(const struct node_config *config, struct world *world,
 		   void *arg, struct membership **ret_membership)
 {
 	struct membership *membership = calloc(1, sizeof(*membership));
+	int ret;
 
 	if (!membership)
 		return -ENOMEM;
@@ -538,6 +578,7 @@ int membership_new(const struct node_config *config, struct world *world,
 		.raise = raise_incarnation,
 		.link_changed = count_link,
 		.peer_at = peer_at,
+		.ended = end_peer,
 		.admit = admit_dialled,
 	};
 	if (liveness_new(&membership->owner, &membership->liveness) < 0) {
@@ -546,6 +587,12 @@ int membership_new(const struct node_config *config, struct world *world,
 	}
 	world->ops->random(world, &membership->owner.nonce,
 			   sizeof(membership->owner.nonce));
+	ret = casts_new(&membership->owner, &membership->owner.casts);
+	if (ret < 0) {
+		liveness_free(membership->liveness);
+		free(membership);
+		return ret;
+	}
 	world->handler = &world_handler;
 	world->handler_arg = membership;
 	*ret_membership = membership;
@@ -559,6 +606,8 @@ void membership_free(struct membership *membership)
 	if (!membership)
 		return;
 	ops = membership->owner.world->ops;
+	casts_free(membership->owner.casts);
+	membership->owner.casts = NULL;
 	liveness_free(membership->liveness);
 	while (membership->guests) {
 		struct guest *guest = membership->guests;
@@ -655,6 +704,13 @@ void membership_each_link(const struct membership *membership,
 	}
 }
 
+void membership_each_cast(const struct membership *membership,
+			  void (*each)(const struct cast_report *report, void *arg),
+			  void *arg)
+{
+	casts_each(membership->owner.casts, each, arg);
+}
+
 unsigned membership_links_up(const struct membership *membership, unsigned network)
 {
 	return membership->links[network];
@@ -721,6 +777,7 @@ unsigned membership_each_reason(const struct membership *membership,
 
 	for (unsigned i = 0; i < membership->num_peers; i++)
 		add_peer_reasons(&reasons, membership->peers[i], config->num_networks);
+	reasons.count += casts_each_reason(membership->owner.casts, each, arg);
 	for (unsigned i = 0; i < config->num_networks; i++) {
 		if (!membership->links[i])
 			add_reason(&reasons, "network %s: no node is linked to it",

@@ -9,6 +9,7 @@
 #ifndef CONTROL_MEMBER_H
 #define CONTROL_MEMBER_H
 
+#include "control/cast.h"
 #include "control/config.h"
 #include "control/peer.h"
 #include "control/world.h"
@@ -76,6 +77,11 @@ void membership_each_peer(const struct membership *membership,
 void membership_each_link(const struct membership *membership,
 			  void (*each)(const struct member_link_report *report,
 				       void *arg),
+			  void *arg);
+
+/* Each cast ring that this node has. */
+void membership_each_cast(const struct membership *membership,
+			  void (*each)(const struct cast_report *report, void *arg),
 			  void *arg);
 
 unsigned membership_links_up(const struct membership *membership, unsigned network);

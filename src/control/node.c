@@ -7,6 +7,8 @@
 #include "control/node_internal.h"
 #include "control/offer_shm.h"
 
+#include <shmnet/cast.h>
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -161,23 +163,43 @@ static int open_runtime_dir(struct node *node)
 	return ret;
 }
 
+/* All that this network may have; of lanes there is one of our own. */
+static uint64_t count_cast_bytes(const struct config_network *network)
+{
+	unsigned rings =
+		network->cast == CAST_MODE_SHARED ? 1 + network->multicast_rings : 1;
+
+	return rings * shmnet_cast_file_size(network->cast_depth, network->mtu);
+}
+
 /* Rings are made when a peer comes; without room for those of one, why start? */
 static int check_memory(struct node *node)
 {
 	const struct node_config *config = node->config;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, cast_bytes = 0;
 	char why[256];
 	int ret;
 
-	for (unsigned i = 0; i < config->num_networks; i++)
+	for (unsigned i = 0; i < config->num_networks; i++) {
 		bytes += config->networks[i].ring_size;
+		cast_bytes += count_cast_bytes(&config->networks[i]);
+	}
 	/* A ring of our own and one of the peer's, each mapped twice. */
 	ret = offer_shm_check_memory(bytes, 4 * bytes, why, sizeof(why));
-	if (ret < 0)
+	if (ret < 0) {
 		log_err(NULL,
 			"the rings for one peer have no room: %s; lower 'ring_size' of "
 			"the "
 			"networks, or the number of networks",
+			why);
+		return ret;
+	}
+	ret = offer_shm_check_memory(bytes + cast_bytes, 4 * bytes + cast_bytes, why,
+				     sizeof(why));
+	if (ret < 0)
+		log_err(NULL,
+			"the rings for one peer and for casts have no room: %s; lower "
+			"'multicast_rings' or 'cast_depth' of the networks",
 			why);
 	return ret;
 }
@@ -256,6 +278,8 @@ static int open_world(struct node *node)
 		.directory = find_rendezvous(node->config),
 		.node_id = node->config->id,
 		.plane = node->plane,
+		.networks = node->config->networks,
+		.num_networks = node->config->num_networks,
 		.ports = node->ports,
 		.port_fault = on_port_fault,
 		.link_ended = on_link_ended,

@@ -2,20 +2,25 @@
  * What a pair on one machine offers each other: ring memory in sealed memfds, a
  * doorbell each, and from both a link of the data plane.
  *
- * The shm half of struct world_ops; world_event.c is the other half and shares
- * struct offer_shm with it. Nothing here waits, or knows what is said between
+ * The shm half of struct world_ops, with offer_cast.c; world_event.c is the other half
+ * and shares struct offer_shm with it. Nothing here waits, or knows what is said between
  * nodes. Control thread.
  */
 #ifndef CONTROL_OFFER_SHM_H
 #define CONTROL_OFFER_SHM_H
 
+#include "control/config.h"
 #include "control/world.h"
 #include "data/plane.h"
 
 struct offer_shm {
 	struct plane *plane;
-	const unsigned *ports;	  /* the plane's port of each network */
+	uint16_t node_id;
+	const unsigned *ports; /* the plane's port of each network */
+	const struct config_network *networks;
+	unsigned num_networks;
 	struct world_link *links; /* all that are alive */
+	struct world_cast *casts; /* likewise */
 	void (*link_ended)(void *arg, unsigned network, uint16_t peer_id,
 			   const struct link_counters *counters);
 	void *arg;

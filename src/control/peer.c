@@ -684,6 +684,11 @@ pid_t peer_pid(const struct peer *peer)
 	return peer->session.credentials.pid;
 }
 
+uid_t peer_uid(const struct peer *peer)
+{
+	return peer->session.credentials.uid;
+}
+
 bool peer_is_known(const struct peer *peer)
 {
 	return peer->is_known;

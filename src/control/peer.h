@@ -45,6 +45,7 @@ enum peer_end {
 	PEER_END_OTHER,	 /* one of the two refused, or gave up */
 };
 
+struct casts;
 struct events;
 struct peer;
 
@@ -56,6 +57,7 @@ struct peer_owner {
 	uint64_t nonce;	       /* of this life */
 	uint32_t incarnation;  /* ours */
 	uint64_t last_epoch;   /* of the rings that we made */
+	struct casts *casts;   /* NULL while the membership begins and ends */
 
 	/* The peers know us above `floor`: raise ours, and tell everybody. */
 	void (*raise)(struct peer_owner *owner, uint32_t floor);
@@ -98,6 +100,15 @@ bool peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse);
 /* The world's link_fault; false if the link is not this peer's. */
 bool peer_link_fault(struct peer *peer, const struct world_link *link, int error);
 
+/*
+ * Says something that is not part of the handshake. False if that ended the session,
+ * and with it whatever the caller knew of it.
+ */
+bool peer_tell(struct peer *peer, const struct peer_message *message, int fd);
+
+/* What only the peer can write to is nonsense: it is quarantined. */
+void peer_blame(struct peer *peer, const char *words);
+
 /* Its channel is at its end though nobody told us yet. */
 bool peer_is_gone(struct peer *peer);
 void peer_bury(struct peer *peer);
@@ -114,11 +125,14 @@ const char *peer_name(const struct peer *peer);	  /* "node 7" before it had one 
 const char *peer_reason(const struct peer *peer); /* why it is not up; "" if it is */
 uint32_t peer_incarnation(const struct peer *peer);
 pid_t peer_pid(const struct peer *peer);     /* 0 if there is no channel */
+uid_t peer_uid(const struct peer *peer);     /* as long as there is a channel */
 bool peer_is_known(const struct peer *peer); /* it told its name once */
 bool peer_is_present(const struct peer *peer);
 struct world_link *peer_link(const struct peer *peer, unsigned network);
 /* Does the peer, as long as it is there, have that network of ours too? */
 bool peer_has_network(const struct peer *peer, unsigned network);
+/* How it does its casts there, if it has the network. */
+enum cast_mode peer_cast_mode(const struct peer *peer, unsigned network);
 /* Why that network has no link, though the peer is up; "" if there is no reason. */
 const char *peer_network_reason(const struct peer *peer, unsigned network);
 /* What is wrong with its addresses there; "" if nothing is. */

@@ -6,6 +6,7 @@
  *     peer_session.c  the channel: messages out and in, and when they are legal
  *     peer_rings.c    what the pair has together: doorbells, rings, links
  *     liveness.c      whether it shows life, and what others say of that
+ *     peer_cast.c     what the two tell each other of cast rings, for cast.c
  *
  * Only the table changes a peer's state. What can end a session returns the event that
  * says so, or EVENT_NONE, up to peer_happen(). Control thread.
@@ -163,6 +164,8 @@ enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *mes
 			       struct world_parcel *parcel);
 enum peer_event peer_take_bell(struct peer *peer, const struct peer_message *message,
 			       struct world_parcel *parcel);
+/* The index of a network that is common; -1: no such. */
+int peer_find_lane(struct peer *peer, const char *name);
 /* True if each common network has a ring of ours. */
 bool peer_has_all_rings(struct peer *peer);
 
@@ -187,6 +190,14 @@ enum peer_event peer_take_probe(struct peer *peer, const struct peer_message *me
 				struct world_parcel *parcel);
 enum peer_event peer_take_probed(struct peer *peer, const struct peer_message *message,
 				 struct world_parcel *parcel);
+/* ---- peer_cast.c ---- */
+
+enum peer_event peer_take_cast(struct peer *peer, const struct peer_message *message,
+			       struct world_parcel *parcel);
+enum peer_event peer_take_reads(struct peer *peer, const struct peer_message *message,
+				struct world_parcel *parcel);
+enum peer_event peer_take_want(struct peer *peer, const struct peer_message *message,
+			       struct world_parcel *parcel);
 
 /* ---- shorthands ---- */
 

@@ -3,6 +3,7 @@
  * link. See peer_internal.h.
  */
 #include "base/log.h"
+#include "control/cast.h"
 #include "control/peer_internal.h"
 
 #include <errno.h>
@@ -90,6 +91,14 @@ void peer_compare_networks(struct peer *peer)
 {
 	for (unsigned i = 0; i < peer_num_networks(peer); i++)
 		compare_network(peer, i);
+}
+
+enum cast_mode peer_cast_mode(const struct peer *peer, unsigned network)
+{
+	const struct peer_network *theirs =
+		find_network(&peer->session.hello, peer_network_name(peer, network));
+
+	return theirs ? theirs->cast : CAST_MODE_SHARED;
 }
 
 bool peer_has_network(const struct peer *peer, unsigned network)
@@ -200,6 +209,7 @@ static enum peer_event attach_lane(struct peer *peer, unsigned network)
 	lane->tx = NULL;
 	lane->reason[0] = '\0';
 	peer->owner->link_changed(peer->owner, network, true);
+	casts_link(peer->owner->casts, peer, network);
 	return EVENT_NONE;
 }
 
@@ -239,6 +249,7 @@ static void detach_lane(struct peer *peer, unsigned network, bool peer_is_dead)
 /* From here on we store nothing into the peer's memory. */
 void peer_detach(struct peer *peer, bool peer_is_dead)
 {
+	casts_forget(peer->owner->casts, peer, peer_is_dead);
 	for (unsigned i = 0; i < peer_num_networks(peer); i++)
 		detach_lane(peer, i, peer_is_dead);
 	memset(peer->session.lanes, 0, sizeof(peer->session.lanes));
@@ -250,7 +261,7 @@ void peer_detach(struct peer *peer, bool peer_is_dead)
 
 /* ---- what it offers ---- */
 
-static int find_lane(struct peer *peer, const char *name)
+int peer_find_lane(struct peer *peer, const char *name)
 {
 	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
 		if (peer_lane(peer, i)->is_common &&
@@ -264,7 +275,7 @@ enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *mes
 			       struct world_parcel *parcel)
 {
 	const struct peer_ring *ring = &message->ring;
-	int ret, network = find_lane(peer, ring->network);
+	int ret, network = peer_find_lane(peer, ring->network);
 	struct peer_lane *lane = peer_lane(peer, network < 0 ? 0 : (unsigned)network);
 	const char *why;
 

@@ -39,6 +39,7 @@ static void describe_network(const struct config_network *network,
 	peer_say(ret_network->name, sizeof(ret_network->name), "%s", network->name);
 	ret_network->kind = network->kind;
 	ret_network->mtu = network->mtu;
+	ret_network->cast = network->cast;
 	ret_network->num_addresses = network->num_addresses;
 	memcpy(ret_network->addresses, network->addresses,
 	       sizeof(ret_network->addresses));
@@ -213,6 +214,9 @@ static const struct message_row {
 	[PEER_MESSAGE_REFUSE]      = {ALIVE,    take_refuse},
 	[PEER_MESSAGE_PROBE]       = {OFFERED,  peer_take_probe},
 	[PEER_MESSAGE_PROBED]      = {OFFERED,  peer_take_probed},
+	[PEER_MESSAGE_CAST]        = {OFFERED,  peer_take_cast},
+	[PEER_MESSAGE_READS]       = {OFFERED,  peer_take_reads},
+	[PEER_MESSAGE_WANT]        = {OFFERED,  peer_take_want},
 };
 /* clang-format on */
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == PEER_MESSAGE_NUM_,

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@
 #define LISTEN_BACKLOG 64
 #define ACCEPTS_MAX    16 /* per turn of the loop */
 #define LOCK_TRIES     100
+#define HOLD_TRIES     20
+#define HOLD_USEC      5000
 
 static const struct timeval look_interval = {.tv_sec = 1};
 
@@ -137,6 +140,11 @@ static int take_lock(struct rendezvous *rendezvous, char *error, size_t size)
 	format_path(rendezvous, rendezvous->node_id, "lock", path, sizeof(path));
 	for (int i = 0; i < LOCK_TRIES && ret == -EAGAIN; i++)
 		ret = try_lock(rendezvous, path, error, size);
+	/* Another one may hold it for a moment, to clear up after our last life. */
+	for (int i = 0; i < HOLD_TRIES && (ret == -EADDRINUSE || ret == -EAGAIN); i++) {
+		usleep(HOLD_USEC);
+		ret = try_lock(rendezvous, path, error, size);
+	}
 	if (ret < 0)
 		return ret;
 	if (ftruncate(rendezvous->lock_fd, 0) < 0 ||
@@ -149,6 +157,163 @@ static int take_lock(struct rendezvous *rendezvous, char *error, size_t size)
 	remove_file(rendezvous, "sock");
 	remove_file(rendezvous, "new");
 	return 0;
+}
+
+/* ---- the ids of the dead ---- */
+
+int rendezvous_hold_id(const struct rendezvous *rendezvous, uint16_t node_id,
+		       struct rendezvous_hold *ret_hold)
+{
+	struct rendezvous_hold hold = {.node_id = node_id};
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
+	format_path(rendezvous, node_id, "lock", path, sizeof(path));
+	hold.fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (hold.fd < 0 && errno == ENOENT) {
+		hold.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+			       0640);
+		hold.is_made = true;
+	}
+	if (hold.fd < 0)
+		return -EBUSY;
+	if (flock(hold.fd, LOCK_EX | LOCK_NB) < 0 || !is_current(hold.fd, path)) {
+		close(hold.fd);
+		return -EBUSY;
+	}
+	*ret_hold = hold;
+	return 0;
+}
+
+/* The file goes under its lock, as that of a node that ends. */
+void rendezvous_release_id(const struct rendezvous *rendezvous,
+			   struct rendezvous_hold *hold)
+{
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
+	format_path(rendezvous, hold->node_id, "lock", path, sizeof(path));
+	if (hold->is_made)
+		unlink(path);
+	close(hold->fd);
+}
+
+/* ---- epochs ---- */
+
+struct epoch_suffix {
+	char text[32];
+};
+
+/* Rings are shared within one user. */
+static const char *epoch_suffix(struct epoch_suffix *buffer)
+{
+	snprintf(buffer->text, sizeof(buffer->text), ".%lu.epoch",
+		 (unsigned long)geteuid());
+	return buffer->text;
+}
+
+/* 0 if there is no number in it. */
+static uint64_t read_epoch(int fd)
+{
+	char text[32] = "";
+
+	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? strtoull(text, NULL, 10) : 0;
+}
+
+static int write_epoch(int fd, uint64_t epoch)
+{
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%llu\n", (unsigned long long)epoch) < 0)
+		return -errno;
+	return 0;
+}
+
+static int claim_epoch(int fd, uint64_t known, bool anyway, uint64_t limit,
+		       uint64_t *ret_epoch)
+{
+	uint64_t epoch = read_epoch(fd);
+	int ret;
+
+	if (epoch > known && !anyway)
+		return -EAGAIN;
+	epoch = epoch > known ? epoch : known;
+	if (epoch >= limit)
+		return -EOVERFLOW;
+	ret = write_epoch(fd, epoch + 1);
+	if (ret < 0)
+		return ret;
+	*ret_epoch = epoch + 1;
+	return 0;
+}
+
+int rendezvous_claim_epoch(const struct rendezvous *rendezvous, const char *network,
+			   uint64_t known, bool anyway, uint64_t limit,
+			   uint64_t *ret_epoch)
+{
+	struct epoch_suffix suffix;
+	char path[PATH_MAX];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/cast-%s%s", rendezvous->directory, network,
+		 epoch_suffix(&suffix));
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	/* Held for a moment by honest nodes, and nobody is waited for. */
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_current(fd, path))
+		ret = anyway ? -EBUSY : -EAGAIN;
+	else
+		ret = claim_epoch(fd, known, anyway, limit, ret_epoch);
+	close(fd);
+	return ret;
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t length = strlen(name);
+
+	return length > strlen(suffix) &&
+	       strcmp(name + length - strlen(suffix), suffix) == 0;
+}
+
+/* Ours is gone by now, so who has a lock here is another one, dead or alive. */
+static bool is_alone(DIR *directory)
+{
+	struct dirent *entry;
+
+	rewinddir(directory);
+	while ((entry = readdir(directory))) {
+		if (has_suffix(entry->d_name, ".lock"))
+			return false;
+	}
+	return true;
+}
+
+static void remove_epoch(int directory, const char *name)
+{
+	int fd = openat(directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		unlinkat(directory, name, 0);
+	close(fd);
+}
+
+/* Without nodes there are no rings, and epochs may begin anew. */
+static void remove_epochs(const struct rendezvous *rendezvous)
+{
+	DIR *directory = opendir(rendezvous->directory);
+	struct epoch_suffix suffix;
+	struct dirent *entry;
+
+	if (!directory)
+		return;
+	if (is_alone(directory)) {
+		rewinddir(directory);
+		while ((entry = readdir(directory))) {
+			if (has_suffix(entry->d_name, epoch_suffix(&suffix)))
+				remove_epoch(dirfd(directory), entry->d_name);
+		}
+	}
+	closedir(directory);
 }
 
 /* ---- the socket ---- */
@@ -464,6 +629,7 @@ static void remove_files(const struct rendezvous *rendezvous)
 		return;
 	remove_file(rendezvous, "sock");
 	remove_file(rendezvous, "lock");
+	remove_epochs(rendezvous);
 }
 
 void rendezvous_free(struct rendezvous *rendezvous)

@@ -3,6 +3,9 @@
  *
  *     node-<id>.sock   where the node listens: a SEQPACKET socket
  *     node-<id>.lock   held with flock(2) by the node as long as it lives; its pid
+ *     cast-<network>.<uid>.epoch
+ *                      the last epoch of that network's shared cast rings, until the
+ *                      last node leaves
  *
  * The lock is the node's id on this machine: it goes with the process however that
  * ends, so a stale socket is told from a live one without asking anybody. A socket
@@ -17,6 +20,7 @@
 #ifndef CONTROL_RENDEZVOUS_H
 #define CONTROL_RENDEZVOUS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/un.h>
@@ -45,8 +49,27 @@ int rendezvous_new(struct event_base *base, const char *directory, uint16_t node
 /* Others see us from now on; who is there already appears in the loop's next turn. */
 int rendezvous_start(struct rendezvous *rendezvous, char *ret_error, size_t error_size);
 
-/* Removes its own two files. Accepts NULL. */
+/* Removes its own two files, and the last one the epochs. Accepts NULL. */
 void rendezvous_free(struct rendezvous *rendezvous);
+
+/*
+ * Holds the id of a dead node, so that no new life of it begins. -EBUSY if one lives, or
+ * if that can't be found out. Hold it for a moment only: who starts tries for a while.
+ */
+struct rendezvous_hold {
+	uint16_t node_id;
+	int fd;
+	bool is_made; /* by us: the node had left no file */
+};
+int rendezvous_hold_id(const struct rendezvous *rendezvous, uint16_t node_id,
+		       struct rendezvous_hold *ret_hold);
+void rendezvous_release_id(const struct rendezvous *rendezvous,
+			   struct rendezvous_hold *hold);
+
+/* See claim_epoch of struct world_ops; and -EBUSY if another one claims for too long. */
+int rendezvous_claim_epoch(const struct rendezvous *rendezvous, const char *network,
+			   uint64_t known, bool anyway, uint64_t limit,
+			   uint64_t *ret_epoch);
 
 /* The address of a node's socket, there or not. */
 void rendezvous_address(const struct rendezvous *rendezvous, uint16_t node_id,

@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <shmnet/wire.h>
+
 #define WORLD_MESSAGE_MAX 65536 /* bytes of one message */
 #define WORLD_FDS_MAX	  1	/* descriptors that travel with one message */
 
@@ -28,6 +30,7 @@ struct world_bell;    /* our end of a doorbell, before it becomes a connection *
 struct world_ring;    /* ring memory: ours, or a peer's that passed the checks */
 struct world_conn;    /* a pair's fabric connection */
 struct world_link;    /* one peer on one network, carrying frames */
+struct world_cast;    /* a cast ring that this node writes to, reads, or both */
 
 /* The descriptors that came with a message. */
 struct world_parcel {
@@ -69,6 +72,28 @@ struct world_handler {
 	void (*disappeared)(void *arg, uint16_t node_id);
 	/* -EPROTO: the peer broke the rules of the ring; else the connection died. */
 	void (*link_fault)(void *arg, struct world_link *link, int error);
+	/*
+	 * Casts to this group were copied to each peer for want of a ring. Said once,
+	 * until cast_answered(). The broadcast address stands for all that has no ring.
+	 */
+	void (*cast_wanted)(void *arg, unsigned network,
+			    const uint8_t label[SHMNET_ETH_ALEN]);
+	/* -ESHUTDOWN: it is closed and read to its end; -EPROTO: it holds nonsense. */
+	void (*cast_fault)(void *arg, struct world_cast *cast, int error);
+};
+
+/*
+ * A cast ring. All members write to a shared one and read it; to a lane writes its
+ * maker only, who does not read it.
+ */
+struct world_cast_spec {
+	unsigned network; /* index in the config */
+	uint64_t id;
+	uint64_t epoch;
+	uint32_t depth; /* slots */
+	uint8_t label[SHMNET_ETH_ALEN];
+	bool lane;
+	uint16_t maker;
 };
 
 struct world_link_spec {
@@ -155,6 +180,47 @@ struct world_ops {
 			struct world_link **ret_link);
 	/* If the peer is dead, what it had finished is delivered first [31]. */
 	void (*link_free)(struct world_link *link, bool peer_is_dead);
+
+	/* Makes the memory, and the worker writes to it, and reads it if it is shared. */
+	int (*cast_new)(struct world *world, const struct world_cast_spec *spec,
+			struct world_cast **ret_cast, const char **ret_why);
+	/*
+	 * The same with the memory of another node, from the descriptor it sent; a lane
+	 * is read only. What an earlier life of ours was writing there is cleared. Errors
+	 * as those of ring_accept(). Takes the fd.
+	 */
+	int (*cast_accept)(struct world *world, struct world_parcel *parcel,
+			   const struct world_cast_spec *spec,
+			   struct world_cast **ret_cast, const char **ret_why);
+	/* The worker has left it; links that read it get copies. Accepts NULL. */
+	void (*cast_free)(struct world_cast *cast);
+	int (*cast_fd)(
+		const struct world_cast *cast); /* to be sent; not of a peer's lane */
+	void (*cast_stop_writing)(struct world_cast *cast); /* reads on */
+	/* The peer behind the link reads it: no copies for it any more. */
+	void (*cast_set_reader)(struct world_cast *cast, struct world_link *link);
+	/* Nobody can write to it any more, whoever that is. */
+	void (*cast_close)(struct world_cast *cast);
+	uint64_t (*cast_position)(
+		const struct world_cast *cast); /* grows with each cast */
+	/*
+	 * What a dead node was writing becomes empty. -EBUSY if nothing proves that it
+	 * is dead: it lives, or its next life does, or its end is not yet complete.
+	 */
+	int (*cast_reclaim)(struct world *world, struct world_cast *cast,
+			    uint16_t node_id);
+	/* What was wanted is there, or can't be had: ask again in a second. */
+	void (*cast_answered)(struct world *world, unsigned network,
+			      const uint8_t label[SHMNET_ETH_ALEN]);
+
+	/*
+	 * The next epoch of the network's cast rings, given to nobody else on this
+	 * fabric and above `known`. -EAGAIN if a later one than `known` was given out
+	 * already: somebody has just made a ring; not if `anyway`. -EOVERFLOW above
+	 * `limit`.
+	 */
+	int (*claim_epoch)(struct world *world, unsigned network, uint64_t known,
+			   bool anyway, uint64_t limit, uint64_t *ret_epoch);
 };
 
 struct world {

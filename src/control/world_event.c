@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/offer_cast.h"
 #include "control/offer_shm.h"
 #include "control/rendezvous.h"
 #include "control/world_channel.h"
@@ -189,6 +190,52 @@ static int world_link_new(struct world *world, const struct world_link_spec *spe
 	return offer_shm_link_new(&event_world(world)->offer, spec, ret_link);
 }
 
+static int world_cast_new(struct world *world, const struct world_cast_spec *spec,
+			  struct world_cast **ret_cast, const char **ret_why)
+{
+	return offer_cast_new(&event_world(world)->offer, spec, ret_cast, ret_why);
+}
+
+static int world_cast_accept(struct world *world, struct world_parcel *parcel,
+			     const struct world_cast_spec *spec,
+			     struct world_cast **ret_cast, const char **ret_why)
+{
+	return offer_cast_accept(&event_world(world)->offer, parcel, spec, ret_cast,
+				 ret_why);
+}
+
+/* Whose lock can be had is dead, and does not come back as long as it is held. */
+static int world_cast_reclaim(struct world *world, struct world_cast *cast,
+			      uint16_t node_id)
+{
+	struct world_event *self = event_world(world);
+	struct rendezvous_hold hold;
+
+	if (rendezvous_hold_id(self->rendezvous, node_id, &hold) < 0)
+		return -EBUSY;
+	plane_reclaim_cast(offer_cast_cast(cast), node_id);
+	rendezvous_release_id(self->rendezvous, &hold);
+	return 0;
+}
+
+static void world_cast_answered(struct world *world, unsigned network,
+				const uint8_t label[SHMNET_ETH_ALEN])
+{
+	struct world_event *self = event_world(world);
+
+	plane_cast_answered(self->offer.plane, self->offer.ports[network], label);
+}
+
+static int world_claim_epoch(struct world *world, unsigned network, uint64_t known,
+			     bool anyway, uint64_t limit, uint64_t *ret_epoch)
+{
+	struct world_event *self = event_world(world);
+
+	return rendezvous_claim_epoch(self->rendezvous,
+				      self->offer.networks[network].name, known, anyway,
+				      limit, ret_epoch);
+}
+
 static const struct world_ops ops = {
 	.now = world_now,
 	.random = world_random,
@@ -216,22 +263,64 @@ static const struct world_ops ops = {
 	.conn_pulse = offer_shm_conn_pulse,
 	.link_new = world_link_new,
 	.link_free = offer_shm_link_free,
+	.cast_new = world_cast_new,
+	.cast_accept = world_cast_accept,
+	.cast_free = offer_cast_free,
+	.cast_fd = offer_cast_fd,
+	.cast_stop_writing = offer_cast_stop_writing,
+	.cast_set_reader = offer_cast_set_reader,
+	.cast_close = offer_cast_close,
+	.cast_position = offer_cast_position,
+	.cast_reclaim = world_cast_reclaim,
+	.cast_answered = world_cast_answered,
+	.claim_epoch = world_claim_epoch,
 };
 
 /* ---- faults of the data plane ---- */
 
-static void handle_fault(struct world_event *self, const struct plane_fault *fault)
+static void link_fault(struct world_event *self, const struct plane_fault *fault)
 {
-	struct world_link *link;
+	struct world_link *link = offer_shm_find_link(&self->offer, fault->link);
 
-	if (fault->kind == PLANE_FAULT_PORT) {
-		self->port_fault(self->arg, fault->port, fault->error);
-		return;
-	}
-	link = offer_shm_find_link(&self->offer, fault->link);
 	if (link)
 		self->world.handler->link_fault(self->world.handler_arg, link,
 						fault->error);
+}
+
+static void cast_fault(struct world_event *self, const struct plane_fault *fault)
+{
+	struct world_cast *cast = offer_cast_find(&self->offer, fault->cast);
+
+	if (cast)
+		self->world.handler->cast_fault(self->world.handler_arg, cast,
+						fault->error);
+}
+
+static void cast_wanted(struct world_event *self, const struct plane_fault *fault)
+{
+	for (unsigned i = 0; i < self->offer.num_networks; i++) {
+		if (self->offer.ports[i] == fault->port)
+			self->world.handler->cast_wanted(self->world.handler_arg, i,
+							 fault->label);
+	}
+}
+
+static void handle_fault(struct world_event *self, const struct plane_fault *fault)
+{
+	switch (fault->kind) {
+	case PLANE_FAULT_PORT:
+		self->port_fault(self->arg, fault->port, fault->error);
+		break;
+	case PLANE_FAULT_LINK:
+		link_fault(self, fault);
+		break;
+	case PLANE_FAULT_CAST:
+		cast_fault(self, fault);
+		break;
+	case PLANE_FAULT_CAST_WANTED:
+		cast_wanted(self, fault);
+		break;
+	}
 }
 
 static void on_faults(evutil_socket_t fd, short what, void *arg)
@@ -272,7 +361,10 @@ int world_event_new(struct event_base *base, const struct world_event_options *o
 	self->pong = options->pong;
 	self->arg = options->arg;
 	self->offer.plane = options->plane;
+	self->offer.node_id = options->node_id;
 	self->offer.ports = options->ports;
+	self->offer.networks = options->networks;
+	self->offer.num_networks = options->num_networks;
 	self->offer.link_ended = options->link_ended;
 	self->offer.arg = options->arg;
 	self->faults = event_new(base, plane_event_fd(options->plane),
@@ -310,4 +402,9 @@ void world_event_free(struct world *world)
 struct link *world_event_link(const struct world_link *link)
 {
 	return offer_shm_link(link);
+}
+
+struct cast *world_event_cast(const struct world_cast *cast)
+{
+	return offer_cast_cast(cast);
 }

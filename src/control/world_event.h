@@ -19,6 +19,8 @@
 #include <stdint.h>
 
 struct event_base;
+struct cast;
+struct config_network;
 struct link;
 struct link_counters;
 struct plane;
@@ -29,7 +31,9 @@ struct world_event_options {
 	const char *directory; /* of the fabric; made if its parent exists */
 	uint16_t node_id;
 	struct plane *plane;
-	const unsigned *ports; /* the plane's port of each network of the config */
+	const struct config_network *networks; /* of the config */
+	unsigned num_networks;
+	const unsigned *ports; /* the plane's port of each of them */
 
 	/* The TAP of a port is gone; the plane's other faults are handled here. */
 	void (*port_fault)(void *arg, unsigned port, int error);
@@ -57,5 +61,6 @@ void world_event_free(struct world *world);
 
 /* The plane's link behind it, for counters. */
 struct link *world_event_link(const struct world_link *link);
+struct cast *world_event_cast(const struct world_cast *cast);
 
 #endif

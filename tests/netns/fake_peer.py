@@ -19,7 +19,7 @@ HEADER = 4096  # before the ring's bytes, see include/shmnet/ring.h
 ADD_SEALS = 1033
 SHRINK, GROW, SEAL = 2, 4, 1
 NAMES = {1: "HELLO", 2: "READY", 3: "RING", 4: "BELL", 5: "INCARNATION", 6: "REFUSE"}
-NAMES |= {7: "PROBE", 8: "PROBED"}
+NAMES |= {7: "PROBE", 8: "PROBED", 9: "CAST", 10: "READS", 11: "WANT"}
 
 
 def varint(n):
@@ -47,7 +47,7 @@ def hello(ident, version=2, cluster="default", name=None, network="lan0", mtu=15
     nonce = int.from_bytes(os.urandom(8), "little")
     body = number(1, version) + text(2, cluster) + text(3, name or f"fake{ident}")
     body += number(4, ident) + fixed(5, nonce)
-    body += text(6, text(1, network) + number(2, 0) + number(3, mtu))
+    body += text(6, text(1, network) + number(2, 0) + number(3, mtu) + number(6, 0))
     return text(1, body)
 
 

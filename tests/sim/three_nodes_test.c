@@ -429,7 +429,9 @@ TEST_CASE(stranger, is_refused_in_words)
 	message = hello_of(9, "x");
 	check_stranger(&message, 0,
 		       "the lower id dials: id 9 of x must not dial id 2 of n2");
-	check_stranger(&message, 55, "uid 55 of pid 99 is neither root nor uid 0 of n2");
+	check_stranger(&message, 55,
+		       "uid 55 of pid 99 is neither root nor uid 0 of n2, nor in "
+		       "'uids' of its fabric");
 	message.hello.wire_version = 1;
 	check_stranger(&message, 0,
 		       "wire version 1 of the peer and wire version 2 of n2 differ");

@@ -35,6 +35,7 @@ static struct peer_message make_hello(unsigned num_networks)
 		hello->networks[i].kind =
 			i % 2 ? NETWORK_KIND_GLOBAL : NETWORK_KIND_LOCAL;
 		hello->networks[i].mtu = SHMNET_MTU_MIN + i;
+		hello->networks[i].cast = i % 3 ? CAST_MODE_SHARED : CAST_MODE_LANES;
 	}
 	return message;
 }
@@ -71,6 +72,22 @@ static struct peer_message make(enum peer_message_type type)
 	case PEER_MESSAGE_PROBED:
 		message.probed.node = 1;
 		message.probed.heard = true;
+		break;
+	case PEER_MESSAGE_CAST:
+		message.cast = (struct peer_cast){
+			.network = "lan0",
+			.id = UINT64_MAX,
+			.depth = 65536,
+			.label = {0x33, 0x33, 0, 0, 0, 0xfb},
+			.epoch = PEER_EPOCH_MAX,
+			.maker = 65534,
+		};
+		break;
+	case PEER_MESSAGE_READS:
+		message.reads = (struct peer_cast_name){.network = "lan0", .id = 1};
+		break;
+	case PEER_MESSAGE_WANT:
+		message.want = (struct peer_cast_name){.network = "lan0", .id = 1};
 		break;
 	default:
 		break;
@@ -157,17 +174,18 @@ static void check_addresses_refused(uint8_t field, const void *addresses, uint8_
 	size_t length;
 
 	length = encode(&message, bytes);
-	bytes[1] = (uint8_t)(bytes[1] + 12 + size); /* of the HELLO */
+	bytes[1] = (uint8_t)(bytes[1] + 14 + size); /* of the HELLO */
 	REQUIRE(bytes[1] < 0x80);
 	memcpy(bytes + length,
 	       "\x32\x00\x0a\x01"
 	       "a\x10\x00\x18\xdc\x0b",
 	       10);
-	bytes[length + 1] = (uint8_t)(size + 10);
+	bytes[length + 1] = (uint8_t)(size + 12);
 	bytes[length + 10] = (uint8_t)(field << 3 | 2);
 	bytes[length + 11] = size;
 	memcpy(bytes + length + 12, addresses, size);
-	check_refused(bytes, length + 12 + size,
+	memcpy(bytes + length + 12 + size, "\x30\x00", 2);
+	check_refused(bytes, length + 14 + size,
 		      "has a network whose addresses are none");
 }
 
@@ -236,6 +254,10 @@ TEST_CASE(codec_peer, networks_of_a_hello_are_checked)
 	message = make_hello(2);
 	set_name(message.hello.networks[1].name, message.hello.networks[0].name);
 	check_message_refused(&message, "names a network twice");
+	message = make_hello(2);
+	message.hello.networks[0].cast = (enum cast_mode)2;
+	check_message_refused(&message, "has a network of an unknown cast mode");
+	message = make_hello(2);
 	set_name(message.hello.networks[1].name, "a/b");
 	check_message_refused(&message, "has a network name that is none");
 }
@@ -279,6 +301,46 @@ TEST_CASE(codec_peer, the_others_are_checked)
 	check_message_refused(&message, "has words that can't be shown");
 }
 
+TEST_CASE(codec_peer, a_cast_is_checked)
+{
+	struct peer_message message = make(PEER_MESSAGE_CAST);
+
+	message.cast.lane = true;
+	check_message_refused(&message, "has an epoch out of range");
+	message.cast.epoch = 0;
+	check_same(&message);
+	message.cast.lane = false;
+	check_message_refused(&message, "has an epoch out of range");
+	message.cast.epoch = PEER_EPOCH_MAX + 1;
+	check_message_refused(&message, "has an epoch out of range");
+	message.cast.epoch = UINT64_MAX;
+	check_message_refused(&message, "has an epoch out of range");
+	message = make(PEER_MESSAGE_CAST);
+	message.cast.id = 0;
+	check_message_refused(&message, "has a ring id of 0");
+	message = make(PEER_MESSAGE_CAST);
+	message.cast.depth = 300;
+	check_message_refused(&message, "has a depth that no cast ring has");
+	message.cast.depth = 0;
+	check_message_refused(&message, "has a depth that no cast ring has");
+	message = make(PEER_MESSAGE_CAST);
+	message.cast.label[0] = 0x02;
+	check_message_refused(&message, "has a label that is no group's address");
+	message = make(PEER_MESSAGE_CAST);
+	message.cast.maker = 0;
+	check_message_refused(&message,
+			      "has a maker whose id is out of range (1 to 65534)");
+	message = make(PEER_MESSAGE_CAST);
+	set_name(message.cast.network, "");
+	check_message_refused(&message, "has a network name that is none");
+	message = make(PEER_MESSAGE_READS);
+	message.reads.id = 0;
+	check_message_refused(&message, "has a ring id of 0");
+	message = make(PEER_MESSAGE_WANT);
+	set_name(message.want.network, "a b");
+	check_message_refused(&message, "has a network name that is none");
+}
+
 TEST_CASE(codec_peer, nothing_may_be_missing)
 {
 	for (unsigned type = 0; type < PEER_MESSAGE_NUM_; type++) {
@@ -319,7 +381,7 @@ TEST_CASE(codec_peer, an_unknown_field_of_a_network_is_refused)
 	struct peer_message message = make_hello(1);
 	uint8_t bytes[BYTES_MAX];
 	size_t length = encode(&message, bytes);
-	size_t network = strlen(message.hello.networks[0].name) + 2 + 2 + 3;
+	size_t network = strlen(message.hello.networks[0].name) + 2 + 2 + 3 + 2;
 
 	REQUIRE(length < 126); /* every length is one byte */
 	CHECK_INT(bytes[length - network - 1], network);

@@ -76,6 +76,9 @@ TEST_CASE(events, each_state_has_its_line)
 		[EVENTS_ON] = "W x: carrier on: why",
 		[EVENTS_REMOVED] = "W x: why",
 		[EVENTS_SUSPECT] = "W x: suspect: why",
+		[EVENTS_MADE] = "W x: ring made: why",
+		[EVENTS_TAKEN_OVER] = "W x: ring taken over: why",
+		[EVENTS_REMADE] = "W x: ring made anew: why",
 	};
 
 	for (unsigned state = 0; state < EVENTS_STATE_NUM_; state++) {
