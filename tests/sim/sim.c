@@ -2,6 +2,7 @@
 #include "sim.h"
 
 #include "base/log.h"
+#include "control/cast.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -11,7 +12,13 @@
 
 #define FDS_MAX	    (1u << 16)
 #define FD_FIRST    1000
+#define SIM_WANTS   16
 #define NEWS_MAX_NS (SIM_DELAY_MAX_NS + 1)
+#define REST_NS	    (4 * SIM_S)	   /* after that, casts have settled */
+#define CAST_NS	    (300 * SIM_MS) /* from cast to cast */
+
+const uint8_t sim_broadcast[SHMNET_ETH_ALEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+const uint8_t sim_group[SHMNET_ETH_ALEN] = {0x33, 0x33, 0, 0, 0, 0xfb};
 
 /* Everything that has to be freed at the end. */
 struct sim_object {
@@ -32,10 +39,20 @@ struct sim_socketpair {
 	struct sim_object object;
 };
 
+/* The memory of a cast ring. */
+struct sim_cast_memory {
+	struct sim_object object;
+	struct world_cast_spec spec;
+	bool is_closed;
+	uint64_t closed_ns;
+	bool is_stuck[SIM_NODES_MAX]; /* who died in a slot */
+};
+
 struct sim_fd {
 	struct sim_node *node;
 	struct sim_memory *memory;	 /* either */
 	struct sim_socketpair *doorbell; /* or */
+	struct sim_cast_memory *cast;	 /* or */
 	bool is_open;
 };
 
@@ -72,6 +89,7 @@ struct sim_message {
 	size_t length;
 	struct sim_memory *memory;
 	struct sim_socketpair *doorbell;
+	struct sim_cast_memory *cast;
 	unsigned surplus;
 	int error; /* of `closed`, if there are no bytes */
 };
@@ -110,6 +128,26 @@ struct world_link {
 	struct world_link *next; /* of those that are open */
 };
 
+struct world_cast {
+	struct sim_object object;
+	struct sim_node *node;
+	struct sim_cast_memory *memory;
+	struct world_cast_spec spec;
+	bool reads, writes;
+	uint64_t shown_ns;
+	int fd; /* -1: of a peer's lane */
+	struct world_link *readers[SIM_NODES_MAX];
+	struct world_cast *next; /* of those that are open */
+};
+
+/* A worker that waits for an answer. */
+struct sim_want {
+	unsigned network;
+	uint8_t label[SHMNET_ETH_ALEN];
+	bool is_open;
+	uint64_t asked_ns;
+};
+
 struct sim_event {
 	uint64_t time_ns;
 	uint64_t sequence;
@@ -137,6 +175,9 @@ struct sim_node {
 	struct events events;
 	uint64_t last_notice_ns; /* of the rendezvous, which keeps its order */
 	struct world_link *links;
+	struct world_cast *casts;
+	struct sim_want wants[SIM_WANTS];
+	bool is_leaving;
 	bool carrier[SIM_NETWORKS];
 	unsigned num_open; /* of what it has to close, free or give away */
 	struct sim_event *held;
@@ -162,6 +203,10 @@ struct sim {
 	unsigned num_nodes;
 	struct sim_fd fds[FDS_MAX];
 	unsigned num_fds;
+	uint64_t epochs[SIM_NETWORKS];
+	uint64_t disturbed_ns; /* when something happened to the casts */
+	bool casts_always;
+	bool dies_in_slots;
 	char error[256];
 };
 
@@ -191,7 +236,10 @@ static uint64_t random_delay(struct sim *sim)
 
 static bool fails(struct sim *sim)
 {
-	return sim->failures && sim_random(sim, 1000) < sim->failures;
+	if (!sim->failures || sim_random(sim, 1000) >= sim->failures)
+		return false;
+	sim->disturbed_ns = sim->now_ns;
+	return true;
 }
 
 static void __attribute__((format(printf, 2, 3)))
@@ -341,7 +389,7 @@ static int open_fd(struct sim_node *node, struct sim_memory *memory,
 
 	if (sim->num_fds == FDS_MAX)
 		abort();
-	sim->fds[sim->num_fds] = (struct sim_fd){node, memory, doorbell, true};
+	sim->fds[sim->num_fds] = (struct sim_fd){node, memory, doorbell, NULL, true};
 	node->num_open++;
 	return FD_FIRST + (int)sim->num_fds++;
 }
@@ -472,8 +520,10 @@ static void deliver_bytes(struct world_channel *to, const struct sim_message *me
 {
 	struct world_parcel parcel = {.fd = -1, .surplus = message->surplus};
 
-	if (message->memory || message->doorbell)
+	if (message->memory || message->doorbell || message->cast) {
 		parcel.fd = open_fd(to->node, message->memory, message->doorbell);
+		find_fd(to->node, parcel.fd)->cast = message->cast;
+	}
 	to->handler->message(to->arg, message->bytes, message->length, &parcel);
 	if (parcel.fd >= 0)
 		close_fd(to->node, parcel.fd);
@@ -521,6 +571,7 @@ static void send_to(struct sim *sim, struct world_channel *to, const void *bytes
 	if (fd) {
 		message->memory = fd->memory;
 		message->doorbell = fd->doorbell;
+		message->cast = fd->cast;
 	}
 	at(sim, arrival(sim, to), to->node, run_delivery, message, 0);
 }
@@ -881,8 +932,21 @@ static int op_link_new(struct world *world, const struct world_link_spec *spec,
 	spec->conn->num_links++;
 	trace(node->sim, "%s: link to %u on %s", node->name, spec->peer_id,
 	      node->networks[spec->network].name);
+	node->sim->disturbed_ns = node->sim->now_ns;
 	*ret_link = link;
 	return 0;
+}
+
+/* A link that goes reads nothing any more. */
+static void forget_reader(struct sim_node *node, const struct world_link *link)
+{
+	for (struct world_cast *cast = node->casts; cast; cast = cast->next) {
+		for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
+			if (cast->readers[i] == link)
+				cast->readers[i] = NULL;
+		}
+	}
+	node->sim->disturbed_ns = node->sim->now_ns;
 }
 
 static void op_link_free(struct world_link *link, bool peer_is_dead)
@@ -897,6 +961,7 @@ static void op_link_free(struct world_link *link, bool peer_is_dead)
 		return;
 	}
 	*at_link = link->next;
+	forget_reader(node, link);
 	if (peer_is_dead && node->is_alive && !link->spec.tx->memory->is_dead)
 		broken(node->sim, "%s salvages from %u, which can still store",
 		       node->name, link->spec.peer_id);
@@ -906,6 +971,219 @@ static void op_link_free(struct world_link *link, bool peer_is_dead)
 	op_ring_free(link->spec.rx);
 	op_ring_free(link->spec.tx);
 	node->num_open--;
+}
+
+/* ---- casts ---- */
+
+static unsigned find_index(const struct sim *sim, uint16_t id)
+{
+	unsigned index = 0;
+
+	while (index < sim->num_nodes && sim->nodes[index]->config.id != id)
+		index++;
+	return index;
+}
+
+static struct world_cast *show_cast(struct sim_node *node, struct sim_cast_memory *memory,
+				    const struct world_cast_spec *spec, bool is_ours)
+{
+	struct world_cast *cast = new_object(node->sim, sizeof(*cast));
+
+	cast->node = node;
+	cast->memory = memory;
+	cast->spec = *spec;
+	cast->reads = !spec->lane || !is_ours;
+	cast->writes = !spec->lane || is_ours;
+	cast->fd = -1;
+	cast->shown_ns = node->sim->now_ns;
+	if (cast->writes) {
+		cast->fd = open_fd(node, NULL, NULL);
+		find_fd(node, cast->fd)->cast = memory;
+	}
+	cast->next = node->casts;
+	node->casts = cast;
+	node->num_open++;
+	node->sim->disturbed_ns = node->sim->now_ns;
+	trace(node->sim, "%s: cast ring %llu of %u on %s%s", node->name,
+	      (unsigned long long)spec->epoch, spec->maker,
+	      node->networks[spec->network].name, is_ours ? ", ours" : "");
+	return cast;
+}
+
+static void run_cast_fault(struct sim *sim, struct sim_node *node, void *arg,
+			   uint64_t number)
+{
+	for (struct world_cast *cast = node->casts; cast; cast = cast->next) {
+		if (cast != arg)
+			continue;
+		trace(sim, "%s: fault of cast ring %llu", node->name,
+		      (unsigned long long)cast->spec.epoch);
+		node->world.handler->cast_fault(node->world.handler_arg, cast,
+						(int)(int64_t)number);
+		return;
+	}
+}
+
+static void report_cast(struct world_cast *cast, int error)
+{
+	struct sim *sim = cast->node->sim;
+
+	at(sim, sim->now_ns + random_delay(sim), cast->node, run_cast_fault, cast,
+	   (uint64_t)(int64_t)error);
+}
+
+static int op_cast_new(struct world *world, const struct world_cast_spec *spec,
+		       struct world_cast **ret_cast, const char **ret_why)
+{
+	struct sim_node *node = node_of(world);
+	struct sim_cast_memory *memory;
+
+	if (fails(node->sim)) {
+		*ret_why = "the simulator has no memory";
+		return -ENOMEM;
+	}
+	memory = new_object(node->sim, sizeof(*memory));
+	memory->spec = *spec;
+	*ret_cast = show_cast(node, memory, spec, true);
+	return 0;
+}
+
+static int op_cast_accept(struct world *world, struct world_parcel *parcel,
+			  const struct world_cast_spec *spec,
+			  struct world_cast **ret_cast, const char **ret_why)
+{
+	struct sim_node *node = node_of(world);
+	struct sim_fd *fd = find_fd(node, parcel->fd);
+	struct sim_cast_memory *memory = fd ? fd->cast : NULL;
+
+	close_fd(node, parcel->fd);
+	parcel->fd = -1;
+	if (!memory || memory->spec.depth != spec->depth ||
+	    memory->spec.network != spec->network) {
+		*ret_why = "it is no memory of that size";
+		return -EPROTO;
+	}
+	if (fails(node->sim)) {
+		*ret_why = "the simulator has no memory";
+		return -ENOMEM;
+	}
+	memory->is_stuck[find_index(node->sim, node->config.id)] = false;
+	*ret_cast = show_cast(node, memory, spec, false);
+	if (memory->is_closed) /* while it was under way */
+		report_cast(*ret_cast, -ESHUTDOWN);
+	return 0;
+}
+
+static int op_cast_fd(const struct world_cast *cast)
+{
+	return cast->fd;
+}
+
+static void op_cast_free(struct world_cast *cast)
+{
+	struct sim_node *node = cast->node;
+	struct world_cast **at_cast = &node->casts;
+
+	while (*at_cast && *at_cast != cast)
+		at_cast = &(*at_cast)->next;
+	if (!*at_cast) {
+		broken(node->sim, "%s frees a cast ring twice", node->name);
+		return;
+	}
+	if (!cast->spec.lane && !cast->memory->is_closed && node->is_alive &&
+	    !node->is_leaving)
+		broken(node->sim, "%s leaves a cast ring that others write to",
+		       node->name);
+	*at_cast = cast->next;
+	if (cast->fd >= 0)
+		close_fd(node, cast->fd);
+	node->num_open--;
+	node->sim->disturbed_ns = node->sim->now_ns;
+}
+
+static void op_cast_stop_writing(struct world_cast *cast)
+{
+	cast->writes = false;
+}
+
+static void op_cast_set_reader(struct world_cast *cast, struct world_link *link)
+{
+	struct sim_node *node = cast->node;
+	const struct world_link *at_link = node->links;
+
+	while (at_link && at_link != link)
+		at_link = at_link->next;
+	if (!at_link || link->spec.network != cast->spec.network)
+		broken(node->sim, "%s has a reader without a link", node->name);
+	else
+		cast->readers[find_index(node->sim, link->spec.peer_id)] = link;
+}
+
+/* Each reader comes to the end of it. */
+static void op_cast_close(struct world_cast *cast)
+{
+	struct sim *sim = cast->node->sim;
+
+	if (cast->memory->is_closed)
+		return;
+	cast->memory->is_closed = true;
+	cast->memory->closed_ns = sim->now_ns;
+	sim->disturbed_ns = sim->now_ns;
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		for (struct world_cast *view = sim->nodes[i]->casts; view;
+		     view = view->next) {
+			if (view->memory == cast->memory)
+				report_cast(view, -ESHUTDOWN);
+		}
+	}
+}
+
+/* As long as all nodes cast it moves. */
+static uint64_t op_cast_position(const struct world_cast *cast)
+{
+	const struct sim *sim = cast->node->sim;
+
+	return sim->casts_always ? sim->now_ns / SIM_S : 0;
+}
+
+static int op_cast_reclaim(struct world *world, struct world_cast *cast, uint16_t node_id)
+{
+	struct sim *sim = node_of(world)->sim;
+	unsigned index = find_index(sim, node_id);
+
+	if (index == sim->num_nodes || sim->nodes[index]->is_alive || fails(sim))
+		return -EBUSY;
+	cast->memory->is_stuck[index] = false;
+	return 0;
+}
+
+static void op_cast_answered(struct world *world, unsigned network,
+			     const uint8_t label[SHMNET_ETH_ALEN])
+{
+	struct sim_node *node = node_of(world);
+
+	for (unsigned i = 0; i < SIM_WANTS; i++) {
+		if (node->wants[i].network == network &&
+		    memcmp(node->wants[i].label, label, SHMNET_ETH_ALEN) == 0)
+			node->wants[i].is_open = false;
+	}
+}
+
+static int op_claim_epoch(struct world *world, unsigned network, uint64_t known,
+			  bool anyway, uint64_t limit, uint64_t *ret_epoch)
+{
+	struct sim *sim = node_of(world)->sim;
+	uint64_t epoch = sim->epochs[network];
+
+	if (epoch > known && !anyway)
+		return -EAGAIN;
+	if (fails(sim))
+		return -EIO;
+	epoch = epoch > known ? epoch : known;
+	if (epoch >= limit)
+		return -EOVERFLOW;
+	*ret_epoch = sim->epochs[network] = epoch + 1;
+	return 0;
 }
 
 static const struct world_ops sim_ops = {
@@ -935,6 +1213,17 @@ static const struct world_ops sim_ops = {
 	.conn_pulse = op_conn_pulse,
 	.link_new = op_link_new,
 	.link_free = op_link_free,
+	.cast_new = op_cast_new,
+	.cast_accept = op_cast_accept,
+	.cast_free = op_cast_free,
+	.cast_fd = op_cast_fd,
+	.cast_stop_writing = op_cast_stop_writing,
+	.cast_set_reader = op_cast_set_reader,
+	.cast_close = op_cast_close,
+	.cast_position = op_cast_position,
+	.cast_reclaim = op_cast_reclaim,
+	.cast_answered = op_cast_answered,
+	.claim_epoch = op_claim_epoch,
 };
 
 /* ---- nodes ---- */
@@ -994,8 +1283,16 @@ static const struct membership_handler membership_handler = {
 static void make_config(struct sim_node *node, uint16_t id)
 {
 	static const struct config_network networks[SIM_NETWORKS] = {
-		{.name = (char *)"lan0", .mtu = 1500, .ring_size = 1u << 20},
-		{.name = (char *)"big0", .mtu = 9000, .ring_size = 1u << 20},
+		{.name = (char *)"lan0",
+		 .mtu = 1500,
+		 .ring_size = 1u << 20,
+		 .multicast_rings = 4,
+		 .cast_depth = 256},
+		{.name = (char *)"big0",
+		 .mtu = 9000,
+		 .ring_size = 1u << 20,
+		 .multicast_rings = 1,
+		 .cast_depth = 16},
 	};
 
 	memcpy(node->networks, networks, sizeof(networks));
@@ -1024,6 +1321,174 @@ struct sim_node *sim_add_node(struct sim *sim, uint16_t id, const char *name)
 	return node;
 }
 
+/* ---- what is cast ---- */
+
+static struct world_cast *find_cast(const struct sim_node *node, unsigned network,
+				    const uint8_t *label)
+{
+	for (struct world_cast *cast = node->casts; cast; cast = cast->next) {
+		if (cast->writes && cast->spec.network == network &&
+		    memcmp(cast->spec.label, label, SHMNET_ETH_ALEN) == 0)
+			return cast;
+	}
+	return NULL;
+}
+
+/* One that waits already, or another one's place; a worker doesn't ask twice a second. */
+static struct sim_want *find_want(struct sim_node *node, unsigned network,
+				  const uint8_t *label)
+{
+	struct sim_want *place = NULL;
+
+	for (unsigned i = 0; i < SIM_WANTS; i++) {
+		struct sim_want *want = &node->wants[i];
+
+		if (want->network == network &&
+		    memcmp(want->label, label, SHMNET_ETH_ALEN) == 0)
+			return want;
+		if (!want->is_open)
+			place = want;
+	}
+	return place;
+}
+
+static bool has_links(const struct sim_node *node, unsigned network)
+{
+	const struct world_link *link = node->links;
+
+	while (link && link->spec.network != network)
+		link = link->next;
+	return link != NULL;
+}
+
+bool sim_want_cast(struct sim_node *node, unsigned network, const uint8_t *label)
+{
+	struct sim *sim = node->sim;
+	struct sim_want *want = find_want(node, network, label);
+	bool is_same = want && memcmp(want->label, label, SHMNET_ETH_ALEN) == 0 &&
+		       want->network == network;
+
+	current = sim;
+	if (!want || find_cast(node, network, label) || !has_links(node, network) ||
+	    (is_same && (want->is_open || sim->now_ns < want->asked_ns + SIM_S)))
+		return false;
+	*want = (struct sim_want){
+		.network = network, .is_open = true, .asked_ns = sim->now_ns};
+	memcpy(want->label, label, SHMNET_ETH_ALEN);
+	sim->disturbed_ns = sim->now_ns;
+	trace(sim, "%s: wants a ring for %02x:..:%02x on %s", node->name, label[0],
+	      label[5], node->networks[network].name);
+	node->world.handler->cast_wanted(node->world.handler_arg, network, label);
+	return true;
+}
+
+static void run_casts(struct sim *sim, struct sim_node *node, void *arg, uint64_t number)
+{
+	(void)arg;
+	(void)number;
+	for (unsigned i = 0; i < node->config.num_networks; i++) {
+		sim_want_cast(node, i, sim_broadcast);
+		sim_want_cast(node, i, sim_group);
+	}
+	at(sim, sim->now_ns + CAST_NS, node, run_casts, NULL, 0);
+}
+
+void sim_cast_always(struct sim *sim)
+{
+	sim->casts_always = true;
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		if (sim->nodes[i]->is_alive)
+			at(sim, sim->now_ns + random_delay(sim), sim->nodes[i], run_casts,
+			   NULL, 0);
+	}
+}
+
+void sim_die_in_slots(struct sim *sim)
+{
+	sim->dies_in_slots = true;
+}
+
+bool sim_fault_cast(struct sim_node *node, unsigned network, const uint8_t *label,
+		    int error)
+{
+	struct world_cast *cast = find_cast(node, network, label);
+
+	if (cast)
+		report_cast(cast, error);
+	node->sim->disturbed_ns = node->sim->now_ns + SIM_DELAY_MAX_NS;
+	return cast != NULL;
+}
+
+bool sim_fault_lane(struct sim_node *node, const struct sim_node *peer, unsigned network,
+		    int error)
+{
+	for (struct world_cast *cast = node->casts; cast; cast = cast->next) {
+		if (cast->spec.lane && cast->spec.network == network &&
+		    cast->spec.maker == peer->config.id) {
+			report_cast(cast, error);
+			return true;
+		}
+	}
+	return false;
+}
+
+uint64_t sim_cast_id(const struct sim_node *node, unsigned network, const uint8_t *label)
+{
+	const struct world_cast *cast = find_cast(node, network, label);
+
+	return cast ? cast->memory->spec.id : 0;
+}
+
+static void find_epoch(const struct cast_report *report, void *arg)
+{
+	struct cast_report *wanted = arg;
+
+	if (report->cast == wanted->cast)
+		*wanted = *report;
+}
+
+uint64_t sim_cast_epoch(const struct sim_node *node, unsigned network,
+			const uint8_t *label)
+{
+	struct cast_report report = {.cast = find_cast(node, network, label)};
+
+	if (report.cast)
+		membership_each_cast(node->membership, find_epoch, &report);
+	return report.epoch;
+}
+
+bool sim_cast_is_stuck(const struct sim_node *node, unsigned network,
+		       const uint8_t *label)
+{
+	const struct world_cast *cast = find_cast(node, network, label);
+
+	for (unsigned i = 0; cast && i < SIM_NODES_MAX; i++) {
+		if (cast->memory->is_stuck[i])
+			return true;
+	}
+	return false;
+}
+
+unsigned sim_count_casts(const struct sim *sim)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		for (struct world_cast *cast = sim->nodes[i]->casts; cast;
+		     cast = cast->next)
+			count++;
+	}
+	return count;
+}
+
+bool sim_casts_by_ring(const struct sim_node *a, const struct sim_node *b,
+		       unsigned network, const uint8_t *label)
+{
+	const struct world_cast *cast = find_cast(a, network, label);
+
+	return cast && cast->readers[find_index(a->sim, b->config.id)];
+}
+
 void sim_start(struct sim_node *node)
 {
 	struct sim *sim = node->sim;
@@ -1039,10 +1504,15 @@ void sim_start(struct sim_node *node)
 	memset(node->seen, 0, sizeof(node->seen));
 	memset(node->seen_pid, 0, sizeof(node->seen_pid));
 	memset(node->carrier, 0, sizeof(node->carrier));
+	memset(node->wants, 0, sizeof(node->wants));
+	node->is_leaving = false;
+	sim->disturbed_ns = sim->now_ns;
 	if (membership_new(&node->config, &node->world, &node->events,
 			   &membership_handler, node, &node->membership) < 0)
 		abort();
 	node->is_visible = true;
+	if (sim->casts_always)
+		at(sim, sim->now_ns + random_delay(sim), node, run_casts, NULL, 0);
 	for (unsigned i = 0; i < sim->num_nodes; i++) {
 		if (sim->nodes[i]->is_visible)
 			notify(node, sim->nodes[i], run_appeared);
@@ -1063,6 +1533,10 @@ static void take_everything(struct sim_node *node)
 		if (end->node == node)
 			end_channel(sim, end, sim_random(sim, 2) ? -ECONNRESET : 0);
 	}
+	for (struct world_cast *cast = node->casts; cast; cast = cast->next) {
+		if (cast->writes && sim->dies_in_slots)
+			cast->memory->is_stuck[find_index(sim, node->config.id)] = true;
+	}
 }
 
 /* What was connected but not accepted is the kernel's to close. */
@@ -1077,6 +1551,8 @@ static void close_backlog(struct sim_node *node)
 /* A life that ended has let go of everything. */
 static void end_life(struct sim_node *node)
 {
+	node->is_leaving = true;
+	node->sim->disturbed_ns = node->sim->now_ns;
 	membership_free(node->membership);
 	close_backlog(node);
 	node->membership = NULL;
@@ -1109,6 +1585,7 @@ void sim_pause(struct sim_node *node)
 {
 	trace(node->sim, "%s: pauses", node->name);
 	node->is_paused = true;
+	node->sim->disturbed_ns = node->sim->now_ns;
 }
 
 void sim_resume(struct sim_node *node)
@@ -1119,6 +1596,7 @@ void sim_resume(struct sim_node *node)
 	node->is_paused = false;
 	node->resumed_ns = sim->now_ns;
 	node->quiet_ns = sim->now_ns;
+	sim->disturbed_ns = sim->now_ns;
 	for (size_t i = 0; i < node->num_held; i++) {
 		node->held[i].time_ns = sim->now_ns;
 		push_event(sim, &node->held[i]);
@@ -1237,6 +1715,31 @@ void sim_stranger_send_bytes(struct world_channel *channel, const void *bytes,
 	send_to(sim, channel->other, bytes, length, with_fd ? &fd : NULL, surplus, 0);
 }
 
+static void send_encoded(struct world_channel *channel,
+			 const struct peer_message *message, const struct sim_fd *fd)
+{
+	uint8_t bytes[4096];
+	size_t length;
+
+	if (codec_peer_encode(message, bytes, sizeof(bytes), &length) < 0)
+		abort();
+	send_to(channel->other->node->sim, channel->other, bytes, length, fd, 0, 0);
+}
+
+static void send_ring_of_stranger(struct world_channel *channel,
+				  const struct peer_message *message, uint16_t id)
+{
+	struct sim_memory *memory =
+		new_object(channel->other->node->sim, sizeof(*memory));
+	struct sim_fd fd = {.memory = memory};
+
+	memory->maker = id;
+	memory->size = message->ring.size;
+	memory->is_dead = true; /* nothing is ever stored into it */
+	memory->died_ns = UINT64_MAX / 2;
+	send_encoded(channel, message, &fd);
+}
+
 void sim_stranger_send(struct world_channel *channel, const struct peer_message *message)
 {
 	uint8_t bytes[4096];
@@ -1246,6 +1749,48 @@ void sim_stranger_send(struct world_channel *channel, const struct peer_message 
 		abort();
 	sim_stranger_send_bytes(channel, bytes, length,
 				peer_message_fds(message->type) == 1, 0);
+}
+
+/* What it says has no answer to wait for: messages keep their order. */
+struct world_channel *sim_dial_member(struct sim *sim, struct sim_node *node, uint16_t id,
+				      const char *name)
+{
+	struct world_channel *channel = sim_dial_stranger(sim, node, node->world.uid);
+	struct peer_message message = {
+		.type = PEER_MESSAGE_HELLO,
+		.hello = {.wire_version = SHMNET_WIRE_VERSION,
+			  .id = id,
+			  .nonce = 77,
+			  .num_networks = 1,
+			  .networks = {{.name = "lan0", .mtu = 1500}}},
+	};
+
+	snprintf(message.hello.name, sizeof(message.hello.name), "%s", name);
+	snprintf(message.hello.cluster, sizeof(message.hello.cluster), "sim");
+	sim_stranger_send(channel, &message);
+	message = (struct peer_message){.type = PEER_MESSAGE_BELL};
+	sim_stranger_send(channel, &message);
+	message = (struct peer_message){
+		.type = PEER_MESSAGE_RING,
+		.ring = {.network = "lan0", .size = 1u << 20},
+	};
+	send_ring_of_stranger(channel, &message, id);
+	message =
+		(struct peer_message){.type = PEER_MESSAGE_READY, .ready = {0, 1, 10000}};
+	sim_stranger_send(channel, &message);
+	return channel;
+}
+
+void sim_stranger_send_cast(struct world_channel *channel,
+			    const struct peer_message *message, uint32_t depth)
+{
+	struct sim *sim = channel->other->node->sim;
+	struct sim_cast_memory *memory = new_object(sim, sizeof(*memory));
+	struct sim_fd fd = {.cast = memory};
+
+	memory->spec.depth = depth;
+	memory->spec.id = message->cast.id;
+	send_encoded(channel, message, message->type == PEER_MESSAGE_CAST ? &fd : NULL);
 }
 
 void sim_stranger_close(struct world_channel *channel)
@@ -1374,6 +1919,100 @@ static void check_report(const struct member_report *report, void *arg)
 		broken(sim, "%s does not say why %s is down", node->name, report->name);
 }
 
+static bool reads_memory(const struct sim_node *node,
+			 const struct sim_cast_memory *memory)
+{
+	for (struct world_cast *cast = node->casts; cast; cast = cast->next) {
+		if (cast->reads && cast->memory == memory)
+			return true;
+	}
+	return false;
+}
+
+/* No copies go to who reads: so it has to, as long as the two have a session. */
+static void check_reader(struct sim *sim, const struct world_cast *cast,
+			 const struct world_link *link)
+{
+	const struct sim_node *peer = find_node(sim, link->spec.peer_id);
+	const struct world_link *other =
+		find_link(peer, cast->node->config.id, cast->spec.network);
+
+	if (cast->writes && !cast->memory->is_closed && peer->is_alive && other &&
+	    other->spec.rx->memory == link->spec.tx->memory &&
+	    !reads_memory(peer, cast->memory))
+		broken(sim, "%s casts to %s by a ring that it does not read",
+		       cast->node->name, peer->name);
+}
+
+static void check_cast(struct sim *sim, const struct world_cast *cast)
+{
+	const struct sim_node *node = cast->node;
+	const struct sim_cast_memory *memory = cast->memory;
+	uint64_t since = memory->closed_ns > node->resumed_ns ? memory->closed_ns
+							      : node->resumed_ns;
+
+	if (since < cast->shown_ns)
+		since = cast->shown_ns;
+	for (const struct world_cast *next = cast->next; next; next = next->next) {
+		if (cast->writes && next->writes &&
+		    next->spec.network == cast->spec.network &&
+		    memcmp(next->spec.label, cast->spec.label, SHMNET_ETH_ALEN) == 0)
+			broken(sim, "%s writes to two rings of one group", node->name);
+	}
+	if (cast->writes && memory->is_closed && !node->is_paused &&
+	    sim->now_ns > since + NEWS_MAX_NS)
+		broken(sim, "%s writes to a cast ring that was closed", node->name);
+	for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
+		if (cast->readers[i])
+			check_reader(sim, cast, cast->readers[i]);
+	}
+}
+
+static bool may_share(const struct sim_node *a, const struct sim_node *b,
+		      unsigned network)
+{
+	enum cast_mode mode = a->networks[network].cast;
+
+	return mode == b->networks[network].cast &&
+	       (mode == CAST_MODE_LANES || a->world.uid == b->world.uid);
+}
+
+/* What holds of a pair on one network, once it had the time. */
+static void check_rest(struct sim *sim, const struct world_link *link)
+{
+	const struct sim_node *node = link->node;
+	const struct sim_node *peer = find_node(sim, link->spec.peer_id);
+	unsigned network = link->spec.network;
+
+	if (!peer->is_alive || peer->is_paused || node->is_paused ||
+	    !may_share(node, peer, network) || !find_link(peer, node->config.id, network))
+		return;
+	for (struct world_cast *cast = node->casts; cast; cast = cast->next) {
+		const struct world_cast *other =
+			find_cast(peer, network, cast->spec.label);
+
+		if (!cast->writes || cast->spec.network != network)
+			continue;
+		if (!cast->spec.lane && (!other || other->memory != cast->memory))
+			broken(sim, "%s and %s did not come to one ring of %02x:..:%02x",
+			       node->name, peer->name, cast->spec.label[0],
+			       cast->spec.label[5]);
+		if (!cast->readers[find_index(sim, peer->config.id)])
+			broken(sim, "%s does not know that %s reads its ring", node->name,
+			       peer->name);
+	}
+}
+
+static void check_casts(struct sim *sim, struct sim_node *node)
+{
+	for (struct world_cast *cast = node->casts; cast; cast = cast->next)
+		check_cast(sim, cast);
+	if (sim->now_ns < sim->disturbed_ns + REST_NS)
+		return;
+	for (struct world_link *link = node->links; link; link = link->next)
+		check_rest(sim, link);
+}
+
 static void check_world(struct sim *sim)
 {
 	for (unsigned i = 0; i < sim->num_nodes; i++) {
@@ -1385,6 +2024,7 @@ static void check_world(struct sim *sim)
 			check_link(sim, link);
 		for (unsigned network = 0; network < node->config.num_networks; network++)
 			check_carrier(sim, node, network);
+		check_casts(sim, node);
 		membership_each_peer(node->membership, check_report, node);
 	}
 }

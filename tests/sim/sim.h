@@ -21,6 +21,11 @@
  *  - carrier is what the links say;
  *  - nobody is suspected of silence but who was paused, is dead, or is not seen
  *    (sim_blind);
+ *  - a node writes to at most one cast ring of a group, not to one that was closed for
+ *    longer than the news takes, and leaves none that others may write to;
+ *  - who stops copying casts to a peer has the peer read the ring;
+ *  - when nothing has happened for a while, nodes that are linked and may share write to
+ *    one and the same ring of each group, and each knows that the other one reads it;
  *  - the logic logs no error: it met no event that its tables don't know.
  */
 #ifndef SIM_H
@@ -38,6 +43,9 @@
 #define SIM_DELAY_MAX_NS (20 * SIM_MS) /* of anything that travels */
 #define SIM_NODES_MAX	 8
 #define SIM_NETWORKS	 2
+
+extern const uint8_t sim_broadcast[SHMNET_ETH_ALEN];
+extern const uint8_t sim_group[SHMNET_ETH_ALEN];
 
 struct sim;
 struct sim_node;
@@ -80,6 +88,31 @@ void sim_cut(struct sim_node *a, struct sim_node *b);
 bool sim_fault_link(struct sim_node *node, struct sim_node *peer, unsigned network,
 		    int error);
 
+/* The worker of `node` has copied casts to that group; false if it has a ring. */
+bool sim_want_cast(struct sim_node *node, unsigned network, const uint8_t *label);
+/* From now on all nodes cast, to the broadcast and to one group, all the time. */
+void sim_cast_always(struct sim *sim);
+/* The worker of `node` reports the ring of that group; false if there is none. */
+bool sim_fault_cast(struct sim_node *node, unsigned network, const uint8_t *label,
+		    int error);
+/* The same of the lane that `node` reads `peer`'s casts from. */
+bool sim_fault_lane(struct sim_node *node, const struct sim_node *peer, unsigned network,
+		    int error);
+/* Who is killed from now on dies in the middle of a slot of each ring. */
+void sim_die_in_slots(struct sim *sim);
+/* Of the ring that it writes to; 0: none. */
+uint64_t sim_cast_id(const struct sim_node *node, unsigned network, const uint8_t *label);
+uint64_t sim_cast_epoch(const struct sim_node *node, unsigned network,
+			const uint8_t *label);
+/* Is somebody dead in the middle of a slot of it? */
+bool sim_cast_is_stuck(const struct sim_node *node, unsigned network,
+		       const uint8_t *label);
+/* Of all nodes together: views of memory, used or draining. */
+unsigned sim_count_casts(const struct sim *sim);
+/* Goes `a`'s casts to `b` by the ring? Else as a copy. */
+bool sim_casts_by_ring(const struct sim_node *a, const struct sim_node *b,
+		       unsigned network, const uint8_t *label);
+
 /* The rendezvous shows `node` to everybody once more. */
 void sim_show_again(struct sim_node *node);
 
@@ -89,6 +122,15 @@ struct world_channel *sim_dial_stranger(struct sim *sim, struct sim_node *node,
 void sim_stranger_send(struct world_channel *channel, const struct peer_message *message);
 void sim_stranger_send_bytes(struct world_channel *channel, const void *bytes,
 			     size_t length, bool with_fd, unsigned surplus);
+/*
+ * A stranger that goes through the handshake as a node of lan0 does, its links and all;
+ * after 200 ms it is up. What it says then of casts comes with a descriptor of memory
+ * of `depth` slots, if one belongs to it.
+ */
+struct world_channel *sim_dial_member(struct sim *sim, struct sim_node *node, uint16_t id,
+				      const char *name);
+void sim_stranger_send_cast(struct world_channel *channel,
+			    const struct peer_message *message, uint32_t depth);
 void sim_stranger_close(struct world_channel *channel);
 /* Words of the REFUSE that it got last; "" if none. */
 const char *sim_stranger_refusal(const struct world_channel *channel);
