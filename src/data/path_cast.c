@@ -309,10 +309,10 @@ bool path_cast_is_quiet(const struct cast *cast, int *timeout_ms)
 	if (cast_rests(cast))
 		return true;
 	head = shmnet_cast_load_head(&reader->ring);
-	if (head != reader->head)
-		return false; /* also if it was closed: that is to be said */
-	if (reader->cursor == head)
-		return true;
+	if ((head & ~SHMNET_CAST_CLOSED) != reader->head)
+		return false;
+	if (reader->cursor == reader->head)
+		return !(head & SHMNET_CAST_CLOSED); /* that is to be said */
 	if (!waits_for_writer(reader))
 		return false;
 	now = clock_now_ns();

@@ -952,3 +952,28 @@ TEST_CASE(cast_path, slot_in_writing_is_slept_over)
 	check_books(net);
 	net_close(net);
 }
+
+/* The slots that a dead member left in writing are waited for asleep, too. */
+TEST_CASE(cast_path, closed_ring_with_a_slot_in_writing)
+{
+	struct net *net = net_open();
+	struct shmnet_cast_ring ring = cast_file_ring(&net->file);
+	struct shmnet_cast_writer writer;
+	uint8_t *place;
+	int timeout_ms = -1;
+
+	everybody_reads(net);
+	shmnet_cast_writer_init(&writer, &ring, 3);
+	CHECK_INT(shmnet_cast_reserve(&writer, &place), 0);
+	shmnet_cast_close(&ring);
+	CHECK(!path_cast_is_quiet(net->casts[1], &timeout_ms)); /* W moved */
+	CHECK_INT(receive(&net->hosts[1]), 0);
+	CHECK(path_cast_is_quiet(net->casts[1], &timeout_ms));
+	CHECK(timeout_ms > 0 && timeout_ms <= CAST_PATIENCE_MS + 1);
+	CHECK_INT(net->casts[1]->error, 0);
+	shmnet_cast_withdraw(&writer);
+	CHECK(!path_cast_is_quiet(net->casts[1], &timeout_ms));
+	receive_all(&net->hosts[1]);
+	CHECK_INT(net->casts[1]->error, -ESHUTDOWN);
+	net_close(net);
+}
