@@ -149,33 +149,50 @@ uint64_t plane_reclaim_cast(struct cast *cast, uint16_t dead_writer)
 	return slots;
 }
 
-static bool is_drained(const struct cast *cast, uint64_t position)
+/* How much of them the worker has not read of what was there at `ends`. */
+static uint64_t count_unread(const struct plane_casts *casts,
+			     const uint64_t ends[PLANE_CASTS_MAX])
 {
-	return !cast->reads || cast_rests(cast) ||
-	       __atomic_load_n(&cast->cursor, __ATOMIC_RELAXED) >= position;
-}
+	uint64_t unread = 0;
 
-/* A turn of the worker reads a burst of it. */
-static void drain_cast(struct plane *plane, const struct cast *cast)
-{
-	uint64_t position = shmnet_cast_now(&cast->reader.ring), before;
+	for (unsigned i = 0; i < PLANE_CASTS_MAX; i++) {
+		const struct cast *cast = casts->by_index[i];
+		uint64_t cursor;
 
-	while (!is_drained(cast, position)) {
-		before = __atomic_load_n(&cast->cursor, __ATOMIC_RELAXED);
-		plane_publish(plane);
-		plane_publish(plane);
-		if (__atomic_load_n(&cast->cursor, __ATOMIC_RELAXED) == before)
-			return; /* a slot in writing, or the worker doesn't run */
+		if (!cast || !cast->reads || cast_rests(cast))
+			continue;
+		cursor = __atomic_load_n(&cast->cursor, __ATOMIC_RELAXED);
+		unread += ends[i] > cursor ? ends[i] - cursor : 0;
 	}
+	return unread;
 }
 
+/*
+ * A turn of the worker reads a burst of each ring, so what was in a ring takes no more
+ * turns than it has bursts; it takes them all only if a member moves W back and forth.
+ */
 void plane_drain_casts(struct plane *plane, const struct port *port)
 {
 	const struct plane_casts *casts = &plane->casts[port->index];
+	uint64_t ends[PLANE_CASTS_MAX] = {0}, unread, before, rounds = 0;
 
 	for (unsigned i = 0; i < PLANE_CASTS_MAX; i++) {
-		if (casts->by_index[i])
-			drain_cast(plane, casts->by_index[i]);
+		const struct cast *cast = casts->by_index[i];
+
+		if (!cast)
+			continue;
+		ends[i] = shmnet_cast_now(&cast->reader.ring);
+		if (cast->reader.ring.depth / PATH_BURST + 1 > rounds)
+			rounds = cast->reader.ring.depth / PATH_BURST + 1;
+	}
+	unread = count_unread(casts, ends);
+	while (unread && rounds--) {
+		before = unread;
+		plane_publish(plane);
+		plane_publish(plane); /* the turn of the one before is over */
+		unread = count_unread(casts, ends);
+		if (unread == before)
+			return; /* slots in writing, or the worker doesn't run */
 	}
 }
 
