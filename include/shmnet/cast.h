@@ -137,7 +137,8 @@
  *   passed; writers pass over such a slot too;
  * - lengths and words are copied once, checked, and the copy used: what is read lies
  *   in the slot, what is written in the caller's buffer;
- * - every call ends after a number of steps that depth bounds.
+ * - every call but reclaim(), which looks at each slot, ends after at most
+ *   SHMNET_CAST_STEPS_MAX of them, however deep the ring.
  */
 #ifndef SHMNET_CAST_H
 #define SHMNET_CAST_H
@@ -151,6 +152,9 @@ extern "C" {
 #define SHMNET_CAST_DEPTH_MIN 16u
 #define SHMNET_CAST_DEPTH_MAX 65536u
 #define SHMNET_CAST_HEAD_LEN  4096u /* the page before the slots */
+
+/* Slots that reserve() or read() looks at before it gives up for now. */
+#define SHMNET_CAST_STEPS_MAX 1024u
 
 /* A ring ends there: 17 years of a million frames per second. */
 #define SHMNET_CAST_POSITION_MAX (1ull << 49)
@@ -287,6 +291,14 @@ static inline uint64_t shmnet_cast_lap(const struct shmnet_cast_ring *ring,
 				       uint64_t position)
 {
 	return (position >> ring->shift) + 1;
+}
+
+/* Two laps of a ring that isn't deep. */
+static inline uint64_t shmnet_cast_steps(const struct shmnet_cast_ring *ring)
+{
+	uint64_t laps = 2 * ring->depth;
+
+	return laps < SHMNET_CAST_STEPS_MAX ? laps : SHMNET_CAST_STEPS_MAX;
 }
 
 /* (B) W with its closed bit, unchecked. */
@@ -472,13 +484,14 @@ static inline int shmnet_cast_claim(struct shmnet_cast_writer *writer)
 /*
  * A slot for the next frame, written to in place; there are ring.room bytes. 0 and the
  * payload's address; -ESHUTDOWN if the ring is closed, -ENOBUFS if all slots are held,
- * or others were faster each time, -EPROTO if W is nonsense. A later reserve() before
- * submit() gives the same place. Be quick: readers wait for what is reserved.
+ * or SHMNET_CAST_STEPS_MAX in a row, or others were faster each time, -EPROTO if W is
+ * nonsense. A later reserve() before submit() gives the same place. Be quick: readers
+ * wait for what is reserved.
  */
 static inline int shmnet_cast_reserve(struct shmnet_cast_writer *writer,
 				      uint8_t **ret_payload)
 {
-	uint64_t tries = 2 * writer->ring.depth;
+	uint64_t tries = shmnet_cast_steps(&writer->ring);
 	int ret;
 
 	while (!writer->claimed) {
@@ -708,7 +721,7 @@ static inline void shmnet_cast_count(struct shmnet_cast_reader *reader,
 /*
  * The next frame that is not our own, copied to `buffer` of ring.room bytes, 8-byte
  * aligned. 1 and the record; 0 if there is none now (what was passed is counted);
- * -EAGAIN if there was none in two laps of positions: there may be more, don't sleep;
+ * -EAGAIN if there was none in many positions: there may be more, don't sleep;
  * -ESHUTDOWN if the ring is closed and drained, -EPROTO if W is nonsense. What is in
  * the buffer counts only with 1.
  */
@@ -719,7 +732,7 @@ static inline int shmnet_cast_read(struct shmnet_cast_reader *reader, void *buff
 	enum shmnet_cast_found found;
 	int ret;
 
-	for (uint64_t steps = 2 * reader->ring.depth; steps > 0; steps--) {
+	for (uint64_t steps = shmnet_cast_steps(&reader->ring); steps > 0; steps--) {
 		if (reader->cursor == reader->head) {
 			ret = shmnet_cast_reader_update(reader);
 			if (ret < 0)

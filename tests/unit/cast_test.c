@@ -22,20 +22,25 @@ struct tape {
 	struct shmnet_cast_record record;
 };
 
-static bool tape_open(struct tape *tape)
+static bool tape_open_depth(struct tape *tape, uint32_t depth)
 {
-	uint64_t size = shmnet_cast_file_size(DEPTH, MTU);
+	uint64_t size = shmnet_cast_file_size(depth, MTU);
 	void *memory = aligned_alloc(64, size);
 
 	memset(tape, 0, sizeof(*tape));
 	if (!memory)
 		return false;
 	memset(memory, 0, size);
-	shmnet_cast_ring_init(&tape->ring, memory, DEPTH, MTU);
+	shmnet_cast_ring_init(&tape->ring, memory, depth, MTU);
 	shmnet_cast_writer_init(&tape->a, &tape->ring, 1);
 	shmnet_cast_writer_init(&tape->b, &tape->ring, 2);
 	shmnet_cast_reader_init(&tape->reader, &tape->ring, ME, 0);
 	return true;
+}
+
+static bool tape_open(struct tape *tape)
+{
+	return tape_open_depth(tape, DEPTH);
 }
 
 static void tape_close(struct tape *tape)
@@ -353,6 +358,24 @@ TEST_CASE(cast, all_slots_held)
 		CHECK_INT(shmnet_cast_submit(&writers[i], 60, 0), 0);
 	CHECK_INT(send_frame(&tape.a, 60, 1), 0);
 	get_all(&tape);
+	CHECK_U64(counted(&tape.reader), tape.reader.cursor);
+	tape_close(&tape);
+}
+
+/* However deep the ring, and whatever is in it, a call is short. */
+TEST_CASE(cast, deep_ring_of_nonsense)
+{
+	uint8_t *payload = NULL;
+	struct tape tape;
+
+	REQUIRE(tape_open_depth(&tape, SHMNET_CAST_DEPTH_MAX));
+	for (uint64_t i = 0; i < SHMNET_CAST_DEPTH_MAX; i++)
+		*word_at(&tape, i) = shmnet_cast_word(0, SHMNET_CAST_WRITING, 3);
+	CHECK_INT(shmnet_cast_reserve(&tape.a, &payload), -ENOBUFS);
+	CHECK_U64(shmnet_cast_now(&tape.ring), SHMNET_CAST_STEPS_MAX);
+	tape.ring.head->head = SHMNET_CAST_DEPTH_MAX;
+	CHECK_INT(get(&tape), -EAGAIN);
+	CHECK_U64(tape.reader.cursor, SHMNET_CAST_STEPS_MAX);
 	CHECK_U64(counted(&tape.reader), tape.reader.cursor);
 	tape_close(&tape);
 }
