@@ -14,6 +14,9 @@
 
 #include "data/plane.h"
 
+/* Slots that a turn looks at, in a ring where few of them hold a frame. */
+#define CAST_LOOKS_MAX SHMNET_CAST_STEPS_MAX
+
 /* How long a slot may be in writing while others wait behind it. */
 #define CAST_PATIENCE_MS 100
 

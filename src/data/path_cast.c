@@ -239,17 +239,25 @@ static void show_counters(struct cast *cast)
 	counter_set(&cast->counters.corrupt, reader->corrupt);
 }
 
+/* Slots that the reader looked at so far. */
+static uint64_t count_looks(const struct shmnet_cast_reader *reader)
+{
+	return reader->cursor - reader->lapped;
+}
+
 unsigned path_cast_rx(const struct plane_view *view, struct cast *cast,
 		      struct path_scratch *scratch, bool *ret_drained)
 {
 	struct shmnet_cast_record record;
+	uint64_t start = count_looks(&cast->reader);
 	unsigned taken = 0;
 	int ret = 1;
 
 	*ret_drained = true;
 	if (cast_rests(cast))
 		return 0;
-	while (taken < PATH_BURST) {
+	while (taken < PATH_BURST &&
+	       count_looks(&cast->reader) - start < CAST_LOOKS_MAX) {
 		ret = shmnet_cast_read(&cast->reader, scratch->cast, &record);
 		if (ret == 1) {
 			take(view, cast, scratch, &record);

@@ -977,3 +977,31 @@ TEST_CASE(cast_path, closed_ring_with_a_slot_in_writing)
 	CHECK_INT(net->casts[1]->error, -ESHUTDOWN);
 	net_close(net);
 }
+
+/* W and a slot now and then are cheap to forge; to look at all the others is not. */
+TEST_CASE(cast_path, deep_ring_of_holes)
+{
+	struct net *net = net_open();
+	struct shmnet_cast_ring ring;
+	uint64_t passed = 0, before;
+	struct shmnet_cast_slot *slot;
+
+	cast_file_close(&net->file);
+	REQUIRE(cast_file_open(&net->file, SHMNET_CAST_DEPTH_MAX / 4));
+	add_cast(net, 1);
+	ring = cast_file_ring(&net->file);
+	for (uint64_t i = 0; i < ring.depth; i += SHMNET_CAST_STEPS_MAX) {
+		slot = shmnet_cast_slot_at(&ring, i);
+		slot->word = shmnet_cast_word(1, SHMNET_CAST_PUBLISHED, 1);
+		slot->length = 100;
+	}
+	ring.head->head = ring.depth;
+	while (receive(&net->hosts[1])) {
+		before = passed;
+		passed = net->casts[1]->reader.cursor;
+		CHECK(passed - before <= 2 * (uint64_t)SHMNET_CAST_STEPS_MAX);
+	}
+	CHECK_U64(read_cast(net->casts[1]).passed, ring.depth / SHMNET_CAST_STEPS_MAX);
+	CHECK_U64(net->casts[1]->reader.cursor, ring.depth);
+	net_close(net);
+}
