@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Linux 6.3; older kernels answer EINVAL. */
@@ -64,9 +66,17 @@ static int refuse(int error, const char *why, const char **ret_why)
 	return -error;
 }
 
+/* Their owner can take pages away, and who touches one that is not there dies. */
+static bool is_huge(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) < 0 || fs.f_type == HUGETLBFS_MAGIC;
+}
+
 /*
- * A file on tmpfs has seals too (only F_SEAL_SEAL, so it is refused as unsealed); a
- * memfd of huge pages is refused by its length, which is a multiple of the huge page.
+ * A file on tmpfs has seals too (only F_SEAL_SEAL, so it is refused as unsealed), and
+ * so has a memfd of huge pages; some cast ring's length is a multiple of theirs.
  */
 static int check(int fd, const struct shape *shape, const char **ret_why)
 {
@@ -77,6 +87,8 @@ static int check(int fd, const struct shape *shape, const char **ret_why)
 
 	if (seals < 0 || flags < 0 || fstat(fd, &st) < 0)
 		return refuse(EBADF, "is not a memfd", ret_why);
+	if (is_huge(fd))
+		return refuse(EBADF, "is a memfd of huge pages", ret_why);
 	if (mode != O_RDWR && !(shape->read_only && mode == O_RDONLY))
 		return refuse(EACCES,
 			      shape->read_only ? "is not open for reading"

@@ -48,9 +48,9 @@ int memfd_ring_create(uint64_t size, int *ret_fd);
  * Is this foreign descriptor such a file? The descriptor stays the caller's. If not,
  * *ret_why says so in words ("is not a memfd"), as the end of a sentence about it:
  *
- *     -EBADF  not a memfd          -EACCES  not open for reading and writing
- *     -EPERM  wrong seals          -ENODATA shorter than a ring of `size`
- *                                  -EFBIG   longer
+ *     -EBADF  no memfd, or one of  -EACCES  not open for reading and writing
+ *             huge pages           -ENODATA shorter than a ring of `size`
+ *     -EPERM  wrong seals          -EFBIG   longer
  */
 int memfd_ring_check(int fd, uint64_t size, const char **ret_why);
 

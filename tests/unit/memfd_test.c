@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -339,6 +340,26 @@ TEST_CASE(memfd, cast_refused)
 			   "is longer than the ring it is for");
 	check_cast_refused(foreign(CAST_LEN, SEALS), true, EPERM,
 			   "is not sealed against others' writing");
+}
+
+/* Its length is right, but a hole in it kills who reads it as soon as pages are short. */
+TEST_CASE(memfd, cast_of_huge_pages)
+{
+	const uint32_t depth = 64, mtu = 32600;
+	const uint64_t length = shmnet_cast_file_size(depth, mtu);
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
+					      MFD_HUGE_2MB);
+	const char *why = NULL;
+
+	if (fd < 0)
+		TEST_SKIP("no huge pages of 2 MiB here");
+	CHECK_U64(length, 2 << 20);
+	if (ftruncate(fd, (off_t)length) == 0) {
+		CHECK_INT(fcntl(fd, F_ADD_SEALS, SEALS), 0);
+		CHECK_INT(memfd_cast_check(fd, depth, mtu, false, &why), -EBADF);
+		CHECK_STR(why, "is a memfd of huge pages");
+	}
+	close(fd);
 }
 
 /* Nobody else can write to it in any way, nor take its memory away. */
