@@ -8,7 +8,8 @@
  * the ring and who by a copy" in shmnet/cast.h.
  *
  * In: a frame in a slot is checked as one in the pair ring of the slot's writer is,
- * and counted on that link. What is for others (its writer has no link here, or still
+ * and counted on that link; a unicast, which any member could put there in another's
+ * name, is never taken. What is for others (its writer has no link here, or still
  * sends us copies) is passed over. A slot in writing holds up what is behind it; we
  * wait CAST_PATIENCE_MS for its writer, asleep.
  *
@@ -185,6 +186,17 @@ static bool is_for_us(const struct cast *cast, struct link *link, uint64_t posit
 	return place->is_known && position >= place->since;
 }
 
+/* What a slot may not hold, and a pair ring may. `writer`: whose it must be. */
+static enum drop_reason check_slot(const struct shmnet_cast_record *record,
+				   uint16_t writer)
+{
+	if (record->writer != writer)
+		return DROP_BAD_SOURCE; /* in a lane */
+	if (!(record->flags & SHMNET_RECORD_CAST))
+		return DROP_BAD_DESTINATION; /* for one: whoever forged it */
+	return DROP_NUM_;
+}
+
 static void take(const struct plane_view *view, struct cast *cast,
 		 struct path_scratch *scratch, const struct shmnet_cast_record *record)
 {
@@ -192,6 +204,7 @@ static void take(const struct plane_view *view, struct cast *cast,
 	struct link *link = view_find_link(view, cast->port, writer);
 	const struct shmnet_record frame = {(const uint8_t *)scratch->cast,
 					    record->length, record->flags};
+	enum drop_reason reason = check_slot(record, writer);
 
 	/* This wire version has no commands. */
 	if (!link || link_rests(link) || record->flags & SHMNET_RECORD_COMMAND ||
@@ -201,13 +214,12 @@ static void take(const struct plane_view *view, struct cast *cast,
 	}
 	counter_add(&cast->counters.received, 1);
 	link->casts_taken++;
-	if (record->writer == writer) {
+	if (reason == DROP_NUM_) {
 		path_receive(link, scratch, &frame);
 		return;
 	}
-	/* In a lane, under another's name. */
 	counter_add(&link->counters.received_frames, 1);
-	count_drop(link, DROP_BAD_SOURCE);
+	count_drop(link, reason);
 }
 
 /* read() found nothing. True if that is for a slot in writing, and we wait no longer. */

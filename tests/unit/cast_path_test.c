@@ -724,6 +724,7 @@ TEST_CASE(cast_path, forged_frames)
 	check_forged(frame, 100, SHMNET_RECORD_CAST, DROP_BAD_SOURCE);
 	rig_frame(frame, 1, 2, 0, 100);
 	check_forged(frame, 100, SHMNET_RECORD_CAST, DROP_BAD_DESTINATION);
+	check_forged(frame, 100, 0, DROP_BAD_DESTINATION);
 	length = (uint32_t)rig_frame_tcp(frame, 1, RIG_TO_ALL, 3000, 1448);
 	frame[1] = 4;
 	check_forged(frame, length, SHMNET_RECORD_CAST, DROP_BAD_HEADER);
