@@ -86,7 +86,7 @@ struct cast_counters {
 struct port_counters {
 	uint64_t unrouted_frames; /* dropped before a receiver was known */
 	uint64_t drops[DROP_NUM_];
-	struct cast_counters casts; /* of all its cast ring, gone ones too */
+	struct cast_counters casts; /* of all its cast rings, gone ones too */
 };
 
 struct cast_usage {
@@ -136,7 +136,7 @@ int plane_add_port(struct plane *plane, const struct plane_port *spec,
 
 int plane_start(struct plane *plane);
 
-/* Stops the worker; no link or connection may be left. Accepts NULL. */
+/* Stops the worker; no link, cast ring or connection may be left. Accepts NULL. */
 void plane_free(struct plane *plane);
 
 /* The connection stays the caller's, who removes its links before it. */
@@ -198,7 +198,11 @@ struct plane_cast {
 	uint16_t only_writer; /* of a peer's lane: whom to believe; 0: anybody */
 };
 
-/* -ENOSPC: the port has PLANE_CASTS_MAX. On failure the map stays the caller's. */
+/*
+ * -ENOSPC: the port has PLANE_CASTS_MAX. -EINVAL: the map is not of that depth and the
+ * port's MTU, or is to be written to and can't be. On failure it stays the caller's.
+ * A ring that the port had before, under this id, comes back after its links only.
+ */
 int plane_add_cast(struct plane *plane, const struct plane_cast *spec,
 		   struct cast **ret_cast);
 

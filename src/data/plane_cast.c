@@ -61,6 +61,16 @@ static void take_label(struct plane_casts *casts, struct cast *cast)
 	cast->writes = true;
 }
 
+/* What the worker computes addresses from fits the map. */
+static bool spec_is_sound(const struct plane *plane, const struct plane_cast *spec)
+{
+	uint32_t mtu = plane->ports[spec->port].mtu;
+
+	return shmnet_cast_depth_valid(spec->depth) &&
+	       spec->map.length == shmnet_cast_file_size(spec->depth, mtu) &&
+	       (spec->map.writable || !spec->writes);
+}
+
 int plane_add_cast(struct plane *plane, const struct plane_cast *spec,
 		   struct cast **ret_cast)
 {
@@ -68,6 +78,8 @@ int plane_add_cast(struct plane *plane, const struct plane_cast *spec,
 	unsigned index = find_index(casts);
 	struct cast *cast;
 
+	if (!spec_is_sound(plane, spec))
+		return -EINVAL;
 	if (index == PLANE_CASTS_MAX)
 		return -ENOSPC;
 	cast = cast_new(plane, spec);

@@ -834,6 +834,29 @@ TEST_CASE(cast_path, sender_that_lies_about_its_number)
 	net_close(net);
 }
 
+/* A map that is shorter than the ring would be read beyond its end. */
+TEST_CASE(cast_path, map_of_another_shape)
+{
+	struct net *net = net_open();
+	struct plane_cast spec = {.depth = DEPTH, .id = 1, .reads = true};
+	struct cast *cast = NULL;
+
+	spec.map = net->file.map;
+	spec.depth = 2 * DEPTH;
+	CHECK_INT(plane_add_cast(net->hosts[0].plane, &spec, &cast), -EINVAL);
+	spec.depth = DEPTH - 1;
+	CHECK_INT(plane_add_cast(net->hosts[0].plane, &spec, &cast), -EINVAL);
+	spec.depth = DEPTH;
+	spec.map.length = shmnet_cast_file_size(DEPTH, RIG_MTU - 64);
+	CHECK_INT(plane_add_cast(net->hosts[0].plane, &spec, &cast), -EINVAL);
+	spec.map = net->file.map;
+	spec.map.writable = false;
+	spec.writes = true;
+	CHECK_INT(plane_add_cast(net->hosts[0].plane, &spec, &cast), -EINVAL);
+	CHECK(cast == NULL);
+	net_close(net);
+}
+
 /* ---- lanes ---- */
 
 static struct cast *add_lane(struct host *host, int fd, struct cast_map *map,
