@@ -178,8 +178,8 @@ int memfd_cast_create(uint32_t depth, uint32_t mtu, int *ret_fd)
 int memfd_cast_create_lane(uint32_t depth, uint32_t mtu, int *ret_fd,
 			   struct cast_map *ret_map)
 {
-	struct cast_map map;
-	int fd, ret;
+	struct cast_map map = {0};
+	int fd = -1, ret;
 
 	if (!cast_shape_valid(depth, mtu))
 		return -EINVAL;

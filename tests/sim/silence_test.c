@@ -361,19 +361,19 @@ TEST_CASE(silence, a_stopped_node_that_is_killed_comes_back_as_its_next_life)
 	for (uint64_t seed = 1; seed <= SEEDS && !test_failed(); seed++) {
 		struct sim *sim = nodes_started(seed, 3);
 		struct sim_node *victim = sim_node_at(sim, (unsigned)seed % 3);
-		struct sim_node *other = sim_node_at(sim, (unsigned)(seed + 1) % 3);
+		struct sim_node *observer = sim_node_at(sim, (unsigned)(seed + 1) % 3);
 		uint32_t first, next;
 
-		sim_view(other, victim, &first, NULL);
+		sim_view(observer, victim, &first, NULL);
 		sim_pause(victim);
 		sim_run(sim, sim_random(sim, 3 * SIM_S)); /* up, suspected or down */
 		sim_kill(victim);
 		sim_run(sim, sim_random(sim, 500 * SIM_MS));
-		CHECK_INT(sim_view(other, victim, NULL, NULL), MEMBER_DOWN);
+		CHECK_INT(sim_view(observer, victim, NULL, NULL), MEMBER_DOWN);
 		sim_start(victim);
 		sim_run(sim, 1500 * SIM_MS);
 		CHECK(all_up(sim));
-		sim_view(other, victim, &next, NULL);
+		sim_view(observer, victim, &next, NULL);
 		CHECK_INT(next, first + 1);
 		finish(sim);
 	}

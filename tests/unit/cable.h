@@ -58,7 +58,12 @@ void pause_ms(unsigned ms);
 bool wait_more(unsigned *left, const char *condition);
 
 #define WAIT_UNTIL(condition)                                                            \
-	for (unsigned left = WAIT_MS; !(condition) && wait_more(&left, #condition);)
+	do {                                                                             \
+		unsigned left = WAIT_MS;                                                 \
+                                                                                         \
+		while (!(condition) && wait_more(&left, #condition))                     \
+			continue;                                                        \
+	} while (0)
 
 /* A worker that turns for nothing never lets this become true. */
 bool process_rests(void);

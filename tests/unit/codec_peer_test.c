@@ -169,6 +169,9 @@ TEST_CASE(codec_peer, the_largest_hello_goes_through)
 /* One network, "a", with field 4 or 5 of these bytes. */
 static void check_addresses_refused(uint8_t field, const void *addresses, uint8_t size)
 {
+	static const uint8_t network[] = {0x32, 0, 0x0a, 1,    'a',
+					  0x10, 0, 0x18, 0xdc, 0x0b};
+	static const uint8_t mode[] = {0x30, 0};
 	struct peer_message message = make_hello(0);
 	uint8_t bytes[BYTES_MAX];
 	size_t length;
@@ -176,15 +179,12 @@ static void check_addresses_refused(uint8_t field, const void *addresses, uint8_
 	length = encode(&message, bytes);
 	bytes[1] = (uint8_t)(bytes[1] + 14 + size); /* of the HELLO */
 	REQUIRE(bytes[1] < 0x80);
-	memcpy(bytes + length,
-	       "\x32\x00\x0a\x01"
-	       "a\x10\x00\x18\xdc\x0b",
-	       10);
+	memcpy(bytes + length, network, sizeof(network));
 	bytes[length + 1] = (uint8_t)(size + 12);
 	bytes[length + 10] = (uint8_t)(field << 3 | 2);
 	bytes[length + 11] = size;
 	memcpy(bytes + length + 12, addresses, size);
-	memcpy(bytes + length + 12 + size, "\x30\x00", 2);
+	memcpy(bytes + length + 12 + size, mode, sizeof(mode));
 	check_refused(bytes, length + 14 + size,
 		      "has a network whose addresses are none");
 }
