@@ -1,6 +1,7 @@
 /*
  * Cast rings with workers running: who sleeps is woken, a slot that stays in writing
- * wakes nobody, rings are replaced and writers die under traffic.
+ * wakes nobody, rings are replaced and writers die under traffic, and a member that
+ * scribbles over all that it shares spoils no more than casts.
  */
 #include "data/plane.h"
 
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -489,5 +491,169 @@ TEST_CASE(cast_plane, rings_are_replaced_under_traffic)
 	CHECK_U64(pump.twice, 0);
 	pair_remove_ring(&pair);
 	free(pump.had);
+	pair_close(&pair);
+}
+
+/* ---- a member that scribbles over all that it shares ---- */
+
+#define VILLAIN 3u
+
+struct villain {
+	struct shmnet_cast_ring ring;
+	struct shmnet_ring_words
+		*words; /* of its ring to a host that it has a link with */
+	uint64_t id;	/* of the cast ring */
+	uint64_t random;
+	bool stop;
+};
+
+static void forge_w(struct villain *villain)
+{
+	uint64_t value = rig_random(&villain->random);
+	uint64_t *head = &villain->ring.head->head;
+
+	if ((value & 0xfff) == 0)
+		__atomic_store_n(head, value, __ATOMIC_SEQ_CST);
+	else if (value & 0x1000)
+		__atomic_fetch_add(
+			head,
+			value >> 40 & (value & 0x2000 ? 15 : 2 * villain->ring.depth - 1),
+			__ATOMIC_SEQ_CST);
+	else if ((value & 0x3fe000) == 0)
+		shmnet_cast_close(&villain->ring);
+}
+
+/* A cast of its own, or a frame for one host in another's name. */
+static void forge_frame(uint8_t *payload, uint16_t writer, uint64_t value)
+{
+	if (writer != VILLAIN) {
+		rig_frame(payload, writer, 1 + (value & 1), value, 90);
+		return;
+	}
+	rig_frame(payload, VILLAIN, RIG_TO_ALL, value, 90);
+	payload[value >> 10 & 63] ^= (uint8_t)(value >> 16 & value >> 24);
+}
+
+static void forge_slot(struct villain *villain)
+{
+	uint64_t value = rig_random(&villain->random);
+	uint64_t position = shmnet_cast_now(&villain->ring) + (value >> 60);
+	struct shmnet_cast_slot *slot = shmnet_cast_slot_at(&villain->ring, position);
+	uint64_t lap = shmnet_cast_lap(&villain->ring, position) - (value >> 58 & 1);
+	uint16_t writer = value >> 6 & 3;
+	uint64_t word = shmnet_cast_word(lap, value >> 4 & 3, writer);
+
+	slot->length = value & 1 ? (uint32_t)(value >> 32) : 60 + (value >> 32) % 9000;
+	slot->flags = value & 2 ? SHMNET_RECORD_CAST : value >> 24 & 7;
+	forge_frame((uint8_t *)(slot + 1), writer, value);
+	__atomic_store_n(&slot->word, value & 8 ? word : value, __ATOMIC_SEQ_CST);
+}
+
+static void *villain_main(void *arg)
+{
+	struct villain *villain = arg;
+
+	while (!__atomic_load_n(&villain->stop, __ATOMIC_ACQUIRE)) {
+		uint64_t value = rig_random(&villain->random);
+
+		for (unsigned i = 0; i < 64; i++)
+			forge_slot(villain);
+		forge_w(villain);
+		shmnet_cast_announce(villain->words, value % SHMNET_RING_CASTS,
+				     value & 64 ? villain->id : value, value >> 30);
+		__atomic_store_n(&villain->words->cast_frames, value, __ATOMIC_RELAXED);
+		if ((value & 0xff00) == 0)
+			sched_yield();
+	}
+	return NULL;
+}
+
+/* All that is not a cast is `from`'s, and comes in order: nobody speaks in its name. */
+static void receive_unicasts(struct host *host, unsigned from, uint64_t first)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+
+	for (uint64_t i = 0; i < 10;) {
+		size_t length = host_read(host, 1, frame);
+
+		REQUIRE(length > SHMNET_VNET_HLEN);
+		if (shmnet_mac_is_cast(frame + SHMNET_VNET_HLEN))
+			continue;
+		REQUIRE(rig_frame_is(frame, length, from, host->id, first + i++));
+	}
+	while (recv(host->tap.host[2], frame, sizeof(frame), MSG_DONTWAIT) > 0)
+		; /* the villain's */
+}
+
+static void send_to(struct host *host, unsigned to, uint64_t number)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	size_t length = rig_frame(frame, host->id, to, number, 100 + number % 1000);
+
+	CHECK(host_write(host, 0, frame, length));
+}
+
+static void work_beside_villain(struct pair *pair)
+{
+	for (uint64_t first = 0; first < 100 && !test_failed(); first += 10) {
+		for (uint64_t i = first; i < first + 10; i++) {
+			for (unsigned side = 0; side < 2; side++) {
+				send_to(&pair->hosts[side], RIG_TO_ALL, i);
+				send_to(&pair->hosts[side], 2 - side, i);
+			}
+		}
+		receive_unicasts(&pair->hosts[0], 2, first);
+		receive_unicasts(&pair->hosts[1], 1, first);
+	}
+}
+
+/* The villain is a third node, of which host 0 knows. */
+static bool suffer_villain(struct pair *pair, uint64_t seed, uint32_t depth)
+{
+	struct plane_fault fault = {0};
+	struct villain villain = {.random = seed};
+	struct cable cable;
+	pthread_t thread;
+	bool found = false;
+
+	if (!CHECK(pair_add_ring(pair, depth)) ||
+	    !CHECK(cable_plug_played(&cable, &pair->hosts[0], VILLAIN)))
+		return false;
+	villain.ring = cast_file_ring(&pair->file);
+	villain.words = cable.tx.words;
+	villain.id = pair->file.id;
+	if (!CHECK(pthread_create(&thread, NULL, villain_main, &villain) == 0))
+		return false;
+	work_beside_villain(pair);
+	plane_reclaim_cast(pair->casts[0], VILLAIN);
+	cable_detach(&cable, 0, seed & 1, NULL); /* drains what it can */
+	for (unsigned i = 0; i < 2; i++) {
+		while (plane_next_fault(pair->hosts[i].plane, &fault))
+			found |= fault.kind == PLANE_FAULT_CAST;
+	}
+	__atomic_store_n(&villain.stop, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	WAIT_UNTIL(process_rests());
+	pair_remove_ring(pair);
+	cable_free_played(&cable);
+	return found;
+}
+
+TEST_CASE(cast_plane, hostile_member_spoils_casts_only)
+{
+	struct pair pair;
+	unsigned found = 0;
+
+#ifdef TSAN
+	TEST_SKIP("a hostile member is a data race");
+#endif
+	memset(&pair, 0, sizeof(pair));
+	REQUIRE(host_open(&pair.hosts[0], 1, 3, 0) &&
+		host_open(&pair.hosts[1], 2, 3, 50) &&
+		cable_plug(&pair.cable, &pair.hosts[0], &pair.hosts[1]));
+	for (uint64_t i = 0; i < 40 && !test_failed(); i++)
+		found += suffer_villain(&pair, 0x9e3779b97f4a7c15ull * (i + 1),
+					i % 4 ? DEPTH : 8 * DEPTH);
+	CHECK(found > 0);
 	pair_close(&pair);
 }
