@@ -112,6 +112,9 @@
  *     if and only if it is not below `since`, whenever R looks. Copies need no mark and
  *     are delivered as what they are; so each cast that S counts for R comes once,
  *     and none that S does not count.
+ *     An announcement lives as long as the pair ring's memory, so the control plane sees
+ *     to it that R has let go of it before S gets another ring to R, and that S never
+ *     takes up a cast ring again that it has left.
  *
  * Losses. A reader can't tell whose frames it was lapped on. `cast_frames` in the pair
  * ring's words is how many S has put into cast rings for R, stored after they were
