@@ -24,7 +24,8 @@
 /* One peer's part in a ring. */
 struct cast_member {
 	uint16_t id;
-	bool knows; /* we told it of the ring, or it told us */
+	bool knows; /* the epoch, too: we told it, or it told us; that it reads is not
+		       enough */
 	bool told;  /* that we read it */
 	bool reads; /* it said so */
 };

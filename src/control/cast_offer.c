@@ -280,7 +280,7 @@ void casts_take_reads(struct casts *casts, struct peer *peer, unsigned network,
 	member = cast_ring_member(ring, peer_id(peer), true);
 	if (!member)
 		return;
-	member->reads = member->knows = true;
+	member->reads = true;
 	if (peer_link(peer, network))
 		link_ring(casts, ring, peer);
 }

@@ -195,7 +195,6 @@ void cast_ring_recall(struct casts *casts, struct cast_ring *ring)
 		if (!member)
 			continue;
 		member->reads |= network->mentions[i].reads;
-		member->knows = true;
 		drop_mention(network, i);
 	}
 }

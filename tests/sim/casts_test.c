@@ -56,19 +56,25 @@ static void finish(struct sim *sim)
 	sim_free(sim);
 }
 
-/* All that live write to one ring of the label, and know that the others read it. */
+/*
+ * All that live write to one ring of the label, of whose epoch they agree, and know that
+ * the others read it.
+ */
 static bool all_in_one(struct sim *sim, unsigned network, const uint8_t *label)
 {
-	uint64_t id = 0;
+	uint64_t id = 0, epoch = 0;
 
 	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
 		struct sim_node *node = sim_node_at(sim, i);
 
 		if (!sim_is_alive(node) || sim_is_paused(node))
 			continue;
-		if (!id)
+		if (!id) {
 			id = sim_cast_id(node, network, label);
-		if (!id || sim_cast_id(node, network, label) != id)
+			epoch = sim_cast_epoch(node, network, label);
+		}
+		if (!id || sim_cast_id(node, network, label) != id ||
+		    sim_cast_epoch(node, network, label) != epoch)
 			return false;
 		for (unsigned j = 0; j < sim_num_nodes(sim); j++) {
 			struct sim_node *other = sim_node_at(sim, j);
