@@ -260,13 +260,15 @@ static json_t *rings_of_stats(const json_t *stats, const json_t *status)
 	const json_t *others = json_object_get(status, "nodes");
 	json_t *self = json_object_get(stats, "node");
 	json_t *rings = json_array();
-	json_t *link;
+	json_t *link, *casts;
 	size_t i;
 
 	json_array_foreach(json_object_get(stats, "links"), i, link) rings_add_link(
 		rings, link, self, fabric_find(others, text_get(link, "peer")));
-	return json_pack("{s:O, s:O, s:o}", "schema", json_object_get(stats, "schema"),
-			 "node", self, "rings", rings);
+	casts = json_object_get(stats, "casts"); /* an older node has none */
+	return json_pack("{s:O, s:O, s:o, s:o}", "schema",
+			 json_object_get(stats, "schema"), "node", self, "rings", rings,
+			 "casts", casts ? json_incref(casts) : json_array());
 }
 
 /* Sizes are powers of two: 256K, 1M. */
@@ -311,6 +313,44 @@ static void ring_add(struct table *table, const json_t *ring)
 	add_writers(table, ring, "doorbells", TEXT_PLAIN);
 }
 
+static void cast_add(struct table *table, const json_t *cast)
+{
+	static const char *const keys[] = {"received", "lapped", "holes", "corrupt"};
+	const json_t *counts = json_object_get(cast, "counts");
+	const char *state = text_get(cast, "state");
+	char buffer[TEXT_NUMBER_MAX];
+
+	table_add(table, TEXT_PLAIN, "%s", text_get(cast, "network"));
+	table_add(table, TEXT_PLAIN, "%s%s", text_get(cast, "label"),
+		  json_is_true(json_object_get(cast, "lane")) ? " (lane)" : "");
+	add_if_known(table, cast, "epoch");
+	table_add(table, TEXT_PLAIN, "%" PRIu64, text_get_number(cast, "maker"));
+	table_add(table, TEXT_PLAIN, "%" PRIu64, text_get_number(cast, "depth"));
+	table_add(table, TEXT_PLAIN, "%" PRIu64, text_get_number(cast, "readers"));
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		uint64_t number = text_get_number(counts, keys[i]);
+
+		table_add(table, i && number ? TEXT_WARN : TEXT_PLAIN, "%s",
+			  text_count(buffer, number));
+	}
+	table_add(table, text_state_style(state), "%s", text_state(state));
+}
+
+static void casts_print(const json_t *casts)
+{
+	struct table *table =
+		table_new("NETWORK LABEL >EPOCH >MAKER >DEPTH >READERS >RECEIVED "
+			  ">LAPPED >HOLES >CORRUPT STATE");
+	json_t *cast;
+	size_t i;
+
+	if (json_array_size(casts))
+		putchar('\n');
+	json_array_foreach(casts, i, cast) cast_add(table, cast);
+	table_print(table, stdout);
+	table_free(table);
+}
+
 static void rings_print(json_t *document)
 {
 	const json_t *rings = json_object_get(document, "rings");
@@ -325,6 +365,7 @@ static void rings_print(json_t *document)
 	json_array_foreach(rings, i, ring) ring_add(table, ring);
 	table_print(table, stdout);
 	table_free(table);
+	casts_print(json_object_get(document, "casts"));
 }
 
 int cli_run_rings(struct cli *cli, const char *argument)

@@ -155,6 +155,7 @@ static uint64_t now(const struct casts *casts)
 
 static void tell_ring_event(struct cast_group *group, enum events_state state)
 {
+	const struct world_cast_spec *spec = &group->ring->spec;
 	struct casts *casts = group->casts;
 	char subject[EVENTS_SUBJECT_MAX];
 	struct cast_label_text name;
@@ -168,10 +169,14 @@ static void tell_ring_event(struct cast_group *group, enum events_state state)
 
 	cast_say(subject, sizeof(subject), "%s %s", network_name(group),
 		 cast_label_text(group->label, &name));
-	events_tell(casts->owner->events, now(casts), &change,
-		    "epoch %llu, maker %u, %u slots: %s",
-		    (unsigned long long)group->ring->spec.epoch, group->ring->spec.maker,
-		    group->ring->spec.depth, group->cause);
+	if (spec->lane)
+		events_tell(casts->owner->events, now(casts), &change,
+			    "a lane of %u slots: %s", spec->depth, group->cause);
+	else
+		events_tell(casts->owner->events, now(casts), &change,
+			    "epoch %llu, maker %u, %u slots: %s",
+			    (unsigned long long)spec->epoch, spec->maker, spec->depth,
+			    group->cause);
 }
 
 /* ---- making one ---- */

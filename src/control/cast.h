@@ -58,17 +58,15 @@ void casts_take_want(struct casts *casts, struct peer *peer, unsigned network,
 /* A snapshot; strings are valid for the call. */
 struct cast_report {
 	unsigned network;
-	const uint8_t *label; /* of a lane all ones */
+	const char *label; /* "broadcast", or the group's address; of a lane the former */
 	uint64_t id;
 	uint64_t epoch;
 	uint16_t maker;
 	uint32_t depth;
 	bool lane;
-	bool writes;
-	unsigned readers;  /* peers that said so */
-	const char *state; /* "up", "draining"; "none" if there is no ring, and why */
-	const char *reason;
-	struct world_cast *cast; /* NULL: no ring */
+	bool is_draining; /* closed: it is read to its end */
+	unsigned readers; /* peers that said so */
+	struct world_cast *cast;
 };
 
 void casts_each(const struct casts *casts,

@@ -66,17 +66,16 @@ static void report_ring(const struct cast_ring *ring,
 			void (*each)(const struct cast_report *report, void *arg),
 			void *arg)
 {
+	struct cast_label_text label;
 	struct cast_report report = {
 		.network = ring->spec.network,
-		.label = ring->spec.label,
+		.label = cast_label_text(ring->spec.label, &label),
 		.id = ring->spec.id,
 		.epoch = ring->spec.epoch,
 		.maker = ring->spec.maker,
 		.depth = ring->spec.depth,
 		.lane = ring->spec.lane,
-		.writes = ring->group != NULL,
-		.state = ring->drained_ns ? "draining" : "up",
-		.reason = "",
+		.is_draining = ring->drained_ns != 0,
 		.cast = ring->cast,
 	};
 

@@ -248,16 +248,11 @@ static void link_encode(Shmnet__Ctl__Link *to, const struct report_link *from)
 	to->state = (Shmnet__Ctl__State)from->state;
 }
 
-/* NULL if there is nothing to say. */
-static Shmnet__Ctl__CastStats *casts_encode(struct scratch *scratch,
-					    const struct report_cast_stats *from)
+static Shmnet__Ctl__CastStats *cast_stats_encode(struct scratch *scratch,
+						 const struct report_cast_stats *from)
 {
-	static const struct report_cast_stats none;
-	Shmnet__Ctl__CastStats *to;
+	Shmnet__Ctl__CastStats *to = scratch_new(scratch, 1, sizeof(*to));
 
-	if (memcmp(from, &none, sizeof(none)) == 0)
-		return NULL;
-	to = scratch_new(scratch, 1, sizeof(*to));
 	if (!to)
 		return NULL;
 	shmnet__ctl__cast_stats__init(to);
@@ -270,6 +265,33 @@ static Shmnet__Ctl__CastStats *casts_encode(struct scratch *scratch,
 	to->holes = from->holes;
 	to->corrupt = from->corrupt;
 	return to;
+}
+
+/* NULL if none has ever been used. */
+static Shmnet__Ctl__CastStats *casts_encode(struct scratch *scratch,
+					    const struct report_cast_stats *from)
+{
+	static const struct report_cast_stats none;
+
+	if (memcmp(from, &none, sizeof(none)) == 0)
+		return NULL;
+	return cast_stats_encode(scratch, from);
+}
+
+static void cast_ring_encode(struct scratch *scratch, Shmnet__Ctl__CastRing *to,
+			     const struct report_cast *from)
+{
+	to->network = (char *)from->network;
+	to->label = (char *)from->label;
+	to->lane = from->lane;
+	to->has_epoch = !from->lane;
+	to->epoch = from->epoch;
+	to->maker = from->maker;
+	to->depth = from->depth;
+	to->readers = from->readers;
+	to->state = from->is_draining ? SHMNET__CTL__CAST_STATE__CAST_DRAINING
+				      : SHMNET__CTL__CAST_STATE__CAST_UP;
+	to->counts = cast_stats_encode(scratch, &from->counts);
 }
 
 static void network_stats_encode(struct scratch *scratch, Shmnet__Ctl__NetworkStats *to,
@@ -385,6 +407,10 @@ int codec_ctl_encode_stats(const struct report_stats *report, uint8_t **ret_data
 				      report->num_links, &body.n_links);
 	for (size_t i = 0; i < body.n_links; i++)
 		link_stats_encode(&scratch, body.links[i], &report->links[i]);
+	body.casts = scratch_messages(&scratch, &shmnet__ctl__cast_ring__descriptor,
+				      report->num_casts, &body.n_casts);
+	for (size_t i = 0; i < body.n_casts; i++)
+		cast_ring_encode(&scratch, body.casts[i], &report->casts[i]);
 	reply.stats = &body;
 	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATS, ret_data,
 			  ret_size);

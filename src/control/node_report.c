@@ -271,6 +271,55 @@ static void fill_network_stats(const struct node *node, unsigned index,
 	fill_cast_stats(&counters.casts, &report->casts);
 }
 
+/* A list under construction; `at` stops where the room ends. */
+struct cast_list {
+	const struct node *node;
+	struct report_cast *casts;
+	unsigned count;
+	unsigned room;
+};
+
+static void add_cast(const struct cast_report *cast, void *arg)
+{
+	struct cast_list *list = arg;
+	struct report_cast *report = &list->casts[list->count];
+	struct cast_counters counters;
+	struct cast_usage usage;
+
+	if (list->count == list->room)
+		return;
+	list->count++;
+	plane_read_cast(world_event_cast(cast->cast), &counters, &usage);
+	REPORT_SET(report->network, list->node->config->networks[cast->network].name);
+	REPORT_SET(report->label, cast->label);
+	report->lane = cast->lane;
+	report->epoch = cast->epoch;
+	report->maker = cast->maker;
+	report->depth = cast->depth;
+	report->readers = cast->readers;
+	report->is_draining = cast->is_draining;
+	fill_cast_stats(&counters, &report->counts);
+}
+
+static void count_cast(const struct cast_report *cast, void *arg)
+{
+	(void)cast;
+	++*(unsigned *)arg;
+}
+
+static struct report_cast *fill_casts(const struct node *node, unsigned *ret_count)
+{
+	struct cast_list list = {.node = node};
+
+	membership_each_cast(node->membership, count_cast, &list.room);
+	list.casts = report_list_new(list.room, sizeof(*list.casts));
+	if (!list.casts)
+		return NULL;
+	membership_each_cast(node->membership, add_cast, &list);
+	*ret_count = list.count;
+	return list.casts;
+}
+
 static uint64_t count_drops(const struct report_stats *stats)
 {
 	uint64_t sum = 0;
@@ -300,7 +349,8 @@ static int report_stats(void *arg, struct report_stats *report)
 		fill_network_stats(node, i, &report->networks[i]);
 	report->links = fill_links(node, fill_link_stats, sizeof(*report->links),
 				   &report->num_links);
-	return report->links ? 0 : -ENOMEM;
+	report->casts = fill_casts(node, &report->num_casts);
+	return report->links && report->casts ? 0 : -ENOMEM;
 }
 
 static int report_topology(void *arg, struct report_topology *report)

@@ -37,6 +37,7 @@ void report_stats_free(struct report_stats *report)
 {
 	free(report->networks);
 	free(report->links);
+	free(report->casts);
 	memset(report, 0, sizeof(*report));
 }
 

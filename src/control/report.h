@@ -18,6 +18,7 @@
 #include "control/events.h"
 
 #include <stdbool.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -148,12 +149,26 @@ struct report_link_stats {
 	uint64_t pongs_ignored; /* the peer's, too late or never asked for */
 };
 
+struct report_cast {
+	char network[REPORT_NAME_MAX];
+	char label[REPORT_NAME_MAX]; /* "broadcast", or the group's address */
+	bool lane;
+	uint64_t epoch;
+	uint32_t maker;
+	uint32_t depth;	  /* slots */
+	uint32_t readers; /* other nodes */
+	bool is_draining;
+	struct report_cast_stats counts;
+};
+
 struct report_stats {
 	char node[REPORT_NAME_MAX];
 	unsigned num_networks;
 	struct report_network_stats *networks;
 	unsigned num_links;
 	struct report_link_stats *links;
+	unsigned num_casts;
+	struct report_cast *casts;
 };
 
 struct report_version {

@@ -203,6 +203,27 @@ static void link_stats_set(struct report_link_stats *link, const char *network,
 	link->received_ring_size = 512 << 10;
 }
 
+static void casts_set(struct report_cast *casts)
+{
+	REPORT_SET(casts[0].network, "lan0");
+	REPORT_SET(casts[0].label, "broadcast");
+	casts[0].epoch = 7;
+	casts[0].maker = 1;
+	casts[0].depth = 256;
+	casts[0].readers = 2;
+	casts[0].counts.written = 40;
+	casts[0].counts.received = 1234567;
+	REPORT_SET(casts[1].network, "svc0");
+	REPORT_SET(casts[1].label, "broadcast");
+	casts[1].lane = true;
+	casts[1].maker = 3;
+	casts[1].depth = 65536;
+	casts[1].is_draining = true;
+	casts[1].counts.lapped = 12345;
+	casts[1].counts.holes = 2;
+	casts[1].counts.corrupt = 1;
+}
+
 static int fake_stats(void *arg, struct report_stats *report)
 {
 	struct fake *fake = arg;
@@ -214,9 +235,11 @@ static int fake_stats(void *arg, struct report_stats *report)
 		return 0;
 	report->networks = report_list_new(2, sizeof(*report->networks));
 	report->links = report_list_new(2, sizeof(*report->links));
-	if (!report->networks || !report->links)
+	report->casts = report_list_new(2, sizeof(*report->casts));
+	if (!report->networks || !report->links || !report->casts)
 		return -ENOMEM;
-	report->num_networks = report->num_links = 2;
+	report->num_networks = report->num_links = report->num_casts = 2;
+	casts_set(report->casts);
 	REPORT_SET(report->networks[0].network, "lan0");
 	REPORT_SET(report->networks[1].network, "svc0");
 	link_stats_set(&report->links[0], "lan0", "n2", 1000000);
