@@ -47,12 +47,12 @@ skip() { # reason
 	exit 77
 }
 
-# Prints the path of shmnet-node or shmnetctl.
+# Prints the path of shmnet-node, shmnetctl, or a program of the tests.
 program() { # name
 	local roots=("$lab_top/build/gcc" "$lab_top/build") root dir
 	[ -z "${SHMNET_BIN-}" ] || roots=("$SHMNET_BIN")
 	for root in "${roots[@]}"; do
-		for dir in "$root" "$root/src" "$root/cli"; do
+		for dir in "$root" "$root/src" "$root/cli" "$root/tests"; do
 			[ -f "$dir/$1" ] && [ -x "$dir/$1" ] && echo "$dir/$1" && return
 		done
 	done
