@@ -18,7 +18,9 @@
 #define CAST_LOOKS_MAX SHMNET_CAST_STEPS_MAX
 
 /* How long a slot may be in writing while others wait behind it. */
-#define CAST_PATIENCE_MS 100
+#define CAST_PATIENCE_MS   100
+#define CAST_IMPATIENCE_MS 1	/* soon after one that was given up */
+#define CAST_IMPATIENT_MS  1000 /* that soon */
 
 struct cast {
 	struct plane *plane;
@@ -33,10 +35,11 @@ struct cast {
 	bool error_taken; /* control's */
 	struct shmnet_cast_reader reader;
 	struct shmnet_cast_writer writer;
-	uint64_t next;	     /* no cast of ours is in the ring at or after it */
-	uint64_t stuck_at;   /* the slot in writing at which the reader waits */
-	uint64_t patient_ns; /* until then; 0: it doesn't wait */
-	uint64_t cursor;     /* the reader's, for control; atomic */
+	uint64_t next;	       /* no cast of ours is in the ring at or after it */
+	uint64_t stuck_at;     /* the slot in writing at which the reader waits */
+	uint64_t patient_ns;   /* until then; 0: it doesn't wait */
+	uint64_t impatient_ns; /* the last slot in writing that was given up is recent */
+	uint64_t cursor;       /* the reader's, for control; atomic */
 	struct cast_counters counters;
 	struct cast_map map;
 };

@@ -11,7 +11,7 @@
  * and counted on that link; a unicast, which any member could put there in another's
  * name, is never taken. What is for others (its writer has no link here, or still
  * sends us copies) is passed over. A slot in writing holds up what is behind it; we
- * wait CAST_PATIENCE_MS for its writer, asleep.
+ * wait CAST_PATIENCE_MS for its writer, asleep, and less after that was in vain.
  *
  * What a ring saves its writer is copying, not reading the TAP: nothing with one reader,
  * a third of its time with eight and frames of 1400 bytes. What it saves everybody is
@@ -222,6 +222,12 @@ static void take(const struct plane_view *view, struct cast *cast,
 	count_drop(link, reason);
 }
 
+/* Whoever leaves one slot in writing, and under whatever name, may leave many. */
+static uint64_t patience(const struct cast *cast, uint64_t now)
+{
+	return now < cast->impatient_ns ? CAST_IMPATIENCE_MS : CAST_PATIENCE_MS;
+}
+
 /* read() found nothing. True if that is for a slot in writing, and we wait no longer. */
 static bool patience_ends(struct cast *cast)
 {
@@ -233,11 +239,15 @@ static bool patience_ends(struct cast *cast)
 		return false;
 	}
 	now = clock_now_ns();
-	if (cast->patient_ns && cast->stuck_at == reader->cursor)
-		return now >= cast->patient_ns;
-	cast->stuck_at = reader->cursor;
-	cast->patient_ns = now + CAST_PATIENCE_MS * NSEC_PER_MSEC;
-	return false;
+	if (!cast->patient_ns || cast->stuck_at != reader->cursor) {
+		cast->stuck_at = reader->cursor;
+		cast->patient_ns = now + patience(cast, now) * NSEC_PER_MSEC;
+		return false;
+	}
+	if (now < cast->patient_ns)
+		return false;
+	cast->impatient_ns = now + CAST_IMPATIENT_MS * NSEC_PER_MSEC;
+	return true;
 }
 
 static void show_counters(struct cast *cast)
