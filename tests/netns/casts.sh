@@ -13,8 +13,7 @@ set -u
 NETWORK_KEYS='cast_depth: 8192'
 NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
 NODES=(n1 n2 n3 n4)
-KILLS=10
-[ -z "${SHMNET_TEST_LONG-}" ] || KILLS=50
+KILLS=50
 NUMBERS=10000
 
 # --- rings -----------------------------------------------------------------------
