@@ -19,6 +19,7 @@
 #define CAST_WORDS_MAX	  320
 #define CAST_DRAIN_NS	  CAST_SEC
 #define CAST_ASK_NS	  (20 * CAST_MSEC)
+#define CAST_LEFT_MAX	  64
 #define CAST_MENTIONS_MAX 64 /* of one peer on one network */
 
 /* One peer's part in a ring. */
@@ -100,8 +101,10 @@ struct cast_network {
 	struct cast_ring *rings;
 	struct cast_mention *mentions; /* the oldest first */
 	unsigned num_mentions;
-	uint64_t epoch;	  /* the last one that we know of */
-	unsigned crowded; /* groups that found no room */
+	uint64_t left[CAST_LEFT_MAX]; /* ids of rings that we were in, the last ones */
+	unsigned num_left;	      /* of all */
+	uint64_t epoch;		      /* the last one that we know of */
+	unsigned crowded;	      /* groups that found no room */
 };
 
 /* Somebody whose channel ended: is it dead? */
@@ -152,6 +155,8 @@ struct cast_ring *cast_ring_new(struct casts *casts, const struct world_cast_spe
 void cast_ring_free(struct casts *casts, struct cast_ring *ring);
 struct cast_ring *cast_ring_find(const struct casts *casts, unsigned network,
 				 uint64_t id);
+/* A ring that was left is closed: it is not taken up again. */
+bool cast_ring_was_left(const struct casts *casts, unsigned network, uint64_t id);
 /* Closes it for everybody, and reads it to its end. */
 void cast_ring_retire(struct casts *casts, struct cast_ring *ring);
 /* All are to be told of it again. */

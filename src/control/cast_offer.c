@@ -168,7 +168,8 @@ static bool take_shared(const struct offer *offer)
 	const char *why;
 	int ret;
 
-	if (!group || (group->ring && !is_better(offer->cast, group->ring)))
+	if (!group || (group->ring && !is_better(offer->cast, group->ring)) ||
+	    cast_ring_was_left(casts, offer->network, offer->cast->id))
 		return true;
 	fill_spec(offer, &spec);
 	ret = accept_offer(offer, &spec, &cast, &why);

@@ -90,13 +90,24 @@ struct cast_ring *cast_ring_new(struct casts *casts, const struct world_cast_spe
 	return ring;
 }
 
+bool cast_ring_was_left(const struct casts *casts, unsigned network, uint64_t id)
+{
+	for (unsigned i = 0; i < CAST_LEFT_MAX; i++) {
+		if (casts->networks[network].left[i] == id)
+			return true;
+	}
+	return false;
+}
+
 void cast_ring_free(struct casts *casts, struct cast_ring *ring)
 {
-	struct cast_ring **at = &casts->networks[ring->spec.network].rings;
+	struct cast_network *network = &casts->networks[ring->spec.network];
+	struct cast_ring **at = &network->rings;
 
 	while (*at != ring)
 		at = &(*at)->next;
 	*at = ring->next;
+	network->left[network->num_left++ % CAST_LEFT_MAX] = ring->spec.id;
 	if (ring->group)
 		ring->group->ring = NULL;
 	cast_ops(casts)->cast_free(ring->cast);

@@ -45,7 +45,8 @@ struct sim_cast_memory {
 	struct world_cast_spec spec;
 	bool is_closed;
 	uint64_t closed_ns;
-	bool is_stuck[SIM_NODES_MAX]; /* who died in a slot */
+	bool is_stuck[SIM_NODES_MAX];	  /* who died in a slot */
+	unsigned was_left[SIM_NODES_MAX]; /* in which life */
 };
 
 struct sim_fd {
@@ -1068,6 +1069,8 @@ static int op_cast_accept(struct world *world, struct world_parcel *parcel,
 		return -ENOMEM;
 	}
 	memory->is_stuck[find_index(node->sim, node->config.id)] = false;
+	if (memory->was_left[find_index(node->sim, node->config.id)] == node->life)
+		broken(node->sim, "%s takes up a cast ring that it has left", node->name);
 	*ret_cast = show_cast(node, memory, spec, false);
 	if (memory->is_closed) /* while it was under way */
 		report_cast(*ret_cast, -ESHUTDOWN);
@@ -1095,6 +1098,9 @@ static void op_cast_free(struct world_cast *cast)
 		broken(node->sim, "%s leaves a cast ring that others write to",
 		       node->name);
 	*at_cast = cast->next;
+	if (!cast->spec.lane)
+		cast->memory->was_left[find_index(node->sim, node->config.id)] =
+			node->life;
 	if (cast->fd >= 0)
 		close_fd(node, cast->fd);
 	node->num_open--;
