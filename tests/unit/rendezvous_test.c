@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -644,6 +645,119 @@ TEST_CASE(rendezvous, link_in_the_socket_s_place_is_not_followed)
 	CHECK_INT(status.st_mode & 07777, 0600);
 	close(fd);
 	CHECK_INT(unlink(victim.sun_path), 0);
+	rig_close(&rig);
+}
+
+/* ---- ids of the dead, epochs ---- */
+
+static bool has_file(const struct rig *rig, const char *name)
+{
+	return access(address_of(rig, name).sun_path, F_OK) == 0;
+}
+
+TEST_CASE(rendezvous, only_the_id_of_a_dead_node_can_be_held)
+{
+	struct rendezvous_hold hold, again;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	REQUIRE(node_new(&rig, &rig.b, 2) == 0);
+	CHECK_INT(rendezvous_hold_id(rig.a.rendezvous, 2, &hold), -EBUSY);
+	node_free(&rig.b);
+	REQUIRE(rendezvous_hold_id(rig.a.rendezvous, 2, &hold) == 0);
+	CHECK_INT(rendezvous_hold_id(rig.a.rendezvous, 2, &again), -EBUSY);
+	CHECK_INT(node_new(&rig, &rig.b, 2), -EADDRINUSE);
+	rendezvous_release_id(rig.a.rendezvous, &hold);
+	CHECK(!has_file(&rig, "node-2.lock"));
+	CHECK_INT(node_new(&rig, &rig.b, 2), 0);
+	rig_close(&rig);
+}
+
+/* One that was killed left its file, which is not ours to remove. */
+TEST_CASE(rendezvous, holding_leaves_the_file_of_a_killed_node)
+{
+	struct rendezvous_hold hold;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	close(open(address_of(&rig, "node-2.lock").sun_path, O_RDWR | O_CREAT | O_CLOEXEC,
+		   0640));
+	REQUIRE(rendezvous_hold_id(rig.a.rendezvous, 2, &hold) == 0);
+	rendezvous_release_id(rig.a.rendezvous, &hold);
+	CHECK(has_file(&rig, "node-2.lock"));
+	unlink(address_of(&rig, "node-2.lock").sun_path);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, each_epoch_is_given_out_once)
+{
+	struct rig rig;
+	uint64_t epoch = 0;
+
+	REQUIRE(rig_open(&rig));
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	REQUIRE(node_new(&rig, &rig.b, 2) == 0);
+	CHECK_INT(rendezvous_claim_epoch(rig.a.rendezvous, "lan0", 0, false, 9, &epoch),
+		  0);
+	CHECK_U64(epoch, 1);
+	CHECK_INT(rendezvous_claim_epoch(rig.b.rendezvous, "lan0", 0, false, 9, &epoch),
+		  -EAGAIN);
+	CHECK_INT(rendezvous_claim_epoch(rig.b.rendezvous, "lan0", 0, true, 9, &epoch),
+		  0);
+	CHECK_U64(epoch, 2);
+	CHECK_INT(rendezvous_claim_epoch(rig.b.rendezvous, "lan1", 0, false, 9, &epoch),
+		  0);
+	CHECK_U64(epoch, 1);
+	CHECK_INT(rendezvous_claim_epoch(rig.a.rendezvous, "lan0", 7, false, 9, &epoch),
+		  0);
+	CHECK_U64(epoch, 8);
+	CHECK_INT(rendezvous_claim_epoch(rig.a.rendezvous, "lan0", 8, false, 9, &epoch),
+		  0);
+	CHECK_INT(rendezvous_claim_epoch(rig.a.rendezvous, "lan0", 9, true, 9, &epoch),
+		  -EOVERFLOW);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, the_last_node_takes_the_epochs_along)
+{
+	struct rig rig;
+	uint64_t epoch;
+	char name[64];
+
+	REQUIRE(rig_open(&rig));
+	snprintf(name, sizeof(name), "cast-lan0.%lu.epoch", (unsigned long)geteuid());
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	REQUIRE(node_new(&rig, &rig.b, 2) == 0);
+	CHECK_INT(rendezvous_claim_epoch(rig.a.rendezvous, "lan0", 0, false, 9, &epoch),
+		  0);
+	node_free(&rig.a);
+	CHECK(has_file(&rig, name));
+	node_free(&rig.b);
+	CHECK(!has_file(&rig, name));
+	rig_close(&rig);
+}
+
+/* Somebody who holds it for ever makes nobody wait. */
+TEST_CASE(rendezvous, an_epoch_file_that_is_held_is_not_waited_for)
+{
+	struct rig rig;
+	uint64_t epoch;
+	char name[64];
+	int fd;
+
+	REQUIRE(rig_open(&rig));
+	snprintf(name, sizeof(name), "cast-lan0.%lu.epoch", (unsigned long)geteuid());
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	fd = open(address_of(&rig, name).sun_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK_INT(flock(fd, LOCK_EX), 0);
+	CHECK_INT(rendezvous_claim_epoch(rig.a.rendezvous, "lan0", 0, false, 9, &epoch),
+		  -EAGAIN);
+	CHECK_INT(rendezvous_claim_epoch(rig.a.rendezvous, "lan0", 0, true, 9, &epoch),
+		  -EBUSY);
+	unlink(address_of(&rig, name).sun_path);
+	close(fd);
 	rig_close(&rig);
 }
 
