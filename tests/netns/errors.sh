@@ -282,9 +282,12 @@ status_has() { # node, pattern
 	jq -r '.reasons[]' "$LAB/status" | grep -E "$2"
 }
 
-# Room for nobody's rings, then for those of one peer.
+# Room for nobody's rings, then for those of one peer; casts that need more than there is.
 no_room_for_rings() {
 	local id
+	node_with "s/mtu: 1500/mtu: 65521, cast_depth: 65536, multicast_rings: 32/"
+	baseline_take before
+	refuses memory-casts "$daemon" --config "$LAB/case.yaml"
 	! grep -q __asan_init "$daemon" || return 0 # which takes terabytes of addresses
 	node_with "s/mtu: 1500/mtu: 1500, ring_size: 128M/"
 	baseline_take before
