@@ -519,6 +519,11 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 		event_add(rendezvous->look_event, &look_interval);
 }
 
+void rendezvous_look(struct rendezvous *rendezvous)
+{
+	event_active(rendezvous->look_event, EV_TIMEOUT, 0);
+}
+
 /* What changed is not read: a look around finds it, in whatever order it came. */
 static void on_watch(evutil_socket_t fd, short what, void *arg)
 {

@@ -49,6 +49,9 @@ int rendezvous_new(struct event_base *base, const char *directory, uint16_t node
 /* Others see us from now on; who is there already appears in the loop's next turn. */
 int rendezvous_start(struct rendezvous *rendezvous, char *ret_error, size_t error_size);
 
+/* Somebody may be there whom we missed: looks around in the loop's next turn. */
+void rendezvous_look(struct rendezvous *rendezvous);
+
 /* Removes its own two files, and the last one the epochs. Accepts NULL. */
 void rendezvous_free(struct rendezvous *rendezvous);
 

@@ -320,6 +320,9 @@ static void handle_fault(struct world_event *self, const struct plane_fault *fau
 	case PLANE_FAULT_CAST_WANTED:
 		cast_wanted(self, fault);
 		break;
+	case PLANE_FAULT_STRANGER: /* a hint: the rendezvous knows, or doesn't */
+		rendezvous_look(self->rendezvous);
+		break;
 	}
 }
 

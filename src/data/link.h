@@ -52,7 +52,9 @@ struct port {
 	unsigned num_queues;
 	unsigned last_queue; /* that became a link's own; control's */
 	struct queue queues[TAP_QUEUES_MAX];
-	bool has_news;	  /* for control: a ring at rest or wanted; the worker's */
+	bool has_news;	      /* for control: a ring at rest or wanted; the worker's */
+	uint16_t stranger;    /* casts, and has no link; 0: nobody; atomic */
+	uint64_t stranger_ns; /* the next one is not told before; the worker's */
 	bool casts_moved; /* peers have cast since the losses were counted; the worker's
 			   */
 	struct wants wants;

@@ -197,6 +197,18 @@ static enum drop_reason check_slot(const struct shmnet_cast_record *record,
 	return DROP_NUM_;
 }
 
+/* Who is heard but not linked may have been overlooked [33]. */
+static void hear_stranger(struct port *port, uint16_t id)
+{
+	uint64_t now = clock_now_ns();
+
+	if (now < port->stranger_ns)
+		return;
+	port->stranger_ns = now + NSEC_PER_SEC;
+	__atomic_store_n(&port->stranger, id, __ATOMIC_RELAXED);
+	port->has_news = true;
+}
+
 static void take(const struct plane_view *view, struct cast *cast,
 		 struct path_scratch *scratch, const struct shmnet_cast_record *record)
 {
@@ -206,6 +218,8 @@ static void take(const struct plane_view *view, struct cast *cast,
 					    record->length, record->flags};
 	enum drop_reason reason = check_slot(record, writer);
 
+	if (!link)
+		hear_stranger(cast->port, writer);
 	/* This wire version has no commands. */
 	if (!link || link_rests(link) || record->flags & SHMNET_RECORD_COMMAND ||
 	    !is_for_us(cast, link, record->position)) {

@@ -427,7 +427,7 @@ bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault)
 		count = 0; /* nothing new was raised; what is left is found below */
 	return next_link_fault(plane, ret_fault) || next_port_fault(plane, ret_fault) ||
 	       plane_next_cast_fault(plane, ret_fault) ||
-	       plane_next_want(plane, ret_fault);
+	       plane_next_want(plane, ret_fault) || plane_next_stranger(plane, ret_fault);
 }
 
 /* ---- pings ---- */

@@ -110,6 +110,7 @@ enum plane_fault_kind {
 	PLANE_FAULT_PORT, /* the TAP is gone */
 	PLANE_FAULT_CAST, /* -EPROTO: broken; -ESHUTDOWN: closed and read to its end */
 	PLANE_FAULT_CAST_WANTED, /* a ring for `label` would pay; no error */
+	PLANE_FAULT_STRANGER, /* `peer_id` casts and has no link; at most one a second */
 };
 
 struct plane_fault {
@@ -119,6 +120,7 @@ struct plane_fault {
 	unsigned port;
 	int error;			/* -errno */
 	uint8_t label[SHMNET_ETH_ALEN]; /* PLANE_FAULT_CAST_WANTED */
+	uint16_t peer_id;		/* PLANE_FAULT_STRANGER */
 };
 
 /* What came back through the ring. */

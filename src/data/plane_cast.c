@@ -302,6 +302,21 @@ bool plane_next_want(struct plane *plane, struct plane_fault *ret_fault)
 	return false;
 }
 
+bool plane_next_stranger(struct plane *plane, struct plane_fault *ret_fault)
+{
+	for (unsigned p = 0; p < plane->num_ports; p++) {
+		uint16_t id = __atomic_exchange_n(&plane->ports[p].stranger, 0,
+						  __ATOMIC_RELAXED);
+
+		if (!id)
+			continue;
+		*ret_fault = (struct plane_fault){
+			.kind = PLANE_FAULT_STRANGER, .port = p, .peer_id = id};
+		return true;
+	}
+	return false;
+}
+
 void plane_cast_answered(struct plane *plane, unsigned port,
 			 const uint8_t label[SHMNET_ETH_ALEN])
 {

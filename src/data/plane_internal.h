@@ -41,6 +41,7 @@ void plane_add_cast_counters(const struct plane *plane, unsigned port,
 
 bool plane_next_cast_fault(struct plane *plane, struct plane_fault *ret_fault);
 bool plane_next_want(struct plane *plane, struct plane_fault *ret_fault);
+bool plane_next_stranger(struct plane *plane, struct plane_fault *ret_fault);
 
 static inline void plane_copy_counters(uint64_t *to, const uint64_t *from, size_t bytes)
 {

@@ -733,6 +733,28 @@ TEST_CASE(cast_path, forged_frames)
 	check_forged(frame, length, SHMNET_RECORD_CAST, DROP_OVERSIZE);
 }
 
+/* Control is told of it once, however much it casts. */
+TEST_CASE(cast_path, stranger_is_heard)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct plane_fault fault;
+	struct plane *plane;
+	struct net *net;
+
+	rig_frame(frame, 9, RIG_TO_ALL, 0, 100);
+	net = net_open_forged(9, frame, 100, SHMNET_RECORD_CAST);
+	plane = net->hosts[1].plane;
+	REQUIRE(plane_next_fault(plane, &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_STRANGER);
+	CHECK_INT(fault.peer_id, 9);
+	CHECK(!plane_next_fault(plane, &fault));
+	forge(net, 9, frame, 100, SHMNET_RECORD_CAST);
+	receive_all(&net->hosts[1]);
+	CHECK(!plane_next_fault(plane, &fault));
+	CHECK_U64(read_cast(net->casts[1]).passed, 2);
+	net_close(net);
+}
+
 /* Passed over, or counted by the ring: nobody's link has to do with it. */
 static void check_passed(uint16_t writer, uint32_t length, uint32_t flags, bool corrupt)
 {
