@@ -231,6 +231,8 @@ static int claim_epoch(int fd, uint64_t known, bool anyway, uint64_t limit,
 	uint64_t epoch = read_epoch(fd);
 	int ret;
 
+	if (epoch > limit) /* nobody wrote that */
+		epoch = 0;
 	if (epoch > known && !anyway)
 		return -EAGAIN;
 	epoch = epoch > known ? epoch : known;
@@ -241,6 +243,15 @@ static int claim_epoch(int fd, uint64_t known, bool anyway, uint64_t limit,
 		return ret;
 	*ret_epoch = epoch + 1;
 	return 0;
+}
+
+/* Another user who may write to the directory may have put it there, or linked it. */
+static bool is_ours(int fd)
+{
+	struct stat info;
+
+	return fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink <= 1 &&
+	       info.st_uid == geteuid();
 }
 
 int rendezvous_claim_epoch(const struct rendezvous *rendezvous, const char *network,
@@ -257,7 +268,9 @@ int rendezvous_claim_epoch(const struct rendezvous *rendezvous, const char *netw
 	if (fd < 0)
 		return -errno;
 	/* Held for a moment by honest nodes, and nobody is waited for. */
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_current(fd, path))
+	if (!is_ours(fd))
+		ret = -EPERM;
+	else if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_current(fd, path))
 		ret = anyway ? -EBUSY : -EAGAIN;
 	else
 		ret = claim_epoch(fd, known, anyway, limit, ret_epoch);

@@ -69,7 +69,10 @@ int rendezvous_hold_id(const struct rendezvous *rendezvous, uint16_t node_id,
 void rendezvous_release_id(const struct rendezvous *rendezvous,
 			   struct rendezvous_hold *hold);
 
-/* See claim_epoch of struct world_ops; and -EBUSY if another one claims for too long. */
+/*
+ * See claim_epoch of struct world_ops; and -EBUSY if another one claims for too long,
+ * -EPERM if the file that holds the number is not this user's alone.
+ */
 int rendezvous_claim_epoch(const struct rendezvous *rendezvous, const char *network,
 			   uint64_t known, bool anyway, uint64_t limit,
 			   uint64_t *ret_epoch);

@@ -761,6 +761,101 @@ TEST_CASE(rendezvous, an_epoch_file_that_is_held_is_not_waited_for)
 	rig_close(&rig);
 }
 
+#define EPOCH_LIMIT 1000
+
+static int claim(struct rig *rig, uint64_t known, bool anyway, uint64_t *ret_epoch)
+{
+	*ret_epoch = 0;
+	return rendezvous_claim_epoch(rig->a.rendezvous, "lan0", known, anyway,
+				      EPOCH_LIMIT, ret_epoch);
+}
+
+static struct sockaddr_un epoch_file(const struct rig *rig)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "cast-lan0.%u.epoch", geteuid());
+	return address_of(rig, name);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
+
+	CHECK(fd >= 0);
+	CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* Somebody died while it wrote, or it was no node that did. */
+TEST_CASE(rendezvous, nonsense_in_the_place_of_an_epoch_is_written_over)
+{
+	static const char *const texts[] = {
+		"", "\n", "lan0", "-1", "1001", "99999999999999999999999999999999999999",
+	};
+	struct rig rig;
+	uint64_t epoch;
+
+	REQUIRE(rig_open(&rig));
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		write_file(epoch_file(&rig).sun_path, texts[i]);
+		CHECK_INT(claim(&rig, 4, false, &epoch), 0);
+		CHECK_U64(epoch, 5);
+		CHECK_INT(claim(&rig, 5, false, &epoch), 0);
+		CHECK_U64(epoch, 6);
+	}
+	rig_close(&rig);
+}
+
+/* Who may write to the directory makes us write to nothing but our own file. */
+TEST_CASE(rendezvous, what_stands_in_the_place_of_the_epochs_is_left_alone)
+{
+	struct sockaddr_un file, victim;
+	struct stat status;
+	struct rig rig;
+	uint64_t epoch;
+
+	REQUIRE(rig_open(&rig));
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	file = epoch_file(&rig);
+	victim = address_of(&rig, "victim");
+	write_file(victim.sun_path, "precious");
+	CHECK_INT(symlink(victim.sun_path, file.sun_path), 0);
+	CHECK_INT(claim(&rig, 0, true, &epoch), -ELOOP);
+	CHECK_INT(unlink(file.sun_path), 0);
+	CHECK_INT(link(victim.sun_path, file.sun_path), 0);
+	CHECK_INT(claim(&rig, 0, true, &epoch), -EPERM);
+	CHECK_INT(stat(victim.sun_path, &status), 0);
+	CHECK_INT(status.st_size, 8);
+	CHECK_INT(unlink(file.sun_path), 0);
+	CHECK_INT(mkfifo(file.sun_path, 0600), 0);
+	CHECK_INT(claim(&rig, 0, true, &epoch), -EPERM);
+	CHECK_INT(unlink(file.sun_path), 0);
+	CHECK_INT(mkdir(file.sun_path, 0700), 0);
+	CHECK_INT(claim(&rig, 0, true, &epoch), -EISDIR);
+	CHECK_INT(rmdir(file.sun_path), 0);
+	CHECK_INT(unlink(victim.sun_path), 0);
+	CHECK_INT(claim(&rig, 0, true, &epoch), 0);
+	rig_close(&rig);
+}
+
+TEST_CASE(rendezvous, another_user_s_epochs_are_not_ours)
+{
+	struct rig rig;
+	uint64_t epoch;
+
+	if (geteuid() != 0)
+		TEST_SKIP("only root can give a file away");
+	REQUIRE(rig_open(&rig));
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	write_file(epoch_file(&rig).sun_path, "3\n");
+	CHECK_INT(chown(epoch_file(&rig).sun_path, 65534, 0), 0);
+	CHECK_INT(claim(&rig, 0, true, &epoch), -EPERM);
+	CHECK_INT(unlink(epoch_file(&rig).sun_path), 0);
+	rig_close(&rig);
+}
+
 TEST_CASE(rendezvous, free_accepts_null)
 {
 	rendezvous_free(NULL);
