@@ -394,8 +394,10 @@ static enum cast_event act_lose(struct cast_group *group)
 {
 	cast_ring_free(group->casts, group->ring);
 	cast_ask_again(group->casts, group->network);
-	if (group->state != GROUP_CLAIMING)
-		group->due_ns = 0;
+	if (group->state == GROUP_CLAIMING)
+		return EVENT_NONE;
+	group->due_ns = 0;
+	answer(group); /* nobody makes one for who asked meanwhile: it asks again */
 	return EVENT_NONE;
 }
 
