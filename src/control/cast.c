@@ -573,6 +573,7 @@ static void reclaim_ring(struct casts *casts, struct cast_ring *ring, void *arg)
 
 struct trial {
 	uint16_t id;
+	bool is_over; /* the answer is the same of each ring */
 	bool is_dead;
 };
 
@@ -580,9 +581,11 @@ static void try_ring(struct casts *casts, struct cast_ring *ring, void *arg)
 {
 	struct trial *trial = arg;
 
-	if (!trial->is_dead && !ring->spec.lane)
-		trial->is_dead = cast_ops(casts)->cast_reclaim(
-					 casts->owner->world, ring->cast, trial->id) >= 0;
+	if (trial->is_over || ring->spec.lane)
+		return;
+	trial->is_over = true;
+	trial->is_dead = cast_ops(casts)->cast_reclaim(casts->owner->world, ring->cast,
+						       trial->id) >= 0;
 }
 
 /* Without a ring there is nothing to clear, and nothing to find out. */
@@ -619,12 +622,26 @@ static void check_departures(struct casts *casts, uint64_t time_ns)
 	}
 }
 
+/* One that ends again and again is looked at once. */
+static void forget_departure(struct casts *casts, uint16_t id)
+{
+	struct cast_departure **at = &casts->departures, *departure;
+
+	while ((departure = *at) && departure->id != id)
+		at = &departure->next;
+	if (!departure)
+		return;
+	*at = departure->next;
+	free(departure);
+}
+
 void casts_end(struct casts *casts, struct peer *peer)
 {
 	struct cast_departure *departure;
 
 	if (!casts)
 		return;
+	forget_departure(casts, peer_id(peer));
 	departure = calloc(1, sizeof(*departure));
 	if (!departure)
 		return; /* its slot stays a hole */
