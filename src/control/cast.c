@@ -153,6 +153,26 @@ static uint64_t now(const struct casts *casts)
 	return cast_ops(casts)->now(casts->owner->world);
 }
 
+/* Members can make us say it of one ring after the other, so the log has a limit. */
+static void __attribute__((format(printf, 3, 4)))
+warn(struct cast_group *group, struct log_limit *limit, const char *format, ...)
+{
+	char words[2 * CAST_WORDS_MAX];
+	unsigned held_back;
+	va_list args;
+
+	if (!log_limit_pass(limit, now(group->casts), &held_back))
+		return;
+	va_start(args, format);
+	vsnprintf(words, sizeof(words), format, args);
+	va_end(args);
+	if (held_back)
+		log_warn(network_name(group), "%s (and %u more before)", words,
+			 held_back);
+	else
+		log_warn(network_name(group), "%s", words);
+}
+
 static void tell_ring_event(struct cast_group *group, enum events_state state)
 {
 	const struct world_cast_spec *spec = &group->ring->spec;
@@ -306,6 +326,7 @@ static enum cast_event act_hold(struct cast_group *group)
 
 	group->reason[0] = '\0';
 	group->anyway = false;
+	group->is_starving = false;
 	group->due_ns = 0;
 	if (group != &casts->networks[group->network].groups[0]) {
 		group->position = cast_ops(casts)->cast_position(group->ring->cast);
@@ -315,13 +336,19 @@ static enum cast_event act_hold(struct cast_group *group)
 	return EVENT_NONE;
 }
 
-/* A ring that is no good any more goes, though there is no other one. */
+/*
+ * A ring that is no good any more goes, though there is no other one. Said once: it is
+ * tried again each second.
+ */
 static enum cast_event act_starve(struct cast_group *group)
 {
 	struct cast_label_text name;
 
-	log_warn(network_name(group), "no ring for %s: %s; each node gets copies",
-		 cast_label_text(group->label, &name), group->reason);
+	if (!group->is_starving)
+		warn(group, &group->casts->starved_limit,
+		     "no ring for %s: %s; each node gets copies",
+		     cast_label_text(group->label, &name), group->reason);
+	group->is_starving = true;
 	retire_ring(group);
 	group->due_ns = now(group->casts) + STARVED_NS;
 	answer(group);
@@ -774,9 +801,9 @@ void casts_fault(struct casts *casts, struct world_cast *cast, int error)
 	} else {
 		struct cast_label_text name;
 
-		log_warn(network_name(ring->group),
-			 "the ring of %s holds nonsense that one of its members wrote",
-			 cast_label_text(ring->group->label, &name));
+		warn(ring->group, &casts->nonsense_limit,
+		     "the ring of %s holds nonsense that one of its members wrote",
+		     cast_label_text(ring->group->label, &name));
 		cast_say(ring->group->cause, sizeof(ring->group->cause),
 			 "the former one held nonsense");
 		cast_happen(ring->group, EVENT_BROKEN);

@@ -11,6 +11,7 @@
 #ifndef CONTROL_CAST_INTERNAL_H
 #define CONTROL_CAST_INTERNAL_H
 
+#include "base/log.h"
 #include "control/cast.h"
 #include "control/peer.h"
 
@@ -61,7 +62,8 @@ struct cast_group {
 	struct cast_ring *ring; /* NULL: copies only */
 	bool is_wanted;		/* the worker waits for an answer */
 	bool anyway;		/* the next claim does not look who was first */
-	uint64_t due_ns;	/* of EVENT_TIMER; 0: none */
+	bool is_starving; /* it was said that there is none, and there was none since */
+	uint64_t due_ns;  /* of EVENT_TIMER; 0: none */
 	uint64_t backoff_ns;
 	uint64_t remade_ns;
 	uint64_t position;	     /* of the ring when it was last looked at */
@@ -122,6 +124,8 @@ struct casts {
 	struct cast_network networks[CONFIG_NETWORKS_MAX];
 	struct cast_departure *departures;
 	bool is_dirty; /* somebody has not been told everything */
+	struct log_limit starved_limit;
+	struct log_limit nonsense_limit;
 };
 
 /* ---- cast.c ---- */

@@ -663,6 +663,57 @@ TEST_CASE(casts, a_liar_makes_no_more_rings_than_there_may_be)
 	finish(sim);
 }
 
+/* It spoils what it offers, faster than any backoff. */
+TEST_CASE(casts, a_liar_does_not_fill_the_log)
+{
+	struct sim *sim = some_nodes(21, 3);
+	struct sim_node *n2 = sim_node_at(sim, 1);
+	struct world_channel *channel;
+	struct peer_message message;
+	unsigned before, spoilt = 0;
+
+	sim_start(n2);
+	channel = sim_dial_member(sim, n2, 1, "x");
+	sim_run(sim, 200 * SIM_MS);
+	before = sim_count_warnings(sim);
+	for (unsigned i = 1; i <= 200; i++) {
+		message = cast_of(i, i);
+		sim_stranger_send_cast(channel, &message, 256);
+		sim_run(sim, 25 * SIM_MS);
+		spoilt += sim_fault_cast(n2, 0, sim_broadcast, -EPROTO);
+		sim_run(sim, 25 * SIM_MS);
+	}
+	CHECK(spoilt > 100);
+	CHECK(sim_count_warnings(sim) - before <= 12);
+	sim_stranger_close(channel);
+	finish(sim);
+}
+
+TEST_CASE(casts, a_shortage_that_lasts_is_said_once)
+{
+	struct peer_message message = cast_of(7, PEER_EPOCH_MAX);
+	struct sim *sim = some_nodes(22, 3);
+	struct sim_node *n2 = sim_node_at(sim, 1);
+	struct world_channel *channel;
+	unsigned before;
+
+	sim_start(n2);
+	channel = sim_dial_member(sim, n2, 1, "x");
+	sim_run(sim, 200 * SIM_MS);
+	sim_stranger_send_cast(channel, &message, 256);
+	sim_run(sim, 100 * SIM_MS);
+	before = sim_count_warnings(sim);
+	CHECK(sim_fault_cast(n2, 0, sim_broadcast, -EPROTO));
+	for (unsigned i = 0; i < 20; i++) {
+		sim_run(sim, SIM_S);
+		sim_want_cast(n2, 0, sim_broadcast);
+	}
+	check_contains(reasons_of(n2), "it has no epoch: ");
+	CHECK(sim_count_warnings(sim) - before <= 2);
+	sim_stranger_close(channel);
+	finish(sim);
+}
+
 /* ---- random schedules ---- */
 
 static struct sim_node *some_node(struct sim *sim)

@@ -207,6 +207,7 @@ struct sim {
 	uint64_t epochs[SIM_NETWORKS];
 	uint64_t disturbed_ns; /* when something happened to the casts */
 	bool casts_always;
+	unsigned num_warnings;
 	bool dies_in_slots;
 	char error[256];
 };
@@ -287,6 +288,8 @@ void __wrap_log_write(enum log_level level, const char *subject, const char *for
 	if (!current)
 		return;
 	trace(current, "    log %s: %s", subject ? subject : "", text);
+	if (level == LOG_LEVEL_WARNING)
+		current->num_warnings++;
 	if (level == LOG_LEVEL_ERROR)
 		broken(current, "an error was logged: %s: %s", subject ? subject : "",
 		       text);
@@ -1412,6 +1415,11 @@ void sim_cast_always(struct sim *sim)
 void sim_die_in_slots(struct sim *sim)
 {
 	sim->dies_in_slots = true;
+}
+
+unsigned sim_count_warnings(const struct sim *sim)
+{
+	return sim->num_warnings;
 }
 
 bool sim_fault_cast(struct sim_node *node, unsigned network, const uint8_t *label,

@@ -152,6 +152,9 @@ bool sim_has_carrier(const struct sim_node *node, unsigned network);
 enum member_state sim_view(struct sim_node *node, const struct sim_node *other,
 			   uint32_t *ret_incarnation, const char **ret_reason);
 
+/* Lines that all nodes together have logged as warnings. */
+unsigned sim_count_warnings(const struct sim *sim);
+
 /* NULL, or the first invariant that broke. */
 const char *sim_error(const struct sim *sim);
 uint64_t sim_hash(const struct sim *sim);
