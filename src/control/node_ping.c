@@ -70,11 +70,12 @@ struct search {
 	char reason[MEMBER_REASON_MAX];
 };
 
+/* A node that came back under another id has two: the one that is up is meant. */
 static void match_member(const struct member_report *member, void *arg)
 {
 	struct search *search = arg;
 
-	if (search->found || strcmp(member->name, search->name) != 0)
+	if (search->is_up || strcmp(member->name, search->name) != 0)
 		return;
 	search->found = true;
 	search->is_up = member->state != MEMBER_DOWN;

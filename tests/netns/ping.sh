@@ -116,6 +116,12 @@ wait_for 5 node_sees n1 1
 check "a network that the peer doesn't have is told" \
 	pings 1 'n2 is up and has no link on big0' n1 n2 big0
 check "the others are answered" pings_json 0 '[.networks[].network] == ["lan0"]' n1 n2 -i 0.01
+stop n2
+node_config n2 3 >"$LAB/n2.yaml"
+node_up n2 3 || exit 1
+wait_for 5 node_sees n1 1
+check "a node that came back under another id is found by its name" \
+	wait_for 5 pings 0 'n2 on lan0: 1 sent, 0 lost' n1 n2 lan0 -c 1
 stop n1
 stop n2
 lab_end
