@@ -225,6 +225,8 @@ static void count(struct run *run, unsigned rate, const char *directory)
 			break;
 	}
 	print_count(run);
+	for (unsigned i = 1; i <= run->nodes; i++)
+		free(run->others[i].seen);
 }
 
 /* ---- watching ---- */

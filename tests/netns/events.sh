@@ -21,7 +21,8 @@ log_agrees() { # node
 	local cause
 	ctl "$1" events --json | jq -r '.events[] | .name + ": " + .state + " " + .cause' |
 		sed -E 's/: (ready|up|down) /: \1: /; s/: (on|off) /: carrier \1: /
-			s/: (refused|removed) /: /' >"$LAB/lines"
+			s/: (refused|removed) /: /; s/: made /: ring made: /
+			s/: taken-over /: ring taken over: /; s/: remade /: ring made anew: /' >"$LAB/lines"
 	[ -s "$LAB/lines" ] || return
 	while read -r cause; do
 		grep -qF -- " $cause" "$LAB/$1.log" || {
