@@ -2174,3 +2174,41 @@ void sim_free(struct sim *sim)
 	free(sim);
 	current = NULL;
 }
+
+/* ---- schedules ---- */
+
+uint64_t sim_try_seed(const struct sim_schedule *schedule, uint64_t seed, bool is_traced)
+{
+	struct sim *sim = sim_new(seed);
+	const char *error;
+	bool agreed;
+	uint64_t hash;
+
+	if (is_traced)
+		sim_trace(sim);
+	schedule->run(sim);
+	agreed = !sim_error(sim) && schedule->agree(sim);
+	sim_stop_all(sim);
+	error = sim_error(sim);
+	if (error || !agreed)
+		fprintf(stderr, "seed %llu: %s; see it with SHMNET_SIM_SEED=%llu\n",
+			(unsigned long long)seed, error ? error : schedule->complaint,
+			(unsigned long long)seed);
+	hash = error || !agreed ? 0 : sim_hash(sim);
+	sim_free(sim);
+	return hash;
+}
+
+unsigned sim_try_seeds(const struct sim_schedule *schedule, uint64_t count)
+{
+	const char *one = getenv("SHMNET_SIM_SEED"), *many = getenv("SHMNET_SIM_SEEDS");
+	unsigned failed = 0;
+
+	if (one)
+		return sim_try_seed(schedule, strtoull(one, NULL, 10), true) == 0;
+	if (many)
+		count = strtoull(many, NULL, 10);
+	for (uint64_t seed = 1; seed <= count; seed++)
+		failed += sim_try_seed(schedule, seed, false) == 0;
+	return failed;
+}

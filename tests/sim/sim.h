@@ -162,4 +162,17 @@ uint64_t sim_hash(const struct sim *sim);
 /* Everything that happens goes to standard error from now on. */
 void sim_trace(struct sim *sim);
 
+/* Random faults, healed in the end, and what has to be true then. */
+struct sim_schedule {
+	void (*run)(struct sim *sim);
+	bool (*agree)(struct sim *sim);
+	const char *complaint; /* if they don't */
+};
+
+/* The hash of all that happened with this seed, or 0 and the complaint. */
+uint64_t sim_try_seed(const struct sim_schedule *schedule, uint64_t seed, bool is_traced);
+
+/* `count` seeds, or what SHMNET_SIM_SEEDS and SHMNET_SIM_SEED say. How many failed. */
+unsigned sim_try_seeds(const struct sim_schedule *schedule, uint64_t count);
+
 #endif

@@ -722,48 +722,22 @@ static void run_schedule(struct sim *sim)
 	sim_run(sim, SETTLED_NS);
 }
 
-/* The hash of all that happened, or 0 and a complaint. */
-static uint64_t try_seed(uint64_t seed, bool is_traced)
-{
-	struct sim *sim = sim_new(seed);
-	const char *error;
-	bool agreed;
-	uint64_t hash;
-
-	if (is_traced)
-		sim_trace(sim);
-	run_schedule(sim);
-	agreed = !sim_error(sim) && agree(sim);
-	sim_stop_all(sim);
-	error = sim_error(sim);
-	if (error || !agreed)
-		fprintf(stderr, "seed %llu: %s; see it with SHMNET_SIM_SEED=%llu\n",
-			(unsigned long long)seed,
-			error ? error : "the nodes did not find each other again",
-			(unsigned long long)seed);
-	hash = error || !agreed ? 0 : sim_hash(sim);
-	sim_free(sim);
-	return hash;
-}
+static const struct sim_schedule schedule = {
+	.run = run_schedule,
+	.agree = agree,
+	.complaint = "the nodes did not find each other again",
+};
 
 TEST_CASE(schedule, random_faults_break_nothing)
 {
-	const char *one = getenv("SHMNET_SIM_SEED"), *many = getenv("SHMNET_SIM_SEEDS");
-	uint64_t count = many ? strtoull(many, NULL, 10) : SEEDS;
-
-	if (one) {
-		CHECK(try_seed(strtoull(one, NULL, 10), true) != 0);
-		return;
-	}
-	for (uint64_t seed = 1; seed <= count; seed++)
-		CHECK(try_seed(seed, false) != 0);
+	CHECK_INT(sim_try_seeds(&schedule, SEEDS), 0);
 }
 
 TEST_CASE(schedule, a_seed_replays_exactly)
 {
-	uint64_t first = try_seed(42, false);
+	uint64_t first = sim_try_seed(&schedule, 42, false);
 
 	CHECK(first != 0);
-	CHECK_U64(try_seed(42, false), first);
-	CHECK(try_seed(43, false) != first);
+	CHECK_U64(sim_try_seed(&schedule, 42, false), first);
+	CHECK(sim_try_seed(&schedule, 43, false) != first);
 }

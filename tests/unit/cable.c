@@ -254,6 +254,13 @@ uint64_t unrouted(const struct host *host)
 	return counters.unrouted_frames;
 }
 
+bool host_wait_fault(struct host *host, struct plane_fault *ret_fault)
+{
+	struct pollfd fd = {.fd = plane_event_fd(host->plane), .events = POLLIN};
+
+	return poll(&fd, 1, WAIT_MS) == 1 && plane_next_fault(host->plane, ret_fault);
+}
+
 uint64_t sum_drops(const struct link_counters *counters, bool sent)
 {
 	uint64_t sum = 0;

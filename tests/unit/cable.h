@@ -82,6 +82,9 @@ size_t host_read(struct host *host, unsigned queue, uint8_t *frame);
 
 uint64_t unrouted(const struct host *host);
 
+/* What the plane has to tell control, waited for. */
+bool host_wait_fault(struct host *host, struct plane_fault *ret_fault);
+
 /* ---- cast rings ---- */
 
 /* The memory, and a mapping that is the test's. */

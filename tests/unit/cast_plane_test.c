@@ -192,13 +192,6 @@ TEST_CASE(cast_plane, slot_of_a_dead_writer)
 
 /* ---- the end of a ring ---- */
 
-static bool wait_fault(struct host *host, struct plane_fault *ret_fault)
-{
-	struct pollfd fd = {.fd = plane_event_fd(host->plane), .events = POLLIN};
-
-	return poll(&fd, 1, WAIT_MS) == 1 && plane_next_fault(host->plane, ret_fault);
-}
-
 TEST_CASE(cast_plane, closed_ring_is_read_to_its_end)
 {
 	struct plane_fault fault;
@@ -211,7 +204,7 @@ TEST_CASE(cast_plane, closed_ring_is_read_to_its_end)
 	plane_close_cast(pair.casts[1]);
 	for (unsigned i = 0; i < 100; i++)
 		REQUIRE(expect_cast(&pair.hosts[1], 1, i));
-	REQUIRE(wait_fault(&pair.hosts[1], &fault));
+	REQUIRE(host_wait_fault(&pair.hosts[1], &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_CAST);
 	CHECK(fault.cast == pair.casts[1]);
 	CHECK_INT(fault.error, -ESHUTDOWN);
@@ -236,7 +229,7 @@ TEST_CASE(cast_plane, ring_whose_w_is_nonsense)
 		if (i == 1)
 			send_cast(&pair.hosts[0], 2);
 		REQUIRE(expect_cast(&pair.hosts[1], 1, i + 1));
-		REQUIRE(wait_fault(&pair.hosts[i], &fault));
+		REQUIRE(host_wait_fault(&pair.hosts[i], &fault));
 		CHECK_INT(fault.kind, PLANE_FAULT_CAST);
 		CHECK_INT(fault.error, -EPROTO);
 		CHECK(!plane_next_fault(pair.hosts[i].plane, &fault));
@@ -254,7 +247,7 @@ TEST_CASE(cast_plane, ring_that_is_wanted)
 	REQUIRE(pair_open(&pair, 0));
 	send_cast(&pair.hosts[0], 0);
 	REQUIRE(expect_cast(&pair.hosts[1], 1, 0));
-	REQUIRE(wait_fault(&pair.hosts[0], &fault));
+	REQUIRE(host_wait_fault(&pair.hosts[0], &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_CAST_WANTED);
 	CHECK_INT(fault.port, pair.hosts[0].port);
 	CHECK_INT(fault.label[0] & fault.label[5], 0xff);
@@ -402,7 +395,7 @@ static void replace_ring(struct pair *pair, unsigned first)
 		return;
 	plane_close_cast(old.casts[first]);
 	do
-		REQUIRE(wait_fault(&pair->hosts[1], &fault));
+		REQUIRE(host_wait_fault(&pair->hosts[1], &fault));
 	while (fault.kind != PLANE_FAULT_CAST);
 	CHECK(fault.cast == old.casts[1]);
 	pair_remove_ring(&old);

@@ -341,13 +341,6 @@ TEST_CASE(plane, bell_whose_peer_closed)
 
 /* ---- faults ---- */
 
-static bool wait_fault(struct host *host, struct plane_fault *ret_fault)
-{
-	struct pollfd fd = {.fd = plane_event_fd(host->plane), .events = POLLIN};
-
-	return poll(&fd, 1, WAIT_MS) == 1 && plane_next_fault(host->plane, ret_fault);
-}
-
 TEST_CASE(plane, tap_that_vanishes)
 {
 	struct plane_fault fault;
@@ -356,7 +349,7 @@ TEST_CASE(plane, tap_that_vanishes)
 	REQUIRE(host_open(&a, 1, 2, 50));
 	close(a.tap.host[1]);
 	a.tap.host[1] = -1;
-	REQUIRE(wait_fault(&a, &fault));
+	REQUIRE(host_wait_fault(&a, &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_PORT);
 	CHECK_INT(fault.port, a.port);
 	CHECK_INT(fault.error, -ENODEV);
@@ -378,7 +371,7 @@ TEST_CASE(plane, tap_that_vanishes_while_blocked)
 	WAIT_UNTIL(process_rests());
 	close(a.tap.host[1]);
 	a.tap.host[1] = -1;
-	REQUIRE(wait_fault(&a, &fault));
+	REQUIRE(host_wait_fault(&a, &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_PORT);
 	WAIT_UNTIL(process_rests());
 	cable_detach(&cable, 0, true, NULL);
@@ -397,7 +390,7 @@ TEST_CASE(plane, peer_that_breaks_the_rules)
 	REQUIRE(host_open(&a, 1, 2, 0) && cable_plug_played(&cable, &a, 2));
 	__atomic_store_n(&cable.tx_map.words->head, 1, __ATOMIC_SEQ_CST);
 	CHECK_INT(send(cable.ring[1], "x", 1, MSG_DONTWAIT), 1);
-	REQUIRE(wait_fault(&a, &fault));
+	REQUIRE(host_wait_fault(&a, &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
 	CHECK(fault.link == cable.link[0]);
 	CHECK_INT(fault.error, -EPROTO);
@@ -494,7 +487,7 @@ static void check_loop_fault(enum fabric_loop_op op, int error)
 	fabric_loop_fail(net->loop, 0, op, error);
 	/* Something to do, so that it goes to sleep once more; for WAIT_ROOM too much. */
 	send_many(&net->host[0], 1, 2, 0, STUCK_FRAMES, 5000);
-	REQUIRE(wait_fault(&net->host[0], &fault));
+	REQUIRE(host_wait_fault(&net->host[0], &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
 	CHECK_INT(fault.error, error);
 	WAIT_UNTIL(process_rests());
