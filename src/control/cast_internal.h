@@ -1,7 +1,9 @@
 /*
- * What cast.c and cast_ring.c share.
+ * What the files of cast.h share.
  *
- *     cast.c         the groups: the table, its actions, the timer, what the world says
+ *     cast.c         what the world says, the timer, life
+ *     cast_group.c   the groups: the table, its actions
+ *     cast_death.c   members that left, or fell silent
  *     cast_ring.c    the rings: who was told of one, who reads it; what we say
  *     cast_offer.c   what peers say
  *     cast_report.c  what is shown
@@ -128,7 +130,7 @@ struct casts {
 	struct log_limit nonsense_limit;
 };
 
-/* ---- cast.c ---- */
+/* ---- cast_group.c ---- */
 
 void cast_happen(struct cast_group *group, enum cast_event event);
 /* That of the label, or a new one. NULL if all are taken, which is counted. */
@@ -140,6 +142,18 @@ struct cast_group *cast_group_need(struct casts *casts, unsigned network,
  */
 bool cast_group_use(struct cast_group *group, const struct world_cast_spec *spec,
 		    struct world_cast *cast);
+
+void cast_group_init(struct casts *casts, unsigned network, struct cast_group *group,
+		     const uint8_t label[SHMNET_ETH_ALEN]);
+/* Members can make us say it of one ring after the other, so the log has a limit. */
+void __attribute__((format(printf, 3, 4)))
+cast_warn(struct cast_group *group, struct log_limit *limit, const char *format, ...);
+
+/* ---- cast_death.c ---- */
+
+void cast_check_departures(struct casts *casts, uint64_t time_ns);
+
+/* ---- cast.c ---- */
 
 /* Sets the timer to what is due next; the last thing that every entry does. */
 void casts_plan(struct casts *casts);
@@ -221,6 +235,16 @@ static inline const struct config_network *cast_config(const struct casts *casts
 static inline bool cast_has_lanes(const struct casts *casts, unsigned network)
 {
 	return cast_config(casts, network)->cast == CAST_MODE_LANES;
+}
+
+static inline const char *cast_network_name(const struct cast_group *group)
+{
+	return cast_config(group->casts, group->network)->name;
+}
+
+static inline uint64_t cast_now(const struct casts *casts)
+{
+	return cast_ops(casts)->now(casts->owner->world);
 }
 
 static inline uint64_t cast_earlier(uint64_t a, uint64_t b)
