@@ -471,7 +471,23 @@ void cast_group_init(struct casts *casts, unsigned network, struct cast_group *g
 	memcpy(group->label, label, SHMNET_ETH_ALEN);
 }
 
-/* NULL if all are taken, which is counted. */
+/* Said once: a group that is used asks again and again. */
+static void tell_crowded(struct casts *casts, unsigned network,
+			 const uint8_t label[SHMNET_ETH_ALEN])
+{
+	unsigned limit = cast_config(casts, network)->multicast_rings;
+	struct cast_label_text name;
+
+	if (casts->networks[network].is_crowded || limit == 0)
+		return;
+	casts->networks[network].is_crowded = true;
+	log_info(cast_config(casts, network)->name,
+		 "no ring for %s: all %u are in use ('multicast_rings'); it and other "
+		 "groups go by the broadcast ring",
+		 cast_label_text(label, &name), limit);
+}
+
+/* NULL if all are taken. */
 struct cast_group *cast_group_need(struct casts *casts, unsigned network,
 				   const uint8_t label[SHMNET_ETH_ALEN])
 {
@@ -487,6 +503,6 @@ struct cast_group *cast_group_need(struct casts *casts, unsigned network,
 		cast_group_init(casts, network, group, label);
 		return group;
 	}
-	casts->networks[network].crowded++;
+	tell_crowded(casts, network, label);
 	return NULL;
 }

@@ -108,7 +108,7 @@ struct cast_network {
 	uint64_t left[CAST_LEFT_MAX]; /* ids of rings that we were in, the last ones */
 	unsigned num_left;	      /* of all */
 	uint64_t epoch;		      /* the last one that we know of */
-	unsigned crowded;	      /* groups that found no room */
+	bool is_crowded;	      /* a group found no room, and that was said */
 };
 
 /* Somebody whose channel ended: is it dead? */
@@ -133,7 +133,7 @@ struct casts {
 /* ---- cast_group.c ---- */
 
 void cast_happen(struct cast_group *group, enum cast_event event);
-/* That of the label, or a new one. NULL if all are taken, which is counted. */
+/* That of the label, or a new one. NULL if all are taken. */
 struct cast_group *cast_group_need(struct casts *casts, unsigned network,
 				   const uint8_t label[SHMNET_ETH_ALEN]);
 /*

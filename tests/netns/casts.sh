@@ -205,6 +205,8 @@ fifth_group_has_none() {
 
 check "groups that are used have rings" groups_have_rings
 check "one more than there may be uses the broadcast ring" fifth_group_has_none
+check "and the log says so" \
+	grep -q "INFO  lan0: no ring for 33:33:00:00:00:05: all 4 are in use" "$LAB/n1.log"
 
 # --- a maker that dies ---------------------------------------------------------------
 
