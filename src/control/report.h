@@ -18,7 +18,6 @@
 #include "control/events.h"
 
 #include <stdbool.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
