@@ -641,9 +641,11 @@ static void remove_files(const struct rendezvous *rendezvous)
 {
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 
+	if (!rendezvous->directory || rendezvous->lock_fd < 0)
+		return;
 	format_path(rendezvous, rendezvous->node_id, "lock", path, sizeof(path));
 	/* Without our lock in its place they are another instance's. */
-	if (rendezvous->lock_fd < 0 || !is_current(rendezvous->lock_fd, path))
+	if (!is_current(rendezvous->lock_fd, path))
 		return;
 	remove_file(rendezvous, "sock");
 	remove_file(rendezvous, "lock");
