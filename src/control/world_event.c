@@ -1,16 +1,17 @@
 /*
  * See world_event.h. The ops table, with the clock, timers and randomness; the rest
- * is rendezvous.c (who is there), world_channel.c (what is said) and offer_shm.c
+ * is rendezvous.c (who is there), channel_shm.c (what is said) and offer_shm.c
  * (what carries frames).
  */
 #include "control/world_event.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/channel.h"
+#include "control/channel_shm.h"
 #include "control/offer_cast.h"
 #include "control/offer_shm.h"
 #include "control/rendezvous.h"
-#include "control/world_channel.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -115,7 +116,7 @@ static int world_dial(struct world *world, uint16_t node_id,
 	struct sockaddr_un address;
 
 	rendezvous_address(self->rendezvous, node_id, &address);
-	return world_channel_dial(self->base, &address, ret_channel);
+	return channel_shm_dial(self->base, &address, ret_channel);
 }
 
 static void on_connected(void *arg, int fd)
@@ -123,7 +124,7 @@ static void on_connected(void *arg, int fd)
 	struct world_event *self = arg;
 	struct world_channel *channel;
 
-	if (world_channel_new(self->base, fd, &channel) < 0)
+	if (channel_shm_new(self->base, fd, &channel) < 0)
 		return; /* out of memory: it is told by the end of its channel */
 	self->world.handler->accepted(self->world.handler_arg, channel);
 }

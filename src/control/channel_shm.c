@@ -1,5 +1,7 @@
-/* See world_channel.h. */
-#include "control/world_channel.h"
+/* See channel_shm.h. */
+#include "control/channel_shm.h"
+
+#include "control/channel.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -15,14 +17,10 @@
  */
 #define CHANNEL_FDS_MAX 64
 
-struct world_channel {
+struct shm_channel {
+	struct world_channel channel; /* first */
 	int fd;
 	struct event *event;
-	const struct world_channel_handler *handler;
-	void *arg;
-	bool at_end;	 /* `closed` was called */
-	bool calling;	 /* its handler is being called: */
-	bool close_next; /* and closed it meanwhile */
 };
 
 union fd_control {
@@ -30,11 +28,14 @@ union fd_control {
 	uint8_t bytes[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))];
 };
 
-static void channel_destroy(struct world_channel *channel)
+static struct shm_channel *shm_of(struct world_channel *channel)
 {
-	event_free(channel->event);
-	close(channel->fd);
-	free(channel);
+	return (struct shm_channel *)channel;
+}
+
+static int fd_of(const struct world_channel *channel)
+{
+	return ((const struct shm_channel *)channel)->fd;
 }
 
 /* ---- receiving ---- */
@@ -82,8 +83,7 @@ static ssize_t receive_next(int fd, struct msghdr *message)
 }
 
 /* Bytes of the next message and what came with it; 0 at the end, or -errno. */
-static ssize_t receive(struct world_channel *channel, uint8_t *bytes, size_t size,
-		       struct world_parcel *parcel)
+static ssize_t receive(int fd, uint8_t *bytes, size_t size, struct world_parcel *parcel)
 {
 	union fd_control control;
 	struct iovec iov = {bytes, size};
@@ -93,7 +93,7 @@ static ssize_t receive(struct world_channel *channel, uint8_t *bytes, size_t siz
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	ssize_t n = receive_next(channel->fd, &message);
+	ssize_t n = receive_next(fd, &message);
 
 	if (n < 0)
 		return -errno;
@@ -107,103 +107,47 @@ static ssize_t receive(struct world_channel *channel, uint8_t *bytes, size_t siz
 	return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
 }
 
-static void deliver_end(struct world_channel *channel, int error)
-{
-	event_del(channel->event);
-	channel->at_end = true;
-	if (channel->handler)
-		channel->handler->closed(channel->arg, error);
-}
-
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct world_channel *channel = arg;
+	struct shm_channel *shm = arg;
 	static uint8_t bytes[WORLD_MESSAGE_MAX];
 	struct world_parcel parcel = {.fd = -1};
-	ssize_t n = receive(channel, bytes, sizeof(bytes), &parcel);
+	ssize_t n = receive(fd, bytes, sizeof(bytes), &parcel);
 
-	(void)fd;
 	(void)what;
 	/* An empty message looks like the end, which would have the peer taken for dead.
 	 */
-	if (n == 0 && !world_channel_at_end(channel))
+	if (n == 0 && !world_channel_at_end(&shm->channel))
 		n = -EBADMSG;
-	channel->calling = true;
-	if (n > 0 && channel->handler)
-		channel->handler->message(channel->arg, bytes, (size_t)n, &parcel);
-	else if (n <= 0 && n != -EAGAIN && n != -EINTR)
-		deliver_end(channel, (int)n);
-	channel->calling = false;
+	if (n > 0) {
+		channel_deliver(&shm->channel, bytes, (size_t)n, &parcel);
+		return;
+	}
 	if (parcel.fd >= 0)
 		close(parcel.fd);
-	if (channel->close_next)
-		channel_destroy(channel);
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	event_del(shm->event);
+	channel_deliver_end(&shm->channel, (int)n);
 }
 
-/* ---- the rest ---- */
+/* ---- the operations ---- */
 
-int world_channel_new(struct event_base *base, int fd, struct world_channel **ret_channel)
-{
-	struct world_channel *channel = calloc(1, sizeof(*channel));
-
-	if (!channel)
-		goto err_fd;
-	channel->fd = fd;
-	channel->event = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, channel);
-	if (!channel->event)
-		goto err_channel;
-	if (event_add(channel->event, NULL) < 0)
-		goto err_event;
-	*ret_channel = channel;
-	return 0;
-
-err_event:
-	event_free(channel->event);
-err_channel:
-	free(channel);
-err_fd:
-	close(fd);
-	return -ENOMEM;
-}
-
-int world_channel_dial(struct event_base *base, const struct sockaddr_un *address,
-		       struct world_channel **ret_channel)
-{
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
-		ret = -errno;
-		close(fd);
-		return ret;
-	}
-	return world_channel_new(base, fd, ret_channel);
-}
-
-void world_channel_set_handler(struct world_channel *channel,
-			       const struct world_channel_handler *handler, void *arg)
-{
-	channel->handler = handler;
-	channel->arg = arg;
-}
-
-void world_channel_credentials(struct world_channel *channel,
-			       struct world_credentials *ret)
+static void shm_credentials(const struct world_channel *channel,
+			    struct world_credentials *ret)
 {
 	struct ucred credentials = {.uid = (uid_t)-1, .gid = (gid_t)-1};
 	socklen_t length = sizeof(credentials);
 
 	/* It can't fail on a connected Unix socket; nobody is who it would be then. */
-	getsockopt(channel->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
+	getsockopt(fd_of(channel), SOL_SOCKET, SO_PEERCRED, &credentials, &length);
 	ret->pid = credentials.pid;
 	ret->uid = credentials.uid;
 	ret->gid = credentials.gid;
 }
 
-int world_channel_send(struct world_channel *channel, const uint8_t *bytes, size_t length,
-		       int fd)
+static int shm_send(struct world_channel *channel, const uint8_t *bytes, size_t length,
+		    int fd)
 {
 	union fd_control control;
 	struct iovec iov = {(void *)(uintptr_t)bytes, length};
@@ -218,28 +162,74 @@ int world_channel_send(struct world_channel *channel, const uint8_t *bytes, size
 		message.msg_control = &control;
 		message.msg_controllen = CMSG_SPACE(sizeof(fd));
 	}
-	if (sendmsg(channel->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (sendmsg(fd_of(channel), &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
 	return 0;
 }
 
-bool world_channel_at_end(struct world_channel *channel)
+static bool shm_at_end(const struct world_channel *channel)
 {
-	struct pollfd poll_fd = {.fd = channel->fd, .events = POLLRDHUP};
+	struct pollfd poll_fd = {.fd = fd_of(channel), .events = POLLRDHUP};
 
-	if (channel->at_end)
-		return true;
 	return poll(&poll_fd, 1, 0) > 0 &&
 	       poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
-void world_channel_close(struct world_channel *channel)
+static void shm_close(struct world_channel *channel)
 {
-	channel->handler = NULL;
-	if (channel->calling) {
-		event_del(channel->event);
-		channel->close_next = true;
-	} else {
-		channel_destroy(channel);
+	struct shm_channel *shm = shm_of(channel);
+
+	event_free(shm->event);
+	close(shm->fd);
+	free(shm);
+}
+
+static const struct channel_ops shm_ops = {
+	.credentials = shm_credentials,
+	.send = shm_send,
+	.at_end = shm_at_end,
+	.close = shm_close,
+};
+
+/* ---- to get one ---- */
+
+int channel_shm_new(struct event_base *base, int fd, struct world_channel **ret_channel)
+{
+	struct shm_channel *shm = calloc(1, sizeof(*shm));
+
+	if (!shm)
+		goto err_fd;
+	shm->channel.ops = &shm_ops;
+	shm->fd = fd;
+	shm->event = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, shm);
+	if (!shm->event)
+		goto err_channel;
+	if (event_add(shm->event, NULL) < 0)
+		goto err_event;
+	*ret_channel = &shm->channel;
+	return 0;
+
+err_event:
+	event_free(shm->event);
+err_channel:
+	free(shm);
+err_fd:
+	close(fd);
+	return -ENOMEM;
+}
+
+int channel_shm_dial(struct event_base *base, const struct sockaddr_un *address,
+		     struct world_channel **ret_channel)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
+		ret = -errno;
+		close(fd);
+		return ret;
 	}
+	return channel_shm_new(base, fd, ret_channel);
 }
