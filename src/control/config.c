@@ -42,6 +42,12 @@ struct file_fabric {
 	char *path;
 	uint32_t *uids;
 	unsigned uids_count;
+	char *device;
+	char *listen;
+	char **seeds;
+	unsigned seeds_count;
+	enum fabric_security security;
+	char *ca, *certificate, *key;
 };
 
 struct file_network {
@@ -107,6 +113,16 @@ static const cyaml_schema_value_t uid_entry = {
 	CYAML_VALUE_UINT(CYAML_FLAG_DEFAULT, uint32_t),
 };
 
+static const cyaml_strval_t securities[] = {
+	{"tls", FABRIC_SECURITY_TLS},
+	{"none", FABRIC_SECURITY_NONE},
+};
+
+static const cyaml_schema_value_t seed_entry = {
+	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, CONFIG_ENDPOINT_MAX - 1),
+};
+
+/* Which key belongs to which kind, and which is needed, is up to the rules. */
 static const cyaml_schema_field_t fabric_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_fabric, name, 1, NAME_LEN),
 	CYAML_FIELD_ENUM("kind", OPTIONAL | CYAML_FLAG_STRICT, struct file_fabric, kind,
@@ -115,9 +131,20 @@ static const cyaml_schema_field_t fabric_fields[] = {
 			       CONFIG_PATH_MAX),
 	CYAML_FIELD_SEQUENCE("uids", OPTIONAL | CYAML_FLAG_POINTER, struct file_fabric,
 			     uids, &uid_entry, 0, CONFIG_UIDS_MAX),
-	CYAML_FIELD_IGNORE("device", OPTIONAL),
-	CYAML_FIELD_IGNORE("listen", OPTIONAL),
-	CYAML_FIELD_IGNORE("seeds", OPTIONAL),
+	CYAML_FIELD_STRING_PTR("device", OPTIONAL, struct file_fabric, device, 1,
+			       CONFIG_DEVICE_MAX),
+	CYAML_FIELD_STRING_PTR("listen", OPTIONAL, struct file_fabric, listen, 1,
+			       CONFIG_ENDPOINT_MAX - 1),
+	CYAML_FIELD_SEQUENCE("seeds", OPTIONAL | CYAML_FLAG_POINTER, struct file_fabric,
+			     seeds, &seed_entry, 0, CONFIG_SEEDS_MAX),
+	CYAML_FIELD_ENUM("security", OPTIONAL | CYAML_FLAG_STRICT, struct file_fabric,
+			 security, securities, CYAML_ARRAY_LEN(securities)),
+	CYAML_FIELD_STRING_PTR("ca", OPTIONAL, struct file_fabric, ca, 1,
+			       CONFIG_FILE_PATH_MAX),
+	CYAML_FIELD_STRING_PTR("certificate", OPTIONAL, struct file_fabric, certificate,
+			       1, CONFIG_FILE_PATH_MAX),
+	CYAML_FIELD_STRING_PTR("key", OPTIONAL, struct file_fabric, key, 1,
+			       CONFIG_FILE_PATH_MAX),
 	CYAML_FIELD_END,
 };
 
@@ -202,9 +229,14 @@ static const struct config_rule rules[] = {
 	 .max = CONFIG_LIVENESS_MISSES_MAX,
 	 .note = " (intervals without a sign of life)"},
 	{fabric_fields, "name", .check = config_check_name},
-	{fabric_fields, "kind", .check = config_check_fabric_kind},
 	{fabric_fields, "path", .check = config_check_fabric_dir},
 	{fabric_fields, "uids", .min = 0, .max = UINT32_MAX - 1},
+	{fabric_fields, "device", .check = config_check_name},
+	{fabric_fields, "listen", .check = config_check_endpoint},
+	{fabric_fields, "seeds", .check = config_check_endpoint},
+	{fabric_fields, "ca", .check = config_check_path},
+	{fabric_fields, "certificate", .check = config_check_path},
+	{fabric_fields, "key", .check = config_check_path},
 	{network_fields, "name", .check = config_check_name},
 	{network_fields, "kind", .check = config_check_network_kind},
 	{network_fields, "tap", .check = config_check_tap},
@@ -230,14 +262,32 @@ const struct config_rule *config_rule_find(const struct cyaml_schema_field *fiel
 
 /* ---- from the file's structs to the program's ---- */
 
+const struct config_fabric *config_find_fabric(const struct node_config *config,
+					       enum fabric_kind kind)
+{
+	for (unsigned i = 0; i < config->num_fabrics; i++) {
+		if (config->fabrics[i].kind == kind)
+			return &config->fabrics[i];
+	}
+	return NULL;
+}
+
+static void free_fabric(struct config_fabric *fabric)
+{
+	free(fabric->name);
+	free(fabric->path);
+	free(fabric->device);
+	free(fabric->ca);
+	free(fabric->certificate);
+	free(fabric->key);
+}
+
 void config_free(struct node_config *config)
 {
 	if (!config)
 		return;
-	for (unsigned i = 0; config->fabrics && i < config->num_fabrics; i++) {
-		free(config->fabrics[i].name);
-		free(config->fabrics[i].path);
-	}
+	for (unsigned i = 0; config->fabrics && i < config->num_fabrics; i++)
+		free_fabric(&config->fabrics[i]);
 	for (unsigned i = 0; config->networks && i < config->num_networks; i++) {
 		free(config->networks[i].name);
 		free(config->networks[i].tap);
@@ -265,18 +315,39 @@ static int copy_text(const char *text, const char *fallback, char **ret_copy)
 	return 0;
 }
 
-static int build_fabric(struct config_fabric *fabric, const struct file_fabric *file,
-			const char *runtime_dir)
+/* NULL if there is none. */
+static int copy_optional(const char *text, char **ret_copy)
 {
+	return text ? copy_text(text, NULL, ret_copy) : 0;
+}
+
+static int build_rdma(struct config_fabric *fabric, const struct file_fabric *file)
+{
+	struct config_why why;
 	int err;
 
-	fabric->kind = file->kind;
+	fabric->security = file->security;
+	err = config_parse_endpoint(file->listen, &fabric->listen, &why);
+	for (unsigned i = 0; i < file->seeds_count && !err; i++)
+		err = config_parse_endpoint(file->seeds[i],
+					    &fabric->seeds[fabric->num_seeds++], &why);
+	if (!err)
+		err = copy_optional(file->device, &fabric->device);
+	if (!err)
+		err = copy_optional(file->ca, &fabric->ca);
+	if (!err)
+		err = copy_optional(file->certificate, &fabric->certificate);
+	if (!err)
+		err = copy_optional(file->key, &fabric->key);
+	return err;
+}
+
+static int build_shm(struct config_fabric *fabric, const struct file_fabric *file,
+		     const char *runtime_dir)
+{
 	fabric->num_uids = file->uids_count;
 	for (unsigned i = 0; i < file->uids_count; i++)
 		fabric->uids[i] = file->uids[i];
-	err = copy_text(file->name, NULL, &fabric->name);
-	if (err)
-		return err;
 	if (file->path)
 		return copy_text(file->path, NULL, &fabric->path);
 	if (asprintf(&fabric->path, "%s%s", runtime_dir, CONFIG_FABRIC_DIR_DEFAULT) < 0) {
@@ -284,6 +355,19 @@ static int build_fabric(struct config_fabric *fabric, const struct file_fabric *
 		return -ENOMEM;
 	}
 	return 0;
+}
+
+static int build_fabric(struct config_fabric *fabric, const struct file_fabric *file,
+			const char *runtime_dir)
+{
+	int err = copy_text(file->name, NULL, &fabric->name);
+
+	fabric->kind = file->kind;
+	if (err)
+		return err;
+	if (file->kind == FABRIC_KIND_RDMA)
+		return build_rdma(fabric, file);
+	return build_shm(fabric, file, runtime_dir);
 }
 
 /* The checks have parsed each of them before: a failure here is theirs. */
@@ -585,15 +669,41 @@ static void print_address(const struct config_address *address, FILE *out)
 	fprintf(out, "\"%s/%u\"", host, address->prefix);
 }
 
-static void print_fabric(const struct config_fabric *fabric, FILE *out)
+static void print_rdma(const struct config_fabric *fabric, FILE *out)
 {
-	print_key("  - name: ", fabric->name, out);
-	fprintf(out, "    kind: %s\n", fabric_kinds[fabric->kind].str);
+	if (fabric->device)
+		print_key("    device: ", fabric->device, out);
+	print_key("    listen: ", fabric->listen.text, out);
+	fputs("    seeds: [", out);
+	for (unsigned i = 0; i < fabric->num_seeds; i++) {
+		fputs(i ? ", " : "", out);
+		print_text(fabric->seeds[i].text, out);
+	}
+	fprintf(out, "]\n    security: %s\n", securities[fabric->security].str);
+	if (fabric->security != FABRIC_SECURITY_TLS)
+		return;
+	print_key("    ca: ", fabric->ca, out);
+	print_key("    certificate: ", fabric->certificate, out);
+	print_key("    key: ", fabric->key, out);
+}
+
+static void print_shm(const struct config_fabric *fabric, FILE *out)
+{
 	print_key("    path: ", fabric->path, out);
 	fputs("    uids: [", out);
 	for (unsigned i = 0; i < fabric->num_uids; i++)
 		fprintf(out, "%s%u", i ? ", " : "", fabric->uids[i]);
 	fputs("]\n", out);
+}
+
+static void print_fabric(const struct config_fabric *fabric, FILE *out)
+{
+	print_key("  - name: ", fabric->name, out);
+	fprintf(out, "    kind: %s\n", fabric_kinds[fabric->kind].str);
+	if (fabric->kind == FABRIC_KIND_RDMA)
+		print_rdma(fabric, out);
+	else
+		print_shm(fabric, out);
 }
 
 static void print_network(const struct config_network *network, FILE *out)

@@ -15,12 +15,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #define CONFIG_NAME_MAX	     32 /* node, cluster, fabric, network names */
 #define CONFIG_NETWORKS_MAX  16
 #define CONFIG_ADDRESSES_MAX 16
 #define CONFIG_DHCP_ARGS_MAX 16
 #define CONFIG_UIDS_MAX	     16
+#define CONFIG_SEEDS_MAX     16
+#define CONFIG_ENDPOINT_MAX  64 /* text of one, with its terminating zero */
 
 #define CONFIG_RING_SIZE_DEFAULT       (1u << 20)
 #define CONFIG_RING_SIZE_MIN	       (256u << 10)
@@ -39,6 +42,7 @@
 #define CONFIG_LIVENESS_MISSES_MAX	    20
 
 enum fabric_kind { FABRIC_KIND_SHM, FABRIC_KIND_RDMA };
+enum fabric_security { FABRIC_SECURITY_TLS, FABRIC_SECURITY_NONE };
 enum network_kind { NETWORK_KIND_LOCAL, NETWORK_KIND_GLOBAL };
 
 /* Who writes into one cast ring: all members, or its maker only. */
@@ -56,13 +60,40 @@ struct config_address {
 void config_address_text(const struct config_address *address,
 			 char text[CONFIG_ADDRESS_TEXT_MAX]);
 
-/* All strings are owned by the config. */
+/* An address and a port: "192.0.2.1:7471", "[fd77::1]:7471". */
+struct config_endpoint {
+	struct sockaddr_storage address;
+	socklen_t length;
+	char text[CONFIG_ENDPOINT_MAX]; /* the one way to write it */
+};
+
+/*
+ * A concrete unicast address and a port that isn't 0. -EINVAL: `text` is none, and
+ * *ret_why (may be NULL) is the end of a sentence about it, valid until the next call.
+ */
+int config_endpoint_parse(const char *text, struct config_endpoint *ret_endpoint,
+			  const char **ret_why);
+
+/*
+ * All strings are owned by the config. What belongs to the other kind is empty; there is
+ * at most one fabric of each kind.
+ */
 struct config_fabric {
 	char *name;
 	enum fabric_kind kind;
-	char *path; /* shm: the rendezvous directory */
+
+	/* shm */
+	char *path; /* the rendezvous directory */
 	unsigned num_uids;
 	uint32_t uids[CONFIG_UIDS_MAX]; /* admitted besides root and our own */
+
+	/* rdma */
+	char *device; /* NULL: the first that will do */
+	struct config_endpoint listen;
+	unsigned num_seeds;
+	struct config_endpoint seeds[CONFIG_SEEDS_MAX]; /* our own may be among them */
+	enum fabric_security security;
+	char *ca, *certificate, *key; /* paths; NULL if the security is none */
 };
 
 struct config_network {
@@ -108,6 +139,10 @@ struct node_config {
  * caller's, to be freed by config_free().
  */
 int config_load(const char *path, FILE *errors, struct node_config **ret_config);
+
+/* The fabric of this kind; NULL if the node has none. */
+const struct config_fabric *config_find_fabric(const struct node_config *config,
+					       enum fabric_kind kind);
 
 /* Accepts NULL. */
 void config_free(struct node_config *config);

@@ -18,11 +18,13 @@
 #include <cyaml/cyaml.h>
 #include <yaml.h>
 
-#define CONFIG_FILE_MAX	   (1u << 20) /* bytes */
-#define CONFIG_FABRICS_MAX 8
-#define CONFIG_FIELDS_MAX  16  /* keys of one mapping in the schema */
-#define CONFIG_TAP_MAX	   15  /* bytes, as IFNAMSIZ has it */
-#define CONFIG_PATH_MAX	   107 /* bytes: sun_path without its NUL */
+#define CONFIG_FILE_MAX	     (1u << 20) /* bytes */
+#define CONFIG_FABRICS_MAX   8
+#define CONFIG_FIELDS_MAX    16	 /* keys of one mapping in the schema */
+#define CONFIG_TAP_MAX	     15	 /* bytes, as IFNAMSIZ has it */
+#define CONFIG_PATH_MAX	     107 /* bytes: sun_path without its NUL */
+#define CONFIG_FILE_PATH_MAX 255
+#define CONFIG_DEVICE_MAX    63 /* bytes, as IB_DEVICE_NAME_MAX has it */
 
 #define CONFIG_CLUSTER_DEFAULT	   "default"
 #define CONFIG_RUNTIME_DIR_DEFAULT "/run/shmnet"
@@ -108,6 +110,8 @@ int config_parse_uint(const char *text, uint64_t *ret_value);
 int config_parse_ring_size(const char *text, uint32_t *ret_size, struct config_why *why);
 int config_parse_address(const char *text, struct config_address *ret_address,
 			 struct config_why *why);
+int config_parse_endpoint(const char *text, struct config_endpoint *ret_endpoint,
+			  struct config_why *why);
 
 int config_check_name(const char *text, struct config_why *why);
 int config_check_tap(const char *text, struct config_why *why);
@@ -115,7 +119,7 @@ int config_check_path(const char *text, struct config_why *why);
 int config_check_fabric_dir(const char *text, struct config_why *why);
 int config_check_ring_size(const char *text, struct config_why *why);
 int config_check_cast_depth(const char *text, struct config_why *why);
-int config_check_fabric_kind(const char *text, struct config_why *why);
+int config_check_endpoint(const char *text, struct config_why *why);
 int config_check_network_kind(const char *text, struct config_why *why);
 
 int config_check_argument(const char *text, struct config_why *why);

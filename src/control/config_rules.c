@@ -111,30 +111,134 @@ static void check_default_tap(const struct rules *rules, yaml_node_t *network)
 
 /* ---- fabrics and paths ---- */
 
-static bool is_shm(const struct rules *rules, yaml_node_t *fabric)
+/* `kind` is the word of the file; shm if there is none. */
+static bool is_kind(const struct rules *rules, yaml_node_t *fabric, const char *kind)
 {
-	yaml_node_t *kind = find(rules, fabric, "kind");
+	yaml_node_t *node = find(rules, fabric, "kind");
 
-	if (!kind)
-		return fabric->type == YAML_MAPPING_NODE;
-	return config_node_text(kind) && !strcmp(config_node_text(kind), "shm");
+	if (!node)
+		return fabric->type == YAML_MAPPING_NODE && !strcmp(kind, "shm");
+	return config_node_text(node) && !strcmp(config_node_text(node), kind);
 }
 
-static void check_fabric_count(const struct rules *rules)
+static bool is_shm(const struct rules *rules, yaml_node_t *fabric)
+{
+	return is_kind(rules, fabric, "shm");
+}
+
+static bool is_rdma(const struct rules *rules, yaml_node_t *fabric)
+{
+	return is_kind(rules, fabric, "rdma");
+}
+
+static void check_fabric_count(const struct rules *rules, const char *kind)
 {
 	yaml_node_t *first = NULL;
 
 	for (unsigned i = 0; i < rules->num_fabrics; i++) {
-		if (!is_shm(rules, rules->fabrics[i]))
+		if (!is_kind(rules, rules->fabrics[i], kind))
 			continue;
 		if (first)
 			config_errors_add(rules->errors, rules->fabrics[i]->start_mark,
-					  "fabrics[%u]: a second fabric of kind shm (the "
-					  "first is at line %zu) is not supported yet; "
+					  "fabrics[%u]: a second fabric of kind %s (the "
+					  "first is at line %zu) is not supported; "
 					  "remove one",
-					  i, first->start_mark.line + 1);
+					  i, kind, first->start_mark.line + 1);
 		else
 			first = rules->fabrics[i];
+	}
+}
+
+static void refuse_keys(const struct rules *rules, unsigned index,
+			const char *const *keys, const char *why)
+{
+	for (; *keys; keys++) {
+		yaml_node_t *value = find(rules, rules->fabrics[index], *keys);
+
+		if (value)
+			config_errors_add(rules->errors, value->start_mark,
+					  "fabrics[%u].%s: %s; remove the key", index,
+					  *keys, why);
+	}
+}
+
+static void require_keys(const struct rules *rules, unsigned index,
+			 const char *const *keys, const char *why)
+{
+	char missing[64] = "";
+	size_t used = 0;
+
+	for (; *keys; keys++) {
+		if (!find(rules, rules->fabrics[index], *keys))
+			used += (size_t)snprintf(missing + used, sizeof(missing) - used,
+						 "%s'%s'", used ? ", " : "", *keys);
+	}
+	if (used)
+		config_errors_add(rules->errors, rules->fabrics[index]->start_mark,
+				  "fabrics[%u]: missing %s: %s", index, missing, why);
+}
+
+static void check_security(const struct rules *rules, unsigned index)
+{
+	static const char *const files[] = {"ca", "certificate", "key", NULL};
+	yaml_node_t *node = find(rules, rules->fabrics[index], "security");
+	const char *text = config_node_text(node);
+
+	if (text && !strcmp(text, "none"))
+		refuse_keys(rules, index, files, "not used with 'security: none'");
+	else if (!node || (text && !strcmp(text, "tls")))
+		require_keys(rules, index, files,
+			     "TLS needs the paths of these files ('shmnetctl keygen' "
+			     "makes them; 'security: none' goes without)");
+}
+
+/* A list that is the same on all nodes is fine: that it names ourselves is no error. */
+static void check_seeds(const struct rules *rules, unsigned index)
+{
+	yaml_node_t *list = find(rules, rules->fabrics[index], "seeds");
+	struct config_endpoint seeds[CONFIG_SEEDS_MAX];
+	yaml_node_t *entries[CONFIG_SEEDS_MAX];
+	struct config_quote quote;
+	struct config_why why;
+	unsigned count = list_entries(rules->document, list, entries, CONFIG_SEEDS_MAX);
+
+	for (unsigned i = 0; i < count; i++) {
+		const char *text = config_node_text(entries[i]);
+
+		seeds[i].text[0] = '\0';
+		if (!text || config_parse_endpoint(text, &seeds[i], &why))
+			continue;
+		for (unsigned j = 0; j < i; j++) {
+			if (!strcmp(seeds[i].text, seeds[j].text))
+				config_errors_add(
+					rules->errors, entries[i]->start_mark,
+					"fabrics[%u].seeds[%u]: %s is there already, at "
+					"line %zu",
+					index, i, config_quote(text, &quote),
+					entries[j]->start_mark.line + 1);
+		}
+	}
+}
+
+static void check_fabric_keys(const struct rules *rules, unsigned index)
+{
+	static const char *const of_shm[] = {"path", "uids", NULL};
+	static const char *const of_rdma[] = {"device",	  "listen", "seeds",
+					      "security", "ca",	    "certificate",
+					      "key",	  NULL};
+	static const char *const needed[] = {"listen", NULL};
+
+	if (is_shm(rules, rules->fabrics[index])) {
+		refuse_keys(rules, index, of_rdma,
+			    "belongs to kind rdma, this fabric is of kind shm");
+	} else if (is_rdma(rules, rules->fabrics[index])) {
+		refuse_keys(rules, index, of_shm,
+			    "belongs to kind shm, this fabric is of kind rdma");
+		require_keys(rules, index, needed,
+			     "kind rdma needs the address and port of this host that "
+			     "others reach it at");
+		check_security(rules, index);
+		check_seeds(rules, index);
 	}
 }
 
@@ -337,7 +441,10 @@ void config_check_rules(yaml_document_t *document, struct config_errors *errors)
 	check_control_socket(&rules);
 	check_dhcp_client(&rules);
 	check_default_fabric_dir(&rules);
-	check_fabric_count(&rules);
+	check_fabric_count(&rules, "shm");
+	check_fabric_count(&rules, "rdma");
+	for (unsigned i = 0; i < rules.num_fabrics; i++)
+		check_fabric_keys(&rules, i);
 	check_unique(&rules, rules.fabrics, rules.num_fabrics, "fabric name", find_name);
 	check_unique(&rules, rules.networks, rules.num_networks, "network name",
 		     find_name);

@@ -191,25 +191,32 @@ static bool host_bits_are(const struct config_address *address, unsigned bit)
 	return true;
 }
 
-/* Addresses that no host can have, whatever the prefix. */
-static const char *useless_kind(const struct config_address *address)
+/* Addresses that are no single host's. */
+static const char *plural_kind(const struct config_address *address)
 {
-	static const uint8_t zero[16], one[16] = {[15] = 1};
+	static const uint8_t zero[16];
 	const uint8_t *bytes = address->bytes;
 
 	if (!memcmp(bytes, zero, 16))
 		return "the unspecified address";
-	if (address->family == AF_INET) {
-		if (bytes[0] == 127)
-			return "a loopback address";
-		if (bytes[0] >> 4 == 0xe)
-			return "a multicast address";
-		return memcmp(bytes, "\xff\xff\xff\xff", 4) ? NULL
-							    : "a broadcast address";
-	}
-	if (!memcmp(bytes, one, 16))
+	if (bytes[0] == 0xff && address->family == AF_INET6)
+		return "a multicast address";
+	if (address->family == AF_INET6)
+		return NULL;
+	if (bytes[0] >> 4 == 0xe)
+		return "a multicast address";
+	return memcmp(bytes, "\xff\xff\xff\xff", 4) ? NULL : "a broadcast address";
+}
+
+/* Addresses that no host can have on a network, whatever the prefix. */
+static const char *useless_kind(const struct config_address *address)
+{
+	static const uint8_t one[16] = {[15] = 1};
+
+	if (address->family == AF_INET ? address->bytes[0] == 127
+				       : !memcmp(address->bytes, one, 16))
 		return "a loopback address";
-	return bytes[0] == 0xff ? "a multicast address" : NULL;
+	return plural_kind(address);
 }
 
 /* The first and the last address of a network belong to no host (RFC 3021, 6164 apart).
@@ -278,6 +285,116 @@ int config_check_address(const char *text, struct config_why *why)
 	return strcmp(text, "none") ? config_check_address_entry(text, why) : 0;
 }
 
+/* ---- addresses with a port ---- */
+
+/* "192.0.2.1" and "7471" of "192.0.2.1:7471", without the brackets of IPv6. */
+struct endpoint_parts {
+	char host[INET6_ADDRSTRLEN];
+	const char *port;
+};
+
+static int split_endpoint(const char *text, struct endpoint_parts *ret_parts,
+			  struct config_why *why)
+{
+	const char *const example = "write it like 192.0.2.1:7471 or [fd77::1]:7471";
+	bool has_bracket = *text == '[';
+	const char *start = text + has_bracket;
+	const char *end = strpbrk(start, has_bracket ? "]" : ":");
+	const char *colon = end ? end + has_bracket : NULL;
+
+	if (!end || *colon != ':')
+		return refuse(why, "has no port; %s", example);
+	if (!has_bracket && strchr(colon + 1, ':'))
+		return refuse(why, "has more than one colon; %s", example);
+	if (end == start || (size_t)(end - start) >= sizeof(ret_parts->host))
+		return refuse(why, "does not begin with an IP address; %s", example);
+	memcpy(ret_parts->host, start, (size_t)(end - start));
+	ret_parts->host[end - start] = '\0';
+	ret_parts->port = colon + 1;
+	return 0;
+}
+
+static int parse_host(const char *host, int family, struct config_address *ret_address,
+		      struct config_why *why)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	const char *kind;
+
+	*ret_address = (struct config_address){.family = family};
+	if (inet_pton(family, host, ret_address->bytes) != 1)
+		return refuse(why, "does not begin with an IP address; names are not "
+				   "looked up");
+	kind = plural_kind(ret_address);
+	if (kind)
+		return refuse(why, "is %s; give that of one host", kind);
+	if (family == AF_INET)
+		return 0;
+	if (!memcmp(ret_address->bytes, mapped, sizeof(mapped)))
+		return refuse(why,
+			      "is an IPv4 address written as IPv6; write it as IPv4");
+	if (ret_address->bytes[0] == 0xfe && ret_address->bytes[1] >> 6 == 2)
+		return refuse(why, "is a link-local address, which says nothing without "
+				   "an interface; give another one");
+	return 0;
+}
+
+static void build_endpoint(const struct config_address *address, uint16_t port,
+			   struct config_endpoint *ret_endpoint)
+{
+	struct sockaddr_in *in4 = (struct sockaddr_in *)&ret_endpoint->address;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ret_endpoint->address;
+	char host[CONFIG_ADDRESS_TEXT_MAX];
+
+	*ret_endpoint = (struct config_endpoint){0};
+	config_address_text(address, host);
+	if (address->family == AF_INET) {
+		in4->sin_family = AF_INET;
+		in4->sin_port = htons(port);
+		memcpy(&in4->sin_addr, address->bytes, sizeof(in4->sin_addr));
+		ret_endpoint->length = sizeof(*in4);
+	} else {
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons(port);
+		memcpy(&in6->sin6_addr, address->bytes, sizeof(in6->sin6_addr));
+		ret_endpoint->length = sizeof(*in6);
+	}
+	snprintf(ret_endpoint->text, sizeof(ret_endpoint->text),
+		 address->family == AF_INET ? "%s:%u" : "[%s]:%u", host, port);
+}
+
+int config_parse_endpoint(const char *text, struct config_endpoint *ret_endpoint,
+			  struct config_why *why)
+{
+	struct config_address address;
+	struct endpoint_parts parts;
+	uint64_t port;
+
+	if (split_endpoint(text, &parts, why) ||
+	    parse_host(parts.host, *text == '[' ? AF_INET6 : AF_INET, &address, why))
+		return -EINVAL;
+	if (config_parse_uint(parts.port, &port) || !port || port > UINT16_MAX)
+		return refuse(why, "has a bad port; 1 to 65535 is allowed");
+	build_endpoint(&address, (uint16_t)port, ret_endpoint);
+	return 0;
+}
+
+int config_endpoint_parse(const char *text, struct config_endpoint *ret_endpoint,
+			  const char **ret_why)
+{
+	static struct config_why why;
+
+	if (ret_why)
+		*ret_why = why.text;
+	return config_parse_endpoint(text, ret_endpoint, &why);
+}
+
+int config_check_endpoint(const char *text, struct config_why *why)
+{
+	struct config_endpoint endpoint;
+
+	return config_parse_endpoint(text, &endpoint, why);
+}
+
 int config_check_argument(const char *text, struct config_why *why)
 {
 	for (; *text; text++) {
@@ -285,11 +402,6 @@ int config_check_argument(const char *text, struct config_why *why)
 			return refuse(why, "holds more than printable ASCII");
 	}
 	return 0;
-}
-
-int config_check_fabric_kind(const char *text, struct config_why *why)
-{
-	return strcmp(text, "shm") ? refuse(why, "is not supported yet; use shm") : 0;
 }
 
 int config_check_network_kind(const char *text, struct config_why *why)

@@ -262,13 +262,25 @@ static int open_plane(struct node *node)
 	return plane_new(&options, &node->plane);
 }
 
+/* NULL if the node has no fabric of kind shm. */
 static const char *find_rendezvous(const struct node_config *config)
 {
-	for (unsigned i = 0; i < config->num_fabrics; i++) {
-		if (config->fabrics[i].kind == FABRIC_KIND_SHM)
-			return config->fabrics[i].path;
-	}
-	return NULL;
+	const struct config_fabric *fabric = config_find_fabric(config, FABRIC_KIND_SHM);
+
+	return fabric ? fabric->path : NULL;
+}
+
+/* What a config may ask for is ahead of what this node can do. */
+static int check_fabrics(struct node *node)
+{
+	const struct config_fabric *fabric =
+		config_find_fabric(node->config, FABRIC_KIND_RDMA);
+
+	if (!fabric)
+		return 0;
+	log_err(NULL, "fabric %s: kind rdma is not supported yet; remove it",
+		fabric->name);
+	return -EOPNOTSUPP;
 }
 
 /* Claims the node's id, before anything of the host is touched. */
@@ -435,6 +447,7 @@ struct part {
 
 /* What is checked by making it comes before what the host can see. */
 static const struct part parts[] = {
+	{check_fabrics, NULL},
 	{node_find_dhcp, NULL},
 	{check_memory, NULL},
 	{open_runtime_dir, NULL},
@@ -557,7 +570,9 @@ static void remove_leftover(const struct kernel_link *link, void *arg)
 /* Claiming the files proves that the node is dead. */
 static int claim_rendezvous(struct node *node)
 {
-	if (access(find_rendezvous(node->config), F_OK) < 0)
+	const char *directory = find_rendezvous(node->config);
+
+	if (!directory || access(directory, F_OK) < 0)
 		return 0;
 	return open_world(node);
 }

@@ -306,6 +306,50 @@ TEST_CASE(config, fills_the_struct)
 	config_free(config);
 }
 
+TEST_CASE(config, fills_a_fabric_of_kind_rdma)
+{
+	struct node_config *config = NULL;
+	const struct config_fabric *fabric;
+	const struct sockaddr_in *address;
+
+	REQUIRE(!config_load(GOLDEN_DIR "/ok-rdma.yaml", stderr, &config));
+	CHECK_STR(config_find_fabric(config, FABRIC_KIND_SHM)->name, "local");
+	fabric = config_find_fabric(config, FABRIC_KIND_RDMA);
+	REQUIRE(fabric);
+	CHECK_STR(fabric->device, "rxe0");
+	CHECK(!fabric->path);
+	address = (const struct sockaddr_in *)&fabric->listen.address;
+	CHECK_INT(fabric->listen.length, sizeof(*address));
+	CHECK_INT(address->sin_family, AF_INET);
+	CHECK_INT(ntohl(address->sin_addr.s_addr), 0xc0000201);
+	CHECK_INT(ntohs(address->sin_port), 7471);
+	CHECK_INT(fabric->num_seeds, 2);
+	CHECK_STR(fabric->seeds[1].text, "192.0.2.2:7471");
+	CHECK_INT(fabric->security, FABRIC_SECURITY_TLS);
+	CHECK_STR(fabric->key, "/etc/shmnet/n1.key");
+	config_free(config);
+}
+
+TEST_CASE(config, a_node_may_have_no_fabric_of_kind_shm)
+{
+	struct node_config *config = NULL;
+	const struct config_fabric *fabric;
+	const struct sockaddr_in6 *address;
+
+	REQUIRE(!config_load(GOLDEN_DIR "/ok-rdma-alone.yaml", stderr, &config));
+	CHECK(!config_find_fabric(config, FABRIC_KIND_SHM));
+	fabric = config_find_fabric(config, FABRIC_KIND_RDMA);
+	REQUIRE(fabric);
+	CHECK(!fabric->device && !fabric->ca && !fabric->certificate && !fabric->key);
+	CHECK_STR(fabric->listen.text, "[fd77::1]:65535");
+	address = (const struct sockaddr_in6 *)&fabric->listen.address;
+	CHECK_INT(fabric->listen.length, sizeof(*address));
+	CHECK_INT(address->sin6_family, AF_INET6);
+	CHECK_INT(ntohs(address->sin6_port), 65535);
+	CHECK_INT(fabric->security, FABRIC_SECURITY_NONE);
+	config_free(config);
+}
+
 TEST_CASE(config, free_accepts_null)
 {
 	config_free(NULL);
