@@ -37,6 +37,15 @@ extern "C" {
 #define SHMNET_VNET_HLEN 10
 
 /*
+ * Super-frames that a TAP takes, and so a node, beside partial checksums, which
+ * every one takes. TSO is with and without ECN; USO came with Linux 6.2.
+ */
+#define SHMNET_OFFLOAD_TSO4 0x1u /* TCP over IPv4 */
+#define SHMNET_OFFLOAD_TSO6 0x2u /* TCP over IPv6 */
+#define SHMNET_OFFLOAD_USO  0x4u /* UDP over either */
+#define SHMNET_OFFLOADS	    0x7u
+
+/*
  * The longest frame a TAP read can return is 65,539 bytes (MTU 65,521, Ethernet
  * and VLAN header). More room is offered than that because a short buffer
  * truncates silently.

@@ -94,6 +94,12 @@ static int open_tap(struct adapter *adapter)
 		return ret;
 	}
 	adapter->is_open = true;
+	ret = tap_set_offloads(&adapter->tap, adapter->tap.offloads & network->offloads);
+	if (ret < 0) {
+		log_err(network->name, "can't set the offloads of TAP %s: %s",
+			network->tap, strerror(-ret));
+		return ret;
+	}
 	if (adapter->tap.steering_refused)
 		log_info(network->name,
 			 "TAP %s works with one queue, frames are copied: steering was "

@@ -59,6 +59,7 @@ struct file_network {
 	uint32_t *multicast_rings;
 	uint32_t *cast_depth;
 	enum cast_mode cast;
+	uint32_t *offloads;
 	char *address;
 	char **addresses;
 	unsigned addresses_count;
@@ -162,6 +163,12 @@ static const cyaml_strval_t cast_modes[] = {
 	{"lanes", CAST_MODE_LANES},
 };
 
+static const cyaml_strval_t offload_names[] = {
+	{"tso4", SHMNET_OFFLOAD_TSO4},
+	{"tso6", SHMNET_OFFLOAD_TSO6},
+	{"uso", SHMNET_OFFLOAD_USO},
+};
+
 static const cyaml_schema_value_t address_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 64),
 };
@@ -180,6 +187,9 @@ static const cyaml_schema_field_t network_fields[] = {
 	CYAML_FIELD_UINT_PTR("cast_depth", OPTIONAL, struct file_network, cast_depth),
 	CYAML_FIELD_ENUM("cast", OPTIONAL | CYAML_FLAG_STRICT, struct file_network, cast,
 			 cast_modes, CYAML_ARRAY_LEN(cast_modes)),
+	CYAML_FIELD_FLAGS_PTR("offloads", OPTIONAL | CYAML_FLAG_STRICT,
+			      struct file_network, offloads, offload_names,
+			      CYAML_ARRAY_LEN(offload_names)),
 	CYAML_FIELD_STRING_PTR("address", OPTIONAL, struct file_network, address, 1, 64),
 	CYAML_FIELD_SEQUENCE("addresses", OPTIONAL | CYAML_FLAG_POINTER,
 			     struct file_network, addresses, &address_entry, 0,
@@ -245,6 +255,8 @@ static const struct config_rule rules[] = {
 	{network_fields, "multicast_rings", .min = 0, .max = CONFIG_MULTICAST_RINGS_MAX},
 	{network_fields, "cast_depth", .min = SHMNET_CAST_DEPTH_MIN,
 	 .max = SHMNET_CAST_DEPTH_MAX, .check = config_check_cast_depth},
+	{network_fields, "offloads",
+	 .note = "; write it like [tso4, tso6], or [] for none"},
 	{network_fields, "address", .check = config_check_address},
 	{network_fields, "addresses", .check = config_check_address_entry,
 	 .note = "; for a single one, or none, use the key 'address'"},
@@ -415,6 +427,7 @@ static int build_network(struct config_network *network, const struct file_netwo
 		number_or(file->multicast_rings, CONFIG_MULTICAST_RINGS_DEFAULT);
 	network->cast_depth = number_or(file->cast_depth, CONFIG_CAST_DEPTH_DEFAULT);
 	network->cast = file->cast;
+	network->offloads = number_or(file->offloads, SHMNET_OFFLOADS);
 	network->ring_size = CONFIG_RING_SIZE_DEFAULT;
 	if (file->ring_size) {
 		err = config_parse_ring_size(file->ring_size, &network->ring_size, &why);
@@ -706,6 +719,20 @@ static void print_fabric(const struct config_fabric *fabric, FILE *out)
 		print_shm(fabric, out);
 }
 
+static void print_offloads(uint32_t offloads, FILE *out)
+{
+	const char *separator = "";
+
+	fputs("    offloads: [", out);
+	for (size_t i = 0; i < CYAML_ARRAY_LEN(offload_names); i++) {
+		if (!(offloads & (uint32_t)offload_names[i].val))
+			continue;
+		fprintf(out, "%s%s", separator, offload_names[i].str);
+		separator = ", ";
+	}
+	fputs("]\n", out);
+}
+
 static void print_network(const struct config_network *network, FILE *out)
 {
 	uint32_t kib = network->ring_size >> 10;
@@ -719,6 +746,7 @@ static void print_network(const struct config_network *network, FILE *out)
 	fprintf(out, "    multicast_rings: %u\n", network->multicast_rings);
 	fprintf(out, "    cast_depth: %u\n", network->cast_depth);
 	fprintf(out, "    cast: %s\n", cast_modes[network->cast].str);
+	print_offloads(network->offloads, out);
 	fputs(network->dhcp ? "    addresses: [dhcp" : "    addresses: [", out);
 	for (unsigned i = 0; i < network->num_addresses; i++) {
 		fputs(i || network->dhcp ? ", " : "", out);

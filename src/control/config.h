@@ -106,6 +106,7 @@ struct config_network {
 	uint32_t multicast_rings; /* at most so many besides the broadcast ring */
 	uint32_t cast_depth;	  /* slots of one that we make, a power of two */
 	enum cast_mode cast;
+	uint32_t offloads; /* SHMNET_OFFLOAD_*: at most these */
 	unsigned num_addresses;
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
 };

@@ -437,6 +437,29 @@ static void walk_sequence(struct walk *walk, yaml_node_t *node,
 			   schema->sequence.entry, rule, &entry);
 }
 
+/* A list of words, each of which sets a bit. */
+static void walk_flags(struct walk *walk, yaml_node_t *node,
+		       const struct cyaml_schema_value *schema,
+		       const struct config_rule *rule, const struct place *place)
+{
+	struct place entry = {.parent = place};
+	yaml_node_item_t *items;
+	size_t count;
+
+	if (!is_wanted(walk, node, YAML_SEQUENCE_NODE, "a list", rule, place))
+		return;
+	items = node->data.sequence.items.start;
+	count = (size_t)(node->data.sequence.items.top - items);
+	if (count > schema->enumeration.count)
+		refuse(walk, node, place, "%zu entries; 0 to %u are allowed", count,
+		       schema->enumeration.count);
+	for (; entry.index < count && entry.index < schema->enumeration.count;
+	     entry.index++)
+		walk_enum(walk,
+			  yaml_document_get_node(walk->document, items[entry.index]),
+			  schema, NULL, &entry);
+}
+
 /* ---- mappings: unknown, doubled and missing keys ---- */
 
 static unsigned min3(unsigned a, unsigned b, unsigned c)
@@ -612,6 +635,9 @@ static void walk_value(struct walk *walk, yaml_node_t *node,
 		break;
 	case CYAML_ENUM:
 		walk_enum(walk, node, schema, rule, place);
+		break;
+	case CYAML_FLAGS:
+		walk_flags(walk, node, schema, rule, place);
 		break;
 	case CYAML_STRING:
 		walk_string(walk, node, schema, rule, place);

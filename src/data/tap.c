@@ -20,9 +20,6 @@
 #define TUN_F_USO6 0x40
 #endif
 
-#define OFFLOADS_BASE (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
-#define OFFLOADS_USO  (TUN_F_USO4 | TUN_F_USO6) /* the kernel takes both or none */
-
 #define TUN_PATH "/dev/net/tun"
 
 static const char *const error_texts[] = {
@@ -233,6 +230,22 @@ static int attach_first(int fd, const char *name, enum tap_mode mode, bool *ret_
 	return 0;
 }
 
+int tap_set_offloads(struct tap *tap, unsigned offloads)
+{
+	unsigned long features = TUN_F_CSUM;
+
+	if (offloads & SHMNET_OFFLOAD_TSO4)
+		features |= TUN_F_TSO4 | TUN_F_TSO_ECN;
+	if (offloads & SHMNET_OFFLOAD_TSO6)
+		features |= TUN_F_TSO6 | TUN_F_TSO_ECN;
+	if (offloads & SHMNET_OFFLOAD_USO)
+		features |= TUN_F_USO4 | TUN_F_USO6; /* both or none */
+	if (ioctl(tap->queues[0], TUNSETOFFLOAD, features) < 0)
+		return -errno;
+	tap->offloads = offloads;
+	return 0;
+}
+
 /* Settings of the device, not of the queue. */
 static int set_up_device(struct tap *tap, enum tap_error *ret_why)
 {
@@ -240,11 +253,8 @@ static int set_up_device(struct tap *tap, enum tap_error *ret_why)
 
 	if (ioctl(fd, TUNSETVNETHDRSZ, &header_size) < 0)
 		return fail(TAP_ERROR_UNSUPPORTED, -EOPNOTSUPP, ret_why);
-	tap->offloads = OFFLOADS_BASE | OFFLOADS_USO;
-	if (ioctl(fd, TUNSETOFFLOAD, tap->offloads) == 0)
-		return 0;
-	tap->offloads = OFFLOADS_BASE;
-	if (ioctl(fd, TUNSETOFFLOAD, tap->offloads) == 0)
+	if (tap_set_offloads(tap, SHMNET_OFFLOADS) == 0 ||
+	    tap_set_offloads(tap, SHMNET_OFFLOADS & ~SHMNET_OFFLOAD_USO) == 0)
 		return 0;
 	return fail(TAP_ERROR_UNSUPPORTED, -EOPNOTSUPP, ret_why);
 }

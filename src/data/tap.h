@@ -75,7 +75,7 @@ struct tap {
 	char name[IF_NAMESIZE];
 	unsigned num_queues;
 	int queues[TAP_QUEUES_MAX]; /* O_NONBLOCK; frames of SHMNET_VNET_HLEN + frame */
-	unsigned offloads;	    /* TUN_F_*: what the kernel may hand over */
+	unsigned offloads;	    /* SHMNET_OFFLOAD_*: what it gives and takes */
 	bool steering_refused;	    /* several queues were wanted and one was given */
 	int steering_errno;	    /* why; 0 if not refused */
 	int steering_map;	    /* -1 without steering */
@@ -85,15 +85,21 @@ struct tap {
 void tap_init(struct tap *tap);
 
 /*
- * Opens 1..TAP_QUEUES_MAX queues, carrier off. Offloads: checksum, TSO4, TSO6,
- * ECN, and USO where the kernel has it. Queues are never detached while running:
- * that would renumber the others.
+ * Opens 1..TAP_QUEUES_MAX queues, carrier off, with all offloads that the kernel
+ * has. Queues are never detached while running: that would renumber the others.
  *
  * On failure *tap is as after tap_init(), nothing is left open, a created device
  * is gone, and *ret_why (the one out-param that is always set) tells why.
  */
 int tap_open(struct tap *tap, const char *name, unsigned num_queues, enum tap_mode mode,
 	     enum tap_error *ret_why);
+
+/*
+ * What the kernel may hand over: SHMNET_OFFLOAD_*, checksums always. -EINVAL if it
+ * lacks one; then nothing changes. What a kernel has here it also takes in a
+ * write(2), and without a word from here: to take less is up to the caller.
+ */
+int tap_set_offloads(struct tap *tap, unsigned offloads);
 
 /* One line for the user: what is wrong and what helps. NULL for NONE and OTHER. */
 const char *tap_error_text(enum tap_error why);

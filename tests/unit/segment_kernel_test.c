@@ -13,11 +13,6 @@
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 
-/* Linux 6.2; headers may be older than the kernel. */
-#ifndef TUN_F_USO4
-#define TUN_F_USO4 0x20
-#endif
-
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static const struct {
@@ -181,7 +176,7 @@ TEST_CASE(segment_kernel, makes_the_same)
 		TEST_SKIP(why_not);
 	lab_open(&lab);
 	if (!test_failed())
-		compare_many(&lab, lab.tap.offloads & TUN_F_USO4 ? COUNT(shapes)
-								 : SHAPES_OF_TCP);
+		compare_many(&lab, lab.tap.offloads & SHMNET_OFFLOAD_USO ? COUNT(shapes)
+									 : SHAPES_OF_TCP);
 	lab_close(&lab);
 }

@@ -71,8 +71,7 @@ TEST_CASE(tap, opens_a_device_that_is_gone_when_closed)
 	CHECK_STR(tap.name, "tap0");
 	CHECK_INT(tap.num_queues, 1);
 	CHECK(!tap.steering_refused);
-	CHECK_INT(tap.offloads & 0x0f,
-		  TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN);
+	CHECK_INT(tap.offloads | SHMNET_OFFLOAD_USO, SHMNET_OFFLOADS);
 	CHECK_INT(fcntl(tap.queues[0], F_GETFL) & O_NONBLOCK, O_NONBLOCK);
 	CHECK_INT(fcntl(tap.queues[0], F_GETFD), FD_CLOEXEC);
 	CHECK_INT(ioctl(tap.queues[0], TUNGETVNETHDRSZ, &header_size), 0);
@@ -83,6 +82,43 @@ TEST_CASE(tap, opens_a_device_that_is_gone_when_closed)
 	CHECK(!link.running);
 	tap_close(&tap);
 	CHECK(get_link("tap0").gone);
+}
+
+static bool has_feature(const char *feature)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "ethtool -k tap0 | grep -q '%s: on'", feature);
+	return system(command) == 0;
+}
+
+static void check_offloads(struct tap *tap, unsigned offloads)
+{
+	CHECK_INT(tap_set_offloads(tap, offloads), 0);
+	CHECK_INT(tap->offloads, offloads);
+	CHECK_INT(has_feature("tx-tcp-segmentation"), !!(offloads & SHMNET_OFFLOAD_TSO4));
+	CHECK_INT(has_feature("tx-tcp6-segmentation"),
+		  !!(offloads & SHMNET_OFFLOAD_TSO6));
+	CHECK_INT(has_feature("tx-udp-segmentation"), !!(offloads & SHMNET_OFFLOAD_USO));
+	CHECK(has_feature("tx-checksum-ip-generic"));
+}
+
+TEST_CASE(tap, offloads_are_what_was_asked_for)
+{
+	enum tap_error why;
+	struct tap tap;
+	unsigned all;
+
+	ENTER();
+	if (system("command -v ethtool >/dev/null") != 0)
+		TEST_SKIP("ethtool is not installed");
+	REQUIRE(tap_open(&tap, "tap0", 1, TAP_CREATE, &why) == 0);
+	all = tap.offloads;
+	check_offloads(&tap, 0);
+	for (unsigned one = 1; one <= all; one <<= 1)
+		check_offloads(&tap, one & all);
+	check_offloads(&tap, all);
+	tap_close(&tap);
 }
 
 TEST_CASE(tap, a_persistent_device_is_adopted_and_destroyed)
