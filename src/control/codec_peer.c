@@ -141,6 +141,7 @@ static void fill_network(struct encoding *to, unsigned index,
 	network->kind = (Shmnet__Peer__NetworkKind)from->kind;
 	network->mtu = from->mtu;
 	network->cast = (Shmnet__Peer__CastMode)from->cast;
+	network->offloads = from->offloads;
 	network->ipv4.data = to->ipv4[index].bytes;
 	network->ipv4.len = fill_addresses(&to->ipv4[index], from, AF_INET);
 	network->has_ipv4 = network->ipv4.len > 0;
@@ -385,9 +386,12 @@ static int take_network(const Shmnet__Peer__Network *from, struct peer_network *
 	if (from->cast != SHMNET__PEER__CAST_MODE__MODE_SHARED &&
 	    from->cast != SHMNET__PEER__CAST_MODE__MODE_LANES)
 		return refuse("has a network of an unknown cast mode", ret_why);
+	if (from->offloads & ~SHMNET_OFFLOADS)
+		return refuse("has a network of unknown offloads", ret_why);
 	to->kind = (enum network_kind)from->kind;
 	to->mtu = from->mtu;
 	to->cast = (enum cast_mode)from->cast;
+	to->offloads = from->offloads;
 	return 0;
 }
 

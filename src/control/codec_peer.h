@@ -57,6 +57,7 @@ struct peer_network {
 	unsigned num_addresses;
 	struct config_address addresses[CONFIG_ADDRESSES_MAX]; /* prefixes aren't told */
 	enum cast_mode cast;
+	uint32_t offloads; /* that its TAP takes: SHMNET_OFFLOAD_* */
 };
 
 /* Of another wire version than ours nothing but the version is looked at. */

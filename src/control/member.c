@@ -581,6 +581,8 @@ int membership_new(const struct node_config *config, struct world *world,
 		.ended = end_peer,
 		.admit = admit_dialled,
 	};
+	for (unsigned i = 0; i < config->num_networks; i++)
+		membership->owner.offloads[i] = config->networks[i].offloads;
 	if (liveness_new(&membership->owner, &membership->liveness) < 0) {
 		free(membership);
 		return -ENOMEM;
@@ -597,6 +599,12 @@ int membership_new(const struct node_config *config, struct world *world,
 	world->handler_arg = membership;
 	*ret_membership = membership;
 	return 0;
+}
+
+void membership_set_offloads(struct membership *membership, unsigned network,
+			     uint32_t offloads)
+{
+	membership->owner.offloads[network] = offloads;
 }
 
 void membership_free(struct membership *membership)

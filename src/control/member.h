@@ -60,6 +60,11 @@ int membership_new(const struct node_config *config, struct world *world,
 		   struct events *events, const struct membership_handler *handler,
 		   void *arg, struct membership **ret_membership);
 
+/* What the network's TAP takes, if that is less than the config says. Before the world
+ * runs. */
+void membership_set_offloads(struct membership *membership, unsigned network,
+			     uint32_t offloads);
+
 /*
  * Leaves: links first, so that every peer salvages what was finished; the handler is
  * told of each network that loses its last one. Accepts NULL.

@@ -389,6 +389,7 @@ static int open_ports(struct node *node)
 static int open_membership(struct node *node)
 {
 	static const struct membership_handler handler = {.network_carrier = on_carrier};
+	int ret;
 
 	for (unsigned i = 0; i < node->num_adapters; i++) {
 		node->holds[i] =
@@ -396,8 +397,12 @@ static int open_membership(struct node *node)
 		if (!node->holds[i])
 			return -ENOMEM;
 	}
-	return membership_new(node->config, node->world, &node->events, &handler, node,
-			      &node->membership);
+	ret = membership_new(node->config, node->world, &node->events, &handler, node,
+			     &node->membership);
+	for (unsigned i = 0; i < node->num_adapters && ret == 0; i++)
+		membership_set_offloads(node->membership, i,
+					node->adapters[i].tap.offloads);
+	return ret;
 }
 
 static int open_ctlsock(struct node *node)

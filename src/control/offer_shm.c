@@ -366,6 +366,7 @@ int offer_shm_link_new(struct offer_shm *offer, const struct world_link_spec *sp
 		.rx = spec->rx->map,
 		.tx_salt = spec->tx_salt,
 		.rx_salt = spec->rx_salt,
+		.offloads = spec->offloads,
 	};
 	struct world_link *link = calloc(1, sizeof(*link));
 	int ret;

@@ -58,6 +58,8 @@ struct peer_owner {
 	uint32_t incarnation;  /* ours */
 	uint64_t last_epoch;   /* of the rings that we made */
 	struct casts *casts;   /* NULL while the membership begins and ends */
+	/* That our TAPs take: SHMNET_OFFLOAD_*, by network. */
+	uint32_t offloads[CONFIG_NETWORKS_MAX];
 
 	/* The peers know us above `floor`: raise ours, and tell everybody. */
 	void (*raise)(struct peer_owner *owner, uint32_t floor);

@@ -93,6 +93,14 @@ void peer_compare_networks(struct peer *peer)
 		compare_network(peer, i);
 }
 
+static uint32_t peer_offloads(const struct peer *peer, unsigned network)
+{
+	const struct peer_network *theirs =
+		find_network(&peer->session.hello, peer_network_name(peer, network));
+
+	return theirs ? theirs->offloads : 0;
+}
+
 enum cast_mode peer_cast_mode(const struct peer *peer, unsigned network)
 {
 	const struct peer_network *theirs =
@@ -194,6 +202,7 @@ static enum peer_event attach_lane(struct peer *peer, unsigned network)
 		.tx = lane->tx,
 		.rx_salt = lane->rx_salt,
 		.tx_salt = lane->tx_salt,
+		.offloads = peer_offloads(peer, network),
 	};
 	int ret;
 

@@ -33,13 +33,16 @@ enum peer_event peer_send(struct peer *peer, const struct peer_message *message,
 			     strerror(-ret));
 }
 
-static void describe_network(const struct config_network *network,
+static void describe_network(const struct peer_owner *owner, unsigned index,
 			     struct peer_network *ret_network)
 {
+	const struct config_network *network = &owner->config->networks[index];
+
 	peer_say(ret_network->name, sizeof(ret_network->name), "%s", network->name);
 	ret_network->kind = network->kind;
 	ret_network->mtu = network->mtu;
 	ret_network->cast = network->cast;
+	ret_network->offloads = owner->offloads[index];
 	ret_network->num_addresses = network->num_addresses;
 	memcpy(ret_network->addresses, network->addresses,
 	       sizeof(ret_network->addresses));
@@ -58,7 +61,7 @@ enum peer_event peer_send_hello(struct peer *peer)
 	peer_say(hello->name, sizeof(hello->name), "%s", config->name);
 	hello->num_networks = config->num_networks;
 	for (unsigned i = 0; i < config->num_networks; i++)
-		describe_network(&config->networks[i], &hello->networks[i]);
+		describe_network(peer->owner, i, &hello->networks[i]);
 	return peer_send(peer, &message, -1);
 }
 

@@ -104,6 +104,7 @@ struct world_link_spec {
 	struct world_ring *tx; /* the peer's */
 	uint64_t rx_salt;
 	uint64_t tx_salt;
+	uint32_t offloads; /* that the peer's TAP takes: SHMNET_OFFLOAD_* */
 };
 
 struct world_ops {

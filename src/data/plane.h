@@ -51,6 +51,7 @@ struct plane_link {
 	struct ring_map rx;    /* our memory, likewise */
 	uint64_t tx_salt;
 	uint64_t rx_salt;
+	uint32_t offloads; /* SHMNET_OFFLOAD_*: no other super-frames for the peer */
 };
 
 /* Written by the worker, read by anybody; each is exact when traffic rests. */

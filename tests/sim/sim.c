@@ -913,6 +913,9 @@ static void check_spec(struct sim_node *node, const struct world_link_spec *spec
 		broken(node->sim, "%s links what is freed", node->name);
 	if (!spec->rx->is_ours || spec->tx->is_ours)
 		broken(node->sim, "%s mixes up the rings of a link", node->name);
+	if (spec->offloads != node->networks[spec->network].offloads)
+		broken(node->sim, "%s links offloads that the peer didn't tell",
+		       node->name);
 	if (spec->tx->memory->maker != spec->peer_id)
 		broken(node->sim, "%s links a ring of %u as that of %u", node->name,
 		       spec->tx->memory->maker, spec->peer_id);
@@ -1296,12 +1299,14 @@ static void make_config(struct sim_node *node, uint16_t id)
 		 .mtu = 1500,
 		 .ring_size = 1u << 20,
 		 .multicast_rings = 4,
-		 .cast_depth = 256},
+		 .cast_depth = 256,
+		 .offloads = SHMNET_OFFLOADS},
 		{.name = (char *)"big0",
 		 .mtu = 9000,
 		 .ring_size = 1u << 20,
 		 .multicast_rings = 1,
-		 .cast_depth = 16},
+		 .cast_depth = 16,
+		 .offloads = SHMNET_OFFLOAD_TSO6},
 	};
 
 	memcpy(node->networks, networks, sizeof(networks));
@@ -1776,7 +1781,9 @@ struct world_channel *sim_dial_member(struct sim *sim, struct sim_node *node, ui
 			  .id = id,
 			  .nonce = 77,
 			  .num_networks = 1,
-			  .networks = {{.name = "lan0", .mtu = 1500}}},
+			  .networks = {{.name = "lan0",
+					.mtu = 1500,
+					.offloads = SHMNET_OFFLOADS}}},
 	};
 
 	snprintf(message.hello.name, sizeof(message.hello.name), "%s", name);

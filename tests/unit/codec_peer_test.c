@@ -36,6 +36,7 @@ static struct peer_message make_hello(unsigned num_networks)
 			i % 2 ? NETWORK_KIND_GLOBAL : NETWORK_KIND_LOCAL;
 		hello->networks[i].mtu = SHMNET_MTU_MIN + i;
 		hello->networks[i].cast = i % 3 ? CAST_MODE_SHARED : CAST_MODE_LANES;
+		hello->networks[i].offloads = i & SHMNET_OFFLOADS;
 	}
 	return message;
 }
@@ -171,21 +172,21 @@ static void check_addresses_refused(uint8_t field, const void *addresses, uint8_
 {
 	static const uint8_t network[] = {0x32, 0, 0x0a, 1,    'a',
 					  0x10, 0, 0x18, 0xdc, 0x0b};
-	static const uint8_t mode[] = {0x30, 0};
+	static const uint8_t rest[] = {0x30, 0, 0x38, 0};
 	struct peer_message message = make_hello(0);
 	uint8_t bytes[BYTES_MAX];
 	size_t length;
 
 	length = encode(&message, bytes);
-	bytes[1] = (uint8_t)(bytes[1] + 14 + size); /* of the HELLO */
+	bytes[1] = (uint8_t)(bytes[1] + 16 + size); /* of the HELLO */
 	REQUIRE(bytes[1] < 0x80);
 	memcpy(bytes + length, network, sizeof(network));
-	bytes[length + 1] = (uint8_t)(size + 12);
+	bytes[length + 1] = (uint8_t)(size + 14);
 	bytes[length + 10] = (uint8_t)(field << 3 | 2);
 	bytes[length + 11] = size;
 	memcpy(bytes + length + 12, addresses, size);
-	memcpy(bytes + length + 12 + size, mode, sizeof(mode));
-	check_refused(bytes, length + 14 + size,
+	memcpy(bytes + length + 12 + size, rest, sizeof(rest));
+	check_refused(bytes, length + 16 + size,
 		      "has a network whose addresses are none");
 }
 
@@ -257,6 +258,9 @@ TEST_CASE(codec_peer, networks_of_a_hello_are_checked)
 	message = make_hello(2);
 	message.hello.networks[0].cast = (enum cast_mode)2;
 	check_message_refused(&message, "has a network of an unknown cast mode");
+	message = make_hello(2);
+	message.hello.networks[1].offloads = SHMNET_OFFLOADS + 1;
+	check_message_refused(&message, "has a network of unknown offloads");
 	message = make_hello(2);
 	set_name(message.hello.networks[1].name, "a/b");
 	check_message_refused(&message, "has a network name that is none");
@@ -381,7 +385,7 @@ TEST_CASE(codec_peer, an_unknown_field_of_a_network_is_refused)
 	struct peer_message message = make_hello(1);
 	uint8_t bytes[BYTES_MAX];
 	size_t length = encode(&message, bytes);
-	size_t network = strlen(message.hello.networks[0].name) + 2 + 2 + 3 + 2;
+	size_t network = strlen(message.hello.networks[0].name) + 2 + 2 + 3 + 2 + 2;
 
 	REQUIRE(length < 126); /* every length is one byte */
 	CHECK_INT(bytes[length - network - 1], network);

@@ -50,6 +50,7 @@ static bool hosts_link(struct host *a, struct host *b)
 
 	to_b.tx_salt = to_a.rx_salt = RIG_SALT;
 	to_a.tx_salt = to_b.rx_salt = ~RIG_SALT;
+	to_a.offloads = to_b.offloads = SHMNET_OFFLOADS;
 	return rig_ring_open(RIG_RING_SIZE, &to_b.tx, &to_a.rx) &&
 	       rig_ring_open(RIG_RING_SIZE, &to_a.tx, &to_b.rx) &&
 	       plane_add_link(a->plane, &to_b, &a->link) == 0 &&

@@ -315,6 +315,7 @@ static int side_link(struct side *side, uint16_t peer_id)
 		.tx = side->other,
 		.rx_salt = RIG_SALT,
 		.tx_salt = RIG_SALT,
+		.offloads = SHMNET_OFFLOADS,
 	};
 	int ret = offer_shm_link_new(&side->offer, &spec, &side->link);
 
