@@ -53,6 +53,7 @@ static const struct message_shape {
 	[PEER_MESSAGE_CAST] = {"CAST", 1},
 	[PEER_MESSAGE_READS] = {"READS", 0},
 	[PEER_MESSAGE_WANT] = {"WANT", 0},
+	[PEER_MESSAGE_LOOK] = {"LOOK", 0},
 };
 _Static_assert(sizeof(shapes) / sizeof(shapes[0]) == PEER_MESSAGE_NUM_, "one per type");
 
@@ -105,6 +106,9 @@ struct encoding {
 	Shmnet__Peer__Cast cast;
 	Shmnet__Peer__Reads reads;
 	Shmnet__Peer__Want want;
+	Shmnet__Peer__Look look;
+	Shmnet__Peer__Life lives[1 + PEER_LIVES_MAX];
+	Shmnet__Peer__Life *life_list[PEER_LIVES_MAX];
 	Shmnet__Peer__Network networks[CONFIG_NETWORKS_MAX];
 	Shmnet__Peer__Network *network_list[CONFIG_NETWORKS_MAX];
 	struct addresses ipv4[CONFIG_NETWORKS_MAX];
@@ -272,6 +276,33 @@ static void fill_want(struct encoding *to, const struct peer_cast_name *from)
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_WANT;
 }
 
+static void fill_life(Shmnet__Peer__Life *to, const struct peer_life *from)
+{
+	shmnet__peer__life__init(to);
+	to->id = from->id;
+	to->name = (char *)from->name;
+	to->address = (char *)from->address.text;
+	to->nonce = from->nonce;
+	to->age_ms = from->age_ms;
+}
+
+static void fill_look(struct encoding *to, const struct peer_look *from)
+{
+	shmnet__peer__look__init(&to->look);
+	to->look.wire_version = from->wire_version;
+	to->look.cluster = (char *)from->cluster;
+	to->look.self = &to->lives[PEER_LIVES_MAX];
+	fill_life(to->look.self, &from->self);
+	to->look.n_others = from->num_others;
+	to->look.others = to->life_list;
+	for (unsigned i = 0; i < from->num_others; i++) {
+		fill_life(&to->lives[i], &from->others[i]);
+		to->life_list[i] = &to->lives[i];
+	}
+	to->message.look = &to->look;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_LOOK;
+}
+
 static int fill(struct encoding *to, const struct peer_message *from)
 {
 	shmnet__peer__message__init(&to->message);
@@ -308,6 +339,9 @@ static int fill(struct encoding *to, const struct peer_message *from)
 		return 0;
 	case PEER_MESSAGE_WANT:
 		fill_want(to, &from->want);
+		return 0;
+	case PEER_MESSAGE_LOOK:
+		fill_look(to, &from->look);
 		return 0;
 	case PEER_MESSAGE_NUM_:
 		break;
@@ -563,6 +597,38 @@ static int take_cast_name(const char *network, uint64_t id, struct peer_cast_nam
 	return 0;
 }
 
+/* An address is as hostile as the rest: nobody dials what is none. */
+static int take_life(const Shmnet__Peer__Life *from, struct peer_life *to,
+		     const char **ret_why)
+{
+	if (!take_name(from->name, to->name))
+		return refuse("has a node name that is none", ret_why);
+	if (config_endpoint_parse(from->address, &to->address, NULL) < 0 ||
+	    strcmp(from->address, to->address.text) != 0)
+		return refuse("has an address that can't be dialled", ret_why);
+	to->nonce = from->nonce;
+	to->age_ms = from->age_ms;
+	return take_node(from->id, &to->id, ret_why);
+}
+
+static int take_look(const Shmnet__Peer__Look *from, struct peer_look *to,
+		     const char **ret_why)
+{
+	int ret;
+
+	to->wire_version = from->wire_version;
+	if (!take_name(from->cluster, to->cluster))
+		return refuse("has a cluster name that is none", ret_why);
+	if (!from->self)
+		return refuse("does not say whose it is", ret_why);
+	if (from->n_others > PEER_LIVES_MAX)
+		return refuse("has too many nodes", ret_why);
+	ret = take_life(from->self, &to->self, ret_why);
+	for (size_t i = 0; i < from->n_others && ret == 0; i++)
+		ret = take_life(from->others[i], &to->others[to->num_others++], ret_why);
+	return ret;
+}
+
 static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
 		const char **ret_why)
 {
@@ -592,12 +658,14 @@ static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
 	case SHMNET__PEER__MESSAGE__BODY_WANT:
 		return take_cast_name(from->want->network, from->want->id, &to->want,
 				      ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_LOOK:
+		return take_look(from->look, &to->look, ret_why);
 	default:
 		return refuse("is of an unknown type", ret_why);
 	}
 }
 _Static_assert(SHMNET__PEER__MESSAGE__BODY_HELLO == PEER_MESSAGE_HELLO + 1 &&
-		       SHMNET__PEER__MESSAGE__BODY_WANT == PEER_MESSAGE_WANT + 1,
+		       SHMNET__PEER__MESSAGE__BODY_LOOK == PEER_MESSAGE_LOOK + 1,
 	       "types are in the order of the wire");
 
 static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
@@ -617,21 +685,34 @@ static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_va
 }
 
 /*
- * The version at the front of a HELLO, which is all that is the same in every
- * version of it: body 1 of the message, field 1 of the body.
+ * The version at the front of a HELLO or LOOK, which is all that is the same in every
+ * version of them: body 1 or 12 of the message, field 1 of the body.
  */
-static bool peek_version(const uint8_t *bytes, size_t length, uint32_t *ret_version)
+static bool peek_version(const uint8_t *bytes, size_t length,
+			 enum peer_message_type *ret_type, uint32_t *ret_version)
 {
 	const uint8_t *at = bytes, *end = bytes + length;
 	uint64_t tag, size, version;
 
-	if (!read_varint(&at, end, &tag) || tag != (1 << 3 | 2) ||
+	if (!read_varint(&at, end, &tag))
+		return false;
+	*ret_type = tag == (1 << 3 | 2) ? PEER_MESSAGE_HELLO : PEER_MESSAGE_LOOK;
+	if ((tag != (1 << 3 | 2) && tag != (12 << 3 | 2)) ||
 	    !read_varint(&at, end, &size) || size != (uint64_t)(end - at) ||
 	    !read_varint(&at, end, &tag) || tag != (1 << 3 | 0) ||
 	    !read_varint(&at, end, &version) || version > UINT32_MAX)
 		return false;
 	*ret_version = (uint32_t)version;
 	return true;
+}
+
+static unsigned unknown_of_look(const Shmnet__Peer__Look *look)
+{
+	unsigned count = look->self ? look->self->base.n_unknown_fields : 0;
+
+	for (size_t i = 0; i < look->n_others; i++)
+		count += look->others[i]->base.n_unknown_fields;
+	return count;
 }
 
 static bool has_unknown_fields(const Shmnet__Peer__Message *message)
@@ -644,6 +725,8 @@ static bool has_unknown_fields(const Shmnet__Peer__Message *message)
 		for (size_t i = 0; i < message->hello->n_networks; i++)
 			count += message->hello->networks[i]->base.n_unknown_fields;
 	}
+	if (message->body_case == SHMNET__PEER__MESSAGE__BODY_LOOK)
+		count += unknown_of_look(message->look);
 	return count > 0;
 }
 
@@ -670,13 +753,18 @@ int codec_peer_decode(const uint8_t *bytes, size_t length,
 		      struct peer_message *ret_message, const char **ret_why)
 {
 	struct peer_message message;
+	enum peer_message_type type;
 	uint32_t version;
 	int ret;
 
 	memset(&message, 0, sizeof(message));
-	if (peek_version(bytes, length, &version) && version != SHMNET_WIRE_VERSION) {
-		message.type = PEER_MESSAGE_HELLO;
-		message.hello.wire_version = version;
+	if (peek_version(bytes, length, &type, &version) &&
+	    version != SHMNET_WIRE_VERSION) {
+		message.type = type;
+		if (type == PEER_MESSAGE_HELLO)
+			message.hello.wire_version = version;
+		else
+			message.look.wire_version = version;
 	} else {
 		ret = unpack(bytes, length, &message, ret_why);
 		if (ret < 0)

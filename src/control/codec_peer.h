@@ -20,6 +20,7 @@
 #define PEER_EPOCH_MAX ((1ull << 48) - 1)
 
 #define PEER_WORDS_MAX 512 /* of a refusal, with the terminating zero */
+#define PEER_LIVES_MAX 32  /* of other nodes, in one LOOK */
 
 enum peer_message_type {
 	PEER_MESSAGE_HELLO,
@@ -33,6 +34,7 @@ enum peer_message_type {
 	PEER_MESSAGE_CAST,
 	PEER_MESSAGE_READS,
 	PEER_MESSAGE_WANT,
+	PEER_MESSAGE_LOOK,
 	PEER_MESSAGE_NUM_
 };
 
@@ -122,6 +124,24 @@ struct peer_cast_name {
 	uint64_t id;
 };
 
+/* A life of a node, and where it can be dialled. */
+struct peer_life {
+	uint16_t id;
+	char name[CONFIG_NAME_MAX];
+	struct config_endpoint address;
+	uint64_t nonce;	 /* that of its HELLO */
+	uint32_t age_ms; /* since it said so itself, as far as the sender knows */
+};
+
+/* Of another wire version than ours nothing but the version is looked at. */
+struct peer_look {
+	uint32_t wire_version;
+	char cluster[CONFIG_NAME_MAX];
+	struct peer_life self;
+	unsigned num_others;
+	struct peer_life others[PEER_LIVES_MAX];
+};
+
 struct peer_message {
 	enum peer_message_type type;
 	union {
@@ -135,6 +155,7 @@ struct peer_message {
 		struct peer_cast cast;
 		struct peer_cast_name reads;
 		struct peer_cast_name want;
+		struct peer_look look;
 	};
 };
 

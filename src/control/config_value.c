@@ -345,7 +345,7 @@ static void build_endpoint(const struct config_address *address, uint16_t port,
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ret_endpoint->address;
 	char host[CONFIG_ADDRESS_TEXT_MAX];
 
-	*ret_endpoint = (struct config_endpoint){0};
+	memset(ret_endpoint, 0, sizeof(*ret_endpoint)); /* the padding, too */
 	config_address_text(address, host);
 	if (address->family == AF_INET) {
 		in4->sin_family = AF_INET;

@@ -220,6 +220,7 @@ static const struct message_row {
 	[PEER_MESSAGE_CAST]        = {OFFERED,  peer_take_cast},
 	[PEER_MESSAGE_READS]       = {OFFERED,  peer_take_reads},
 	[PEER_MESSAGE_WANT]        = {OFFERED,  peer_take_want},
+	[PEER_MESSAGE_LOOK]        = {0,        NULL}, /* seeds.c: on channels of its own */
 };
 /* clang-format on */
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == PEER_MESSAGE_NUM_,

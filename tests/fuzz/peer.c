@@ -21,6 +21,8 @@ static void need(bool ok, const char *what)
 /* Of another version only the version is taken over. */
 static bool is_foreign(const struct peer_message *message)
 {
+	if (message->type == PEER_MESSAGE_LOOK)
+		return message->look.wire_version != SHMNET_WIRE_VERSION;
 	return message->type == PEER_MESSAGE_HELLO &&
 	       message->hello.wire_version != SHMNET_WIRE_VERSION;
 }

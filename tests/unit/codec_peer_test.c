@@ -41,12 +41,40 @@ static struct peer_message make_hello(unsigned num_networks)
 	return message;
 }
 
+static void set_life(struct peer_life *life, uint16_t id, const char *address)
+{
+	life->id = id;
+	snprintf(life->name, sizeof(life->name), "n%u", id);
+	CHECK_INT(config_endpoint_parse(address, &life->address, NULL), 0);
+	life->nonce = UINT64_MAX - id;
+	life->age_ms = id * 1000u;
+}
+
+static struct peer_message make_look(unsigned num_others)
+{
+	struct peer_message message;
+	struct peer_look *look = &message.look;
+
+	memset(&message, 0, sizeof(message));
+	message.type = PEER_MESSAGE_LOOK;
+	look->wire_version = SHMNET_WIRE_VERSION;
+	set_name(look->cluster, "demo");
+	set_life(&look->self, 1, "192.0.2.1:7471");
+	look->num_others = num_others;
+	for (unsigned i = 0; i < num_others; i++)
+		set_life(&look->others[i], (uint16_t)(i + 2),
+			 i % 2 ? "[fd77::1]:65535" : "10.0.0.1:1");
+	return message;
+}
+
 static struct peer_message make(enum peer_message_type type)
 {
 	struct peer_message message;
 
 	if (type == PEER_MESSAGE_HELLO)
 		return make_hello(2);
+	if (type == PEER_MESSAGE_LOOK)
+		return make_look(2);
 	memset(&message, 0, sizeof(message));
 	message.type = type;
 	switch (type) {
@@ -345,6 +373,80 @@ TEST_CASE(codec_peer, a_cast_is_checked)
 	check_message_refused(&message, "has a network name that is none");
 }
 
+TEST_CASE(codec_peer, the_largest_look_goes_through)
+{
+	struct peer_message message = make_look(PEER_LIVES_MAX);
+	uint8_t bytes[BYTES_MAX];
+
+	memset(message.look.cluster, 'c', CONFIG_NAME_MAX - 1);
+	for (unsigned i = 0; i < PEER_LIVES_MAX; i++) {
+		struct peer_life *life = &message.look.others[i];
+
+		set_life(life, SHMNET_NODE_ID_MAX,
+			 "[fd77:7777:7777:7777:7777:7777:7777:7777]:65535");
+		memset(life->name, 'n', CONFIG_NAME_MAX - 1);
+		life->age_ms = UINT32_MAX;
+	}
+	check_same(&message);
+	CHECK(encode(&message, bytes) < 4096);
+}
+
+/* A text that isn't the one way to write an address that can be dialled. */
+static void check_endpoint_refused(const char *text)
+{
+	struct peer_message message = make_look(1);
+	struct config_endpoint *address = &message.look.others[0].address;
+
+	snprintf(address->text, sizeof(address->text), "%s", text);
+	check_message_refused(&message, "has an address that can't be dialled");
+}
+
+TEST_CASE(codec_peer, the_nodes_of_a_look_are_checked)
+{
+	struct peer_message message = make_look(2);
+
+	message.look.self.id = 0;
+	check_message_refused(&message, "has a node id out of range (1 to 65534)");
+	message = make_look(2);
+	message.look.others[1].id = 0xffff;
+	check_message_refused(&message, "has a node id out of range (1 to 65534)");
+	message = make_look(2);
+	set_name(message.look.others[1].name, "n 3");
+	check_message_refused(&message, "has a node name that is none");
+	message = make_look(0);
+	set_name(message.look.cluster, "");
+	check_message_refused(&message, "has a cluster name that is none");
+	check_endpoint_refused("");
+	check_endpoint_refused("n1:7471");
+	check_endpoint_refused("192.0.2.1:0");
+	check_endpoint_refused("192.0.2.1:7471 ");
+	check_endpoint_refused("0.0.0.0:7471");
+	check_endpoint_refused("[FD77::1]:7471");
+	check_endpoint_refused("[fd77:0::1]:7471");
+	check_endpoint_refused("[fe80::1]:7471");
+	check_endpoint_refused("[::ffff:192.0.2.1]:7471");
+}
+
+/* 33 others: each as the one that encode() wrote, which is the end of the message. */
+TEST_CASE(codec_peer, a_look_with_too_many_nodes_is_refused)
+{
+	struct peer_message none = make_look(0), message = make_look(1);
+	uint8_t bytes[BYTES_MAX];
+	size_t without = encode(&none, bytes);
+	size_t length = encode(&message, bytes), one = length - without;
+	size_t body;
+
+	REQUIRE(length < 126); /* its length is one byte, and will be two */
+	memmove(bytes + 3, bytes + 2, length - 2);
+	for (unsigned i = 0; i < PEER_LIVES_MAX; i++)
+		memcpy(bytes + 1 + length + i * one, bytes + 1 + length - one, one);
+	length += 1 + PEER_LIVES_MAX * one;
+	body = length - 3;
+	bytes[1] = (uint8_t)(0x80 | (body & 0x7f));
+	bytes[2] = (uint8_t)(body >> 7);
+	check_refused(bytes, length, "has too many nodes");
+}
+
 TEST_CASE(codec_peer, nothing_may_be_missing)
 {
 	for (unsigned type = 0; type < PEER_MESSAGE_NUM_; type++) {
@@ -422,4 +524,16 @@ TEST_CASE(codec_peer, of_another_version_only_the_version_is_read)
 	CHECK_INT(message.type, PEER_MESSAGE_HELLO);
 	CHECK_INT(message.hello.wire_version, 77);
 	CHECK_STR(message.hello.name, "");
+}
+
+TEST_CASE(codec_peer, a_look_of_another_version_is_known_for_that)
+{
+	static const uint8_t bytes[] = {0x62, 0x04, 0x08, 0x4d, 0x10, 0x05};
+	struct peer_message message;
+	const char *why;
+
+	CHECK_INT(codec_peer_decode(bytes, sizeof(bytes), &message, &why), 0);
+	CHECK_INT(message.type, PEER_MESSAGE_LOOK);
+	CHECK_INT(message.look.wire_version, 77);
+	CHECK_STR(message.look.cluster, "");
 }
