@@ -2,7 +2,8 @@
 # The Debian packages that shmnet needs, each with what for; installs what is missing.
 #
 #   install.sh GROUP...     build: to compile; demo: for deploy/demo.sh; test: for
-#                           tests/run.sh; lint: for its static checks
+#                           tests/run.sh; lint: for its static checks; lab: for the
+#                           virtual machines of deploy/lab
 #   install.sh --list       prints the list
 #
 # As root it runs apt-get; otherwise it names the command and exits 1. Exit 0: all there.
@@ -48,6 +49,16 @@ clang-format        | lint        | layout of C files
 clang-tidy          | lint        | .clang-tidy
 shellcheck          | lint        | shell scripts
 codespell           | lint        | spelling
+qemu-system-x86     | lab         | the machines
+busybox-static      | lab         | their first process
+cpio                | lab         | packs it
+kmod                | lab         | names the modules of their kernel
+rdma-core           | lab         | names and limits of RDMA devices
+ibverbs-providers   | lab         | the driver of Soft-RoCE
+ibverbs-utils       | lab         | ibv_devinfo, ibv_rc_pingpong
+rdmacm-utils        | lab         | rping
+perftest            | lab         | what RDMA does without shmnet
+nftables            | lab         | drops frames
 '
 
 fields() { # groups wanted: prints the packages
@@ -102,5 +113,5 @@ main() {
 	install "${lacking[@]}" >/dev/null
 }
 
-[ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
+[ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
 main "$@"
