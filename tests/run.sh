@@ -12,7 +12,7 @@
 #
 # The names are BUILD/TEST: gcc/... is the plain build, asan/... clang with the
 # address and undefined behaviour sanitizers, tsan/... clang with the thread
-# sanitizer; static/..., netns/..., fuzz/... and demo/... stand beside them.
+# sanitizer; static/..., netns/..., vm/..., fuzz/... and demo/... stand beside them.
 # A line per test; a unit test program counts with each of its cases, and a case
 # that is skipped has a line of its own. At the end the output of what failed, and
 # "N passed, N failed, N skipped". Exit 0 if nothing failed, 1 if something did, 2 on
@@ -372,10 +372,11 @@ run_scripts() { # prefix of the test's name, build, scripts...
 	done
 }
 
-run_netns() {
-	local any=''
-	for script in tests/netns/*.sh deploy/demo.sh; do
-		selected "netns/$(basename "$script" .sh)" && any=1
+run_networks() {
+	local any='' script
+	for script in tests/{netns,vm}/*.sh deploy/demo.sh; do
+		script=${script#*/}
+		selected "${script%.sh}" && any=1
 	done
 	[ -z "$any" ] && ! selected demo/demo && return 0
 	if [ -z "$list" ] && ! make_build gcc >"$logs/build.netns.log" 2>&1; then
@@ -385,6 +386,7 @@ run_netns() {
 	run_scripts netns gcc tests/netns/*.sh
 	[ -z "$long" ] || run_scripts netns-asan asan tests/netns/*.sh
 	run_scripts demo gcc deploy/demo.sh
+	run_scripts vm gcc tests/vm/*.sh
 }
 
 run_all() {
@@ -393,7 +395,7 @@ run_all() {
 	run_static
 	run_build asan all
 	run_build tsan tests tsan
-	run_netns
+	run_networks
 	run_tidy
 	[ -z "$long" ] || run_fuzzers
 }
@@ -416,7 +418,7 @@ stop() {
 
 main() {
 	parse_options "$@"
-	tests/install.sh build demo test lint || exit 1
+	tests/install.sh build demo test lint lab || exit 1
 	logs=$top/build/logs
 	mkdir -p "$logs"
 	work=$(mktemp -d /tmp/shmnet-test.XXXXXX) || exit 1
