@@ -76,10 +76,11 @@
  *   salvage() delivers the records it had finished [31];
  * - lie about sleeping: it misses its own doorbell.
  *
- * On RDMA the memory is the same but the words are not used: W and R travel
- * as immediates, and the receiver believes completions, never memory
- * (`words` is NULL; accept_head() and accept_tail() take the place of the
- * loads). One WRITE carries any number of contiguous records.
+ * On RDMA the transmitter fills a ring of its own, from which contiguous records are
+ * written to the same place of the receiver's, any number with one WRITE. Of the words
+ * each side has its own, which no device reaches: W and R travel as immediates, and
+ * who gets one stores it there itself. `asleep`, `waiting` and `beat` are not used, and
+ * there is no salvage(): the receiver believes completions, never memory.
  *
  * What is kept free. A frame may not take the last SHMNET_RING_COMMAND_ROOM
  * bytes, so that a command always finds room in a ring that is full of frames.
@@ -99,9 +100,10 @@
 extern "C" {
 #endif
 
-#define SHMNET_RING_ALIGN     64u
-#define SHMNET_RING_SIZE_MIN  (256u << 10)
-#define SHMNET_RING_SIZE_MAX  (512u << 20) /* an RDMA immediate addresses twice that */
+#define SHMNET_RING_ALIGN    64u
+#define SHMNET_RING_SIZE_MIN (256u << 10)
+#define SHMNET_RING_SIZE_MAX                                                             \
+	(512u << 20)		    /* in lines: half of what an RDMA immediate holds */
 #define SHMNET_RING_WORDS_LEN 4096u /* the page before the data, in a shared file */
 
 /* Payload of a frame's record: virtio-net header and frame. */
@@ -151,6 +153,7 @@ struct shmnet_ring_tx {
 	uint64_t published; /* what the peer was told of it */
 	uint64_t tail;	    /* the last R that passed the check */
 	uint32_t rung;	    /* the sleep for which the doorbell was rung */
+	uint32_t index;	    /* of the ring on its connection; for the fabric */
 };
 
 struct shmnet_ring_rx {
@@ -162,6 +165,7 @@ struct shmnet_ring_rx {
 	uint64_t credited; /* what the peer was told of it */
 	uint64_t head;	   /* the last W that passed the check */
 	uint32_t rung;	   /* the wait for which the doorbell was rung */
+	uint32_t index;	   /* of the ring on its connection; for the fabric */
 };
 
 /* What peek() found. `payload` points into shared memory: copy before you look. */
@@ -187,7 +191,7 @@ static inline bool shmnet_ring_size_valid(uint64_t size)
 	       (size & (size - 1)) == 0;
 }
 
-/* Both sides start at position 0 of fresh memory. `words` may be NULL (RDMA). */
+/* Both sides start at position 0 of fresh memory. */
 static inline void shmnet_ring_tx_init(struct shmnet_ring_tx *tx,
 				       struct shmnet_ring_words *words, uint8_t *data,
 				       uint64_t size, uint64_t salt)
@@ -218,19 +222,16 @@ static inline void shmnet_ring_rx_init(struct shmnet_ring_rx *rx,
  */
 static inline void shmnet_ring_beat(const struct shmnet_ring_tx *tx, uint32_t beat)
 {
-	if (tx->words)
-		__atomic_store_n(&tx->words->beat, beat, __ATOMIC_RELAXED);
+	__atomic_store_n(&tx->words->beat, beat, __ATOMIC_RELAXED);
 }
 
 static inline uint64_t shmnet_ring_tx_pulse(const struct shmnet_ring_tx *tx)
 {
-	return tx->words ? __atomic_load_n(&tx->words->tail, __ATOMIC_RELAXED) : 0;
+	return __atomic_load_n(&tx->words->tail, __ATOMIC_RELAXED);
 }
 
 static inline uint64_t shmnet_ring_rx_pulse(const struct shmnet_ring_rx *rx)
 {
-	if (!rx->words)
-		return 0;
 	return __atomic_load_n(&rx->words->head, __ATOMIC_RELAXED) +
 	       __atomic_load_n(&rx->words->beat, __ATOMIC_RELAXED);
 }
@@ -255,8 +256,6 @@ static inline int shmnet_ring_accept_tail(struct shmnet_ring_tx *tx, uint64_t ta
 /* (D) Reads R. 0 or -EPROTO. */
 static inline int shmnet_ring_update_tail(struct shmnet_ring_tx *tx)
 {
-	if (!tx->words)
-		return 0;
 	return shmnet_ring_accept_tail(
 		tx, __atomic_load_n(&tx->words->tail, __ATOMIC_ACQUIRE));
 }
@@ -310,8 +309,7 @@ static inline void shmnet_ring_submit(struct shmnet_ring_tx *tx, uint32_t length
 static inline void shmnet_ring_publish(struct shmnet_ring_tx *tx)
 {
 	tx->published = tx->head;
-	if (tx->words)
-		__atomic_store_n(&tx->words->head, tx->head, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&tx->words->head, tx->head, __ATOMIC_SEQ_CST);
 }
 
 /* (F) After publish(): true if the peer sleeps and has not been rung for this sleep. */
@@ -367,15 +365,10 @@ static inline int shmnet_ring_accept_head(struct shmnet_ring_rx *rx, uint64_t he
 /* (B) Reads W. 1 if there is something to peek at, 0 if not, -EPROTO. */
 static inline int shmnet_ring_poll(struct shmnet_ring_rx *rx)
 {
-	int ret;
+	int ret = shmnet_ring_accept_head(
+		rx, __atomic_load_n(&rx->words->head, __ATOMIC_ACQUIRE));
 
-	if (rx->words) {
-		ret = shmnet_ring_accept_head(
-			rx, __atomic_load_n(&rx->words->head, __ATOMIC_ACQUIRE));
-		if (ret < 0)
-			return ret;
-	}
-	return rx->head != rx->tail;
+	return ret < 0 ? ret : rx->head != rx->tail;
 }
 
 /* One fetch of each word of the header at our tail, so that the check holds. */
@@ -433,8 +426,7 @@ static inline void shmnet_ring_release(struct shmnet_ring_rx *rx,
 static inline void shmnet_ring_credit(struct shmnet_ring_rx *rx)
 {
 	rx->credited = rx->tail;
-	if (rx->words)
-		__atomic_store_n(&rx->words->tail, rx->tail, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&rx->words->tail, rx->tail, __ATOMIC_SEQ_CST);
 }
 
 /* (G) After credit(): true if the peer waits for room and has not been rung for it. */

@@ -161,8 +161,6 @@ static bool load_told(struct link *link)
 {
 	uint64_t told;
 
-	if (!link->rx.words)
-		return false;
 	told = __atomic_load_n(&link->rx.words->cast_frames, __ATOMIC_ACQUIRE);
 	if ((int64_t)(told - link->casts_told) <= 0)
 		return false; /* nothing new, or nonsense */
@@ -180,7 +178,7 @@ static bool is_for_us(const struct cast *cast, struct link *link, uint64_t posit
 {
 	struct link_cast *place = &link->casts[cast->index];
 
-	if (!place->is_known && link->rx.words)
+	if (!place->is_known)
 		place->is_known =
 			shmnet_cast_find_since(link->rx.words, cast->id, &place->since);
 	return place->is_known && position >= place->since;

@@ -167,6 +167,8 @@ static struct link *link_new(const struct plane *plane, struct port *port,
 			    spec->tx_salt);
 	shmnet_ring_rx_init(&link->rx, spec->rx.words, spec->rx.data, spec->rx.size,
 			    spec->rx_salt);
+	link->tx.index = spec->tx_index;
+	link->rx.index = spec->rx_index;
 	return link;
 }
 
@@ -221,7 +223,7 @@ static void count_unread(struct link *link)
 	struct shmnet_record record;
 
 	shmnet_ring_update_tail(&link->tx);
-	shmnet_ring_rx_init(&unread, NULL, link->tx.data, link->tx.mask + 1,
+	shmnet_ring_rx_init(&unread, link->tx.words, link->tx.data, link->tx.mask + 1,
 			    link->tx.salt);
 	unread.tail = link->tx.tail;
 	unread.head = link->tx.head;

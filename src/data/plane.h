@@ -52,6 +52,8 @@ struct plane_link {
 	uint64_t tx_salt;
 	uint64_t rx_salt;
 	uint32_t offloads; /* SHMNET_OFFLOAD_*: no other super-frames for the peer */
+	uint8_t tx_index;  /* number of the ring on the connection, its receiver's */
+	uint8_t rx_index;  /* both 0 if the fabric has no use for it */
 };
 
 /* Written by the worker, read by anybody; each is exact when traffic rests. */

@@ -387,28 +387,6 @@ TEST_CASE(ring, own_positions_are_never_read_back)
 	pair_close(&pair);
 }
 
-/* Without words, as on RDMA, the loads are left out and nothing is dereferenced. */
-TEST_CASE(ring, works_without_words)
-{
-	struct pair pair;
-
-	REQUIRE(pair_open(&pair));
-	pair.tx.words = NULL;
-	pair.rx.words = NULL;
-	CHECK_INT(send_record(&pair.tx, 10, 0, 1), 0);
-	shmnet_ring_publish(&pair.tx);
-	CHECK_INT(shmnet_ring_poll(&pair.rx), 0);
-	CHECK_INT(shmnet_ring_accept_head(&pair.rx, pair.tx.published), 0);
-	CHECK_INT(shmnet_ring_poll(&pair.rx), 1);
-	check_record(&pair.rx, 10, 0, 1);
-	shmnet_ring_credit(&pair.rx);
-	CHECK_INT(shmnet_ring_update_tail(&pair.tx), 0);
-	CHECK_U64(pair.tx.tail, 0);
-	CHECK_INT(shmnet_ring_accept_tail(&pair.tx, pair.rx.credited), 0);
-	CHECK_U64(pair.tx.tail, 64);
-	pair_close(&pair);
-}
-
 /* ---- headers ---- */
 
 static struct shmnet_ring_header *header_at(struct pair *pair, uint64_t position)
