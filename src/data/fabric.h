@@ -5,9 +5,9 @@
  *
  * The operations are called per burst, never per frame, by the worker that
  * serves the pair; create and close by the control thread while no worker
- * knows the connection. Nothing here blocks. Errors are -errno and mean that
- * the connection is of no use any more; -EPROTO that the peer broke the ring's
- * rules.
+ * knows the connection; those of the last paragraph by the control thread at any time
+ * between. Nothing here blocks. Errors are -errno and mean that the connection is of
+ * no use any more; -EPROTO that the peer broke the ring's rules.
  */
 #ifndef DATA_FABRIC_H
 #define DATA_FABRIC_H
@@ -22,11 +22,18 @@ struct fabric_ops {
 	/* Shows the peer what was submitted to `tx` and wakes it if it sleeps. */
 	int (*publish)(struct fabric *fabric, struct shmnet_ring_tx *tx);
 
-	/* Wakes the peer if it sleeps: something came to it by a cast ring. */
+	/*
+	 * Wakes the peer if it sleeps: something came to it by a cast ring. NULL: no
+	 * peer of this fabric reads cast rings.
+	 */
 	int (*wake)(struct fabric *fabric, struct shmnet_ring_tx *tx);
 
-	/* Learns how far `rx` may be read: 1 if there is something, 0 if not. */
-	int (*poll)(struct fabric *fabric, struct shmnet_ring_rx *rx);
+	/*
+	 * Learns how far `rx` may be read: 1 if there is something, 0 if not. `tx` is
+	 * the same link's: what was published to it and held back may go now.
+	 */
+	int (*poll)(struct fabric *fabric, struct shmnet_ring_rx *rx,
+		    struct shmnet_ring_tx *tx);
 
 	/* Gives back what was released, and wakes a peer that waits for room. */
 	int (*credit)(struct fabric *fabric, struct shmnet_ring_rx *rx);
@@ -51,6 +58,25 @@ struct fabric_ops {
 	 */
 	bool (*drain)(struct fabric *fabric);
 
+	/*
+	 * Control's. For a peer that is dead and stores nothing any more: shows all of
+	 * `rx` that it had finished. 0 or -errno; no poll() after it, only peek().
+	 */
+	int (*salvage)(struct fabric *fabric, struct shmnet_ring_rx *rx);
+
+	/*
+	 * Control's; NULL: nothing need be known of it. No worker knows the rings any
+	 * more and their memory goes away after this. The tail of `tx` says what the
+	 * peer had taken.
+	 */
+	void (*detach)(struct fabric *fabric, struct shmnet_ring_tx *tx,
+		       const struct shmnet_ring_rx *rx);
+
+	/* Control's; see the functions below. NULL: by the rings' words, or nothing. */
+	void (*beat)(struct fabric *fabric);
+	uint64_t (*pulse)(const struct fabric *fabric);
+	const char *(*why)(const struct fabric *fabric);
+
 	void (*close)(struct fabric *fabric);
 };
 
@@ -69,6 +95,26 @@ int fabric_shm_new(int receive_fd, int send_fd, struct fabric **ret_fabric);
 
 /* Both ends of a bell, close-on-exec: one to keep, one to give to the peer. */
 int fabric_shm_bell(int *ret_receive_fd, int *ret_send_fd);
+
+/* Shows the peer life without its rings, where that can be done. */
+static inline void fabric_beat(struct fabric *fabric)
+{
+	if (fabric->ops->beat)
+		fabric->ops->beat(fabric);
+}
+
+/* Another number than before if the peer showed life, other than in its rings' words. */
+static inline uint64_t fabric_pulse(const struct fabric *fabric)
+{
+	return fabric->ops->pulse ? fabric->ops->pulse(fabric) : 0;
+}
+
+/* In words, why the connection is of no use any more; "" if an operation's -errno says
+ * it all. Valid until it is closed. */
+static inline const char *fabric_why(const struct fabric *fabric)
+{
+	return fabric->ops->why ? fabric->ops->why(fabric) : "";
+}
 
 static inline void fabric_close(struct fabric *fabric)
 {

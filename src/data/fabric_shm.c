@@ -80,9 +80,11 @@ static int shm_publish(struct fabric *fabric, struct shmnet_ring_tx *tx)
 	return shm_wake(fabric, tx);
 }
 
-static int shm_poll(struct fabric *fabric, struct shmnet_ring_rx *rx)
+static int shm_poll(struct fabric *fabric, struct shmnet_ring_rx *rx,
+		    struct shmnet_ring_tx *tx)
 {
 	(void)fabric;
+	(void)tx;
 	return shmnet_ring_poll(rx);
 }
 
@@ -123,6 +125,17 @@ static bool shm_drain(struct fabric *fabric)
 	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
+static int shm_salvage(struct fabric *fabric, struct shmnet_ring_rx *rx)
+{
+	int ret = shmnet_ring_poll(rx);
+
+	(void)fabric;
+	if (ret < 0)
+		return ret;
+	shmnet_ring_salvage(rx);
+	return 0;
+}
+
 static void shm_close(struct fabric *fabric)
 {
 	close(fabric->wait_fd);
@@ -140,6 +153,7 @@ static const struct fabric_ops shm_ops = {
 	.arm = shm_arm,
 	.disarm = shm_disarm,
 	.drain = shm_drain,
+	.salvage = shm_salvage,
 	.close = shm_close,
 };
 

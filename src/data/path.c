@@ -393,7 +393,7 @@ unsigned path_rx(struct link *link, struct path_scratch *scratch)
 	if (link_rests(link))
 		return 0;
 	path_cast_listen(link);
-	ret = link->fabric->ops->poll(link->fabric, &link->rx);
+	ret = link->fabric->ops->poll(link->fabric, &link->rx, &link->tx);
 	while (ret > 0 && taken < PATH_BURST) {
 		ret = rx_one(link, scratch);
 		if (ret <= 0)
@@ -411,10 +411,9 @@ unsigned path_rx(struct link *link, struct path_scratch *scratch)
 
 void path_rx_salvage(struct link *link, struct path_scratch *scratch)
 {
-	if (shmnet_ring_poll(&link->rx) < 0)
+	if (link->fabric->ops->salvage(link->fabric, &link->rx) < 0)
 		return;
 	link->commands.is_mute = true;
-	shmnet_ring_salvage(&link->rx);
 	while (rx_one(link, scratch) > 0)
 		;
 }

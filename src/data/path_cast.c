@@ -147,7 +147,7 @@ void path_cast_wake(struct link *link)
 	link->cast_pending = false;
 	__atomic_store_n(&link->tx.words->cast_frames, link->casts_sent,
 			 __ATOMIC_RELEASE);
-	if (link_rests(link))
+	if (link_rests(link) || !link->fabric->ops->wake)
 		return;
 	ret = link->fabric->ops->wake(link->fabric, &link->tx);
 	if (ret < 0)

@@ -247,6 +247,8 @@ void plane_remove_link(struct plane *plane, struct link *link, bool peer_is_dead
 	if (peer_is_dead && !link->error)
 		path_rx_salvage(link, &plane->scratch);
 	path_cast_end(link);
+	if (link->fabric->ops->detach)
+		link->fabric->ops->detach(link->fabric, &link->tx, &link->rx);
 	count_unread(link);
 	if (ret_final)
 		*ret_final = link->counters;

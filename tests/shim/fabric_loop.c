@@ -135,10 +135,12 @@ static int loop_wake(struct fabric *fabric, struct shmnet_ring_tx *tx)
 	return 0;
 }
 
-static int loop_poll(struct fabric *fabric, struct shmnet_ring_rx *rx)
+static int loop_poll(struct fabric *fabric, struct shmnet_ring_rx *rx,
+		     struct shmnet_ring_tx *tx)
 {
 	int error = failure(fabric, FABRIC_LOOP_POLL);
 
+	(void)tx;
 	return error ? error : shmnet_ring_poll(rx);
 }
 
@@ -184,6 +186,14 @@ static bool loop_drain(struct fabric *fabric)
 	return read(fabric->wait_fd, &count, sizeof(count)) > 0 || errno == EAGAIN;
 }
 
+static int loop_salvage(struct fabric *fabric, struct shmnet_ring_rx *rx)
+{
+	int ret = shmnet_ring_poll(rx);
+
+	(void)fabric;
+	return ret < 0 ? ret : 0;
+}
+
 static void loop_close(struct fabric *fabric)
 {
 	close(fabric->wait_fd);
@@ -200,6 +210,7 @@ static const struct fabric_ops loop_ops = {
 	.arm = loop_arm,
 	.disarm = loop_disarm,
 	.drain = loop_drain,
+	.salvage = loop_salvage,
 	.close = loop_close,
 };
 

@@ -126,7 +126,7 @@ static unsigned played_receive(struct cable *cable, unsigned first, unsigned max
 	struct shmnet_record record;
 	unsigned taken = 0;
 
-	CHECK(fabric->ops->poll(fabric, &cable->rx) >= 0);
+	CHECK(fabric->ops->poll(fabric, &cable->rx, &cable->tx) >= 0);
 	while (taken < max && shmnet_ring_peek(&cable->rx, &record) == 1) {
 		CHECK(rig_frame_is(record.payload, record.length, 1, 2, first + taken));
 		shmnet_ring_release(&cable->rx, &record);
