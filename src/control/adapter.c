@@ -3,64 +3,66 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/netns.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-static void log_tap_error(const struct config_network *network, enum tap_error why,
-			  int error)
+static void log_tap_error(const struct adapter *adapter, enum tap_error why, int error)
 {
 	const char *text = tap_error_text(why);
 
-	log_err(network->name, "can't open TAP %s: %s", network->tap,
-		text ? text : strerror(-error));
+	log_err(adapter->network->name, "can't open TAP %s%s: %s", adapter->network->tap,
+		adapter->place, text ? text : strerror(-error));
 }
 
-static void log_no_look(const struct config_network *network, const struct kernel *kernel)
+static void log_no_look(const struct adapter *adapter, const struct kernel *kernel)
 {
-	log_err(network->name, "can't look at interface %s: %s", network->tap,
-		kernel_last_error(kernel));
+	log_err(adapter->network->name, "can't look at interface %s%s: %s",
+		adapter->network->tap, adapter->place, kernel_last_error(kernel));
 }
 
 /* The address must not be on another interface: the host would answer for both. */
-static int check_address(struct kernel *kernel, const struct config_network *network,
+static int check_address(const struct adapter *adapter, struct kernel *kernel,
 			 const struct config_address *address)
 {
+	const struct config_network *network = adapter->network;
 	char text[CONFIG_ADDRESS_TEXT_MAX];
 	struct kernel_owner owner;
 	int ret = kernel_find_address(kernel, address, &owner);
 
 	if (ret < 0) {
-		log_err(network->name, "can't list the host's addresses: %s",
-			kernel_last_error(kernel));
+		log_err(network->name, "can't list the host's addresses%s: %s",
+			adapter->place, kernel_last_error(kernel));
 		return ret;
 	}
 	if (ret == 0 || strcmp(owner.ifname, network->tap) == 0)
 		return 0;
 	config_address_text(address, text);
 	log_err(network->name,
-		"address %s is on interface %s of this host already; remove it there "
-		"('ip addr del') or give the network another one",
-		text, owner.ifname);
+		"address %s is on interface %s%s already; remove it there ('ip addr "
+		"del') or give the network another one",
+		text, owner.ifname, *adapter->place ? adapter->place : " of this host");
 	return -EADDRINUSE;
 }
 
-static int check_addresses(struct kernel *kernel, const struct config_network *network)
+static int check_addresses(const struct adapter *adapter, struct kernel *kernel)
 {
+	const struct config_network *network = adapter->network;
 	int ret = 0;
 
 	for (unsigned i = 0; i < network->num_addresses && ret == 0; i++)
-		ret = check_address(kernel, network, &network->addresses[i]);
+		ret = check_address(adapter, kernel, &network->addresses[i]);
 	return ret;
 }
 
-static void log_held(const struct config_network *network)
+static void log_held(const struct adapter *adapter)
 {
-	log_err(network->name,
-		"TAP %s is held by another process; stop that, or give the network "
+	log_err(adapter->network->name,
+		"TAP %s%s is held by another process; stop that, or give the network "
 		"another 'tap' name",
-		network->tap);
+		adapter->network->tap, adapter->place);
 }
 
 static int claim(struct adapter *adapter, struct kernel *kernel, const char *mark)
@@ -70,27 +72,40 @@ static int claim(struct adapter *adapter, struct kernel *kernel, const char *mar
 	int ret = kernel_claim_port(kernel, network->tap, mark, &link);
 
 	if (ret == -EBUSY)
-		log_held(network);
+		log_held(adapter);
 	else if (ret == -EEXIST)
 		log_err(network->name,
-			"can't have interface %s: %s; give the network another 'tap' "
+			"can't have interface %s%s: %s; give the network another 'tap' "
 			"name",
-			network->tap, kernel_last_error(kernel));
+			network->tap, adapter->place, kernel_last_error(kernel));
 	else if (ret < 0)
-		log_no_look(network, kernel);
+		log_no_look(adapter, kernel);
 	adapter->adopted = ret == 1;
 	return ret < 0 ? ret : 0;
 }
 
-static int open_tap(struct adapter *adapter)
+static int open_tap_in(const struct netns *netns, struct adapter *adapter,
+		       enum tap_error *ret_why)
+{
+	int ret = netns_enter(netns);
+
+	*ret_why = TAP_ERROR_OTHER;
+	if (ret < 0)
+		return ret;
+	ret = tap_open(&adapter->tap, adapter->network->tap, TAP_QUEUES_MAX,
+		       adapter->adopted ? TAP_ADOPT : TAP_CREATE, ret_why);
+	netns_leave(netns);
+	return ret;
+}
+
+static int open_tap(struct adapter *adapter, const struct kernel *kernel)
 {
 	const struct config_network *network = adapter->network;
 	enum tap_error why;
-	int ret = tap_open(&adapter->tap, network->tap, TAP_QUEUES_MAX,
-			   adapter->adopted ? TAP_ADOPT : TAP_CREATE, &why);
+	int ret = open_tap_in(kernel_netns(kernel), adapter, &why);
 
 	if (ret < 0) {
-		log_tap_error(network, why, ret);
+		log_tap_error(adapter, why, ret);
 		return ret;
 	}
 	adapter->is_open = true;
@@ -116,12 +131,12 @@ static int check_sole_holder(struct adapter *adapter, struct kernel *kernel)
 	int ret = kernel_get_link(kernel, network->tap, &link);
 
 	if (ret < 0) {
-		log_no_look(network, kernel);
+		log_no_look(adapter, kernel);
 		return ret;
 	}
 	if (link.tap_queues <= adapter->tap.num_queues)
 		return 0;
-	log_held(network);
+	log_held(adapter);
 	return -EBUSY;
 }
 
@@ -131,8 +146,8 @@ static int set_up(struct adapter *adapter, struct kernel *kernel, const char *ma
 	int ret = kernel_setup_port(kernel, mark, network, adapter->mac);
 
 	if (ret < 0) {
-		log_err(network->name, "can't set up interface %s: %s", network->tap,
-			kernel_last_error(kernel));
+		log_err(network->name, "can't set up interface %s%s: %s", network->tap,
+			adapter->place, kernel_last_error(kernel));
 		return ret;
 	}
 	ret = tap_persist(&adapter->tap);
@@ -150,13 +165,14 @@ int adapter_open(struct adapter *adapter, struct kernel *kernel, const char *mar
 	memset(adapter, 0, sizeof(*adapter));
 	tap_init(&adapter->tap);
 	adapter->network = network;
+	adapter->place = netns_place(kernel_netns(kernel));
 	shmnet_mac_make(adapter->mac, shmnet_network_tag(network->name), node_id);
 
 	ret = claim(adapter, kernel, mark);
 	if (ret == 0)
-		ret = check_addresses(kernel, network);
+		ret = check_addresses(adapter, kernel);
 	if (ret == 0)
-		ret = open_tap(adapter);
+		ret = open_tap(adapter, kernel);
 	if (ret == 0)
 		ret = check_sole_holder(adapter, kernel);
 	if (ret == 0)
@@ -192,9 +208,9 @@ static void tell_gone(struct adapter *adapter)
 	char cause[EVENTS_CAUSE_MAX];
 
 	snprintf(cause, sizeof(cause),
-		 "interface %s was removed; the network is down until the node is "
+		 "interface %s%s was removed; the network is down until the node is "
 		 "restarted",
-		 adapter->network->tap);
+		 adapter->network->tap, adapter->place);
 	tell(adapter, LOG_LEVEL_ERROR, EVENTS_REMOVED, cause);
 }
 

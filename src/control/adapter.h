@@ -2,7 +2,8 @@
  * A network's adapter on the host [35]: the TAP with its name, MAC, MTU,
  * addresses and mark, from claiming it to leaving nothing behind.
  *
- * Owns the struct tap; moves no frame. Says what is wrong in the log, with the
+ * Owns the struct tap; moves no frame. The TAP is in the namespace that the kernel's
+ * handle was opened for. Says what is wrong in the log, with the
  * remedy, and returns -errno. Control thread.
  */
 #ifndef CONTROL_ADAPTER_H
@@ -20,6 +21,7 @@
 
 struct adapter {
 	const struct config_network *network;
+	const char *place; /* of the interface, as netns_place() */
 	struct tap tap;
 	uint8_t mac[SHMNET_ETH_ALEN];
 	bool is_open;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/netns.h"
 #include "control/child.h"
 
 #include <errno.h>
@@ -232,6 +233,19 @@ static const char *const *own_arguments(const struct dhcp *dhcp)
 	return program->kind->arguments;
 }
 
+static int run(struct dhcp *dhcp, const char *const argv[],
+	       const struct child_handler *handler, struct child **ret_child)
+{
+	const struct dhcp_options *options = &dhcp->options;
+	int ret = netns_enter(options->netns);
+
+	if (ret < 0)
+		return ret;
+	ret = child_new(options->base, argv, handler, dhcp, ret_child);
+	netns_leave(options->netns);
+	return ret;
+}
+
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
@@ -247,7 +261,7 @@ static void start(struct dhcp *dhcp)
 
 	fill_argv(dhcp, own_arguments(dhcp), argv);
 	dhcp->started_ns = clock_now_ns();
-	ret = child_new(dhcp->options.base, argv, &handler, dhcp, &dhcp->child);
+	ret = run(dhcp, argv, &handler, &dhcp->child);
 	if (ret == 0) {
 		log_info(dhcp->options.network, "%s asks for an address on %s", argv[0],
 			 dhcp->options.interface);
@@ -317,7 +331,7 @@ static bool start_release(struct dhcp *dhcp)
 	if (!kind->release[0])
 		return false;
 	fill_argv(dhcp, kind->release, argv);
-	return child_new(dhcp->options.base, argv, &handler, dhcp, &dhcp->release) == 0;
+	return run(dhcp, argv, &handler, &dhcp->release) == 0;
 }
 
 void dhcp_stop(struct dhcp *dhcp)

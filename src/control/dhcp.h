@@ -22,6 +22,7 @@
 
 struct dhcp;
 struct dhcp_kind;
+struct netns;
 
 /* The program, found once per node. */
 struct dhcp_program {
@@ -36,7 +37,8 @@ struct dhcp_options {
 	const struct dhcp_program *program; /* outlives the dhcp, as the texts do */
 	const char *network;
 	const char *interface;
-	const char *directory; /* for the lease file */
+	const struct netns *netns; /* of the interface; outlives the dhcp, too */
+	const char *directory;	   /* for the lease file */
 	const char *node;
 };
 

@@ -15,6 +15,8 @@
  */
 #include "control/kernel_internal.h"
 
+#include "base/netns.h"
+
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
@@ -34,6 +36,7 @@
 #define WATCH_READS  256 /* per call: the rest waits for the next one */
 
 struct kernel {
+	const struct netns *netns; /* of both sockets; NULL: the process's */
 	struct mnl_socket *requests;
 	struct mnl_socket *watch;
 	unsigned sequence;
@@ -760,24 +763,39 @@ static struct mnl_socket *open_socket(int flags, unsigned groups)
 	return NULL;
 }
 
-int kernel_open(struct kernel **ret_kernel)
+static int open_sockets(struct kernel *kernel)
+{
+	kernel->requests = open_socket(0, 0);
+	if (kernel->requests)
+		kernel->watch = open_socket(SOCK_NONBLOCK, 1u << (RTNLGRP_LINK - 1));
+	return kernel->watch ? 0 : -errno;
+}
+
+int kernel_open(const struct netns *netns, struct kernel **ret_kernel)
 {
 	struct kernel *kernel = calloc(1, sizeof(*kernel));
 	int error;
 
 	if (!kernel)
 		return -ENOMEM;
+	kernel->netns = netns;
 	kernel_fail_saying(kernel, 0, "no error");
-	kernel->requests = open_socket(0, 0);
-	if (kernel->requests)
-		kernel->watch = open_socket(SOCK_NONBLOCK, 1u << (RTNLGRP_LINK - 1));
-	if (!kernel->watch) {
-		error = -errno;
+	error = netns_enter(netns);
+	if (error == 0) {
+		error = open_sockets(kernel);
+		netns_leave(netns);
+	}
+	if (error) {
 		kernel_close(kernel);
 		return error;
 	}
 	*ret_kernel = kernel;
 	return 0;
+}
+
+const struct netns *kernel_netns(const struct kernel *kernel)
+{
+	return kernel->netns;
 }
 
 void kernel_close(struct kernel *kernel)

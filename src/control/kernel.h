@@ -9,7 +9,7 @@
  *
  * One handle belongs to one thread. Callbacks run when the kernel has been
  * listened to, so they may call anything here. The handle lives in the network
- * namespace that its thread was in at kernel_open().
+ * namespace that it was opened for.
  */
 #ifndef CONTROL_KERNEL_H
 #define CONTROL_KERNEL_H
@@ -24,6 +24,7 @@
 #define KERNEL_MARK_PREFIX "shmnet:"
 
 struct kernel;
+struct netns;
 
 struct kernel_link {
 	int index;
@@ -54,9 +55,15 @@ struct kernel_owner {
 	char alias[256];
 };
 
-/* Subscribed to changes from here on. */
-int kernel_open(struct kernel **ret_kernel);
+/*
+ * Subscribed to changes from here on. `netns` outlives the handle; NULL: the thread's
+ * own namespace.
+ */
+int kernel_open(const struct netns *netns, struct kernel **ret_kernel);
 void kernel_close(struct kernel *kernel); /* accepts NULL */
+
+/* The one that it was opened for, may be NULL. TAPs have to be opened in it. */
+const struct netns *kernel_netns(const struct kernel *kernel);
 
 /* The kernel's words for the last failure, or strerror of it. Never NULL. */
 const char *kernel_last_error(const struct kernel *kernel);

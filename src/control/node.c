@@ -240,7 +240,7 @@ static int open_events(struct node *node)
 
 static int open_kernel(struct node *node)
 {
-	int ret = kernel_open(&node->kernel);
+	int ret = kernel_open(NULL, &node->kernel);
 
 	if (ret < 0) {
 		log_err(NULL, "can't talk to the kernel by netlink: %s", strerror(-ret));

@@ -99,7 +99,7 @@ static const char *fixture_open(struct fixture *f)
 	f->network.addresses[0] = address("10.7.0.1", 24);
 	said[0] = '\0';
 	lines = 0;
-	CHECK_INT(kernel_open(&f->kernel), 0);
+	CHECK_INT(kernel_open(NULL, &f->kernel), 0);
 	return NULL;
 }
 
@@ -400,7 +400,7 @@ static void open_deaf(struct fixture *f)
 	kernel_close(f->kernel);
 	mute_fd = dup(STDERR_FILENO); /* the lowest free one is the requests' socket */
 	close(mute_fd);
-	CHECK_INT(kernel_open(&f->kernel), 0);
+	CHECK_INT(kernel_open(NULL, &f->kernel), 0);
 }
 
 TEST_CASE(adapter, says_that_it_can_not_look_at_the_interface)

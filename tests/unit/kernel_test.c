@@ -32,7 +32,7 @@ static const char *fixture_open(struct fixture *f)
 	tap_init(&f->tap);
 	if (why_not)
 		return why_not;
-	CHECK_INT(kernel_open(&f->kernel), 0);
+	CHECK_INT(kernel_open(NULL, &f->kernel), 0);
 	CHECK_INT(tap_open(&f->tap, "shm0", 1, TAP_CREATE, &why), 0);
 	CHECK_INT(kernel_get_link(f->kernel, "shm0", &f->link), 0);
 	return NULL;
@@ -131,7 +131,7 @@ TEST_CASE(kernel, open_and_close)
 	struct kernel *kernel = NULL;
 
 	kernel_close(NULL);
-	REQUIRE(kernel_open(&kernel) == 0);
+	REQUIRE(kernel_open(NULL, &kernel) == 0);
 	CHECK(kernel_last_error(kernel) != NULL);
 	CHECK(kernel_watch_fd(kernel) >= 0);
 	CHECK_INT(fcntl(kernel_watch_fd(kernel), F_GETFD), FD_CLOEXEC);

@@ -30,7 +30,7 @@ static struct kernel_link get_link(const char *name)
 	struct kernel_link link = {0};
 	struct kernel *kernel = NULL;
 
-	if (CHECK_INT(kernel_open(&kernel), 0) &&
+	if (CHECK_INT(kernel_open(NULL, &kernel), 0) &&
 	    kernel_get_link(kernel, name, &link) == -ENODEV)
 		link.gone = true;
 	kernel_close(kernel);
@@ -297,7 +297,7 @@ TEST_CASE(tap, carrier_follows)
 	for (int on = 1; on >= 0; on--) {
 		struct kernel *kernel = NULL;
 
-		REQUIRE(kernel_open(&kernel) == 0);
+		REQUIRE(kernel_open(NULL, &kernel) == 0);
 		CHECK_INT(tap_set_carrier(&tap, on), 0);
 		do {
 			memset(&link, 0, sizeof(link));
@@ -396,7 +396,7 @@ static void start_tap(struct tap *tap)
 	struct kernel_link link = {0};
 	struct kernel *kernel = NULL;
 
-	REQUIRE(kernel_open(&kernel) == 0);
+	REQUIRE(kernel_open(NULL, &kernel) == 0);
 	CHECK_INT(tap_set_carrier(tap, true), 0);
 	CHECK_INT(kernel_get_link(kernel, tap->name, &link), 0);
 	CHECK_INT(kernel_set_up(kernel, link.index, true), 0);
