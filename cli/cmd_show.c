@@ -62,6 +62,8 @@ static void status_print_head(const json_t *status)
 	       text_get_number(status, "nodes_known"),
 	       text_count(drops, text_get_number(status, "drops")),
 	       text_duration(uptime, text_get_number(status, "uptime_ms")));
+	if (*text_get(status, "netns"))
+		printf("  TAPs are in network namespace %s\n", text_get(status, "netns"));
 	json_array_foreach(json_object_get(status, "reasons"), i, reason)
 		printf("  %s!%s %s\n", text_on(style), text_off(style),
 		       json_string_value(reason));

@@ -350,6 +350,8 @@ int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_da
 	body.incarnation = report->incarnation;
 	body.nodes_up = report->nodes_up;
 	body.nodes_known = report->nodes_known;
+	if (report->netns[0])
+		body.netns = (char *)report->netns;
 	body.drops = report->drops;
 	body.networks =
 		scratch_messages(&scratch, &shmnet__ctl__network_status__descriptor,

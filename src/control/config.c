@@ -34,6 +34,7 @@ struct file_node {
 	char **dhcp_client;
 	unsigned dhcp_client_count;
 	struct file_liveness *liveness;
+	char *netns;
 };
 
 struct file_fabric {
@@ -101,7 +102,8 @@ static const cyaml_schema_field_t node_fields[] = {
 			     CONFIG_DHCP_ARGS_MAX),
 	CYAML_FIELD_MAPPING_PTR("liveness", OPTIONAL, struct file_node, liveness,
 				liveness_fields),
-	CYAML_FIELD_IGNORE("netns", OPTIONAL),
+	CYAML_FIELD_STRING_PTR("netns", OPTIONAL, struct file_node, netns, 1,
+			       CONFIG_NETNS_MAX - 1),
 	CYAML_FIELD_END,
 };
 
@@ -233,6 +235,7 @@ static const struct config_rule rules[] = {
 	{node_fields, "spin_us", .min = 0, .max = CONFIG_SPIN_US_MAX},
 	{node_fields, "dhcp_client", .check = config_check_argument,
 	 .note = "; write it like [/path/of/client, argument, \"%i\"]"},
+	{node_fields, "netns", .check = config_check_netns},
 	{liveness_fields, "interval_ms", .min = CONFIG_LIVENESS_INTERVAL_MS_MIN,
 	 .max = CONFIG_LIVENESS_INTERVAL_MS_MAX, .note = " (milliseconds)"},
 	{liveness_fields, "misses", .min = CONFIG_LIVENESS_MISSES_MIN,
@@ -309,6 +312,7 @@ void config_free(struct node_config *config)
 	free(config->name);
 	free(config->cluster);
 	free(config->runtime_dir);
+	free(config->netns);
 	for (unsigned i = 0; i < CONFIG_DHCP_ARGS_MAX; i++)
 		free(config->dhcp_client[i]);
 	free(config);
@@ -472,6 +476,8 @@ static int build_node(struct node_config *config, const struct file_node *file)
 		return err;
 	err = copy_text(file->runtime_dir, CONFIG_RUNTIME_DIR_DEFAULT,
 			&config->runtime_dir);
+	if (file->netns && !err)
+		err = copy_text(file->netns, NULL, &config->netns);
 	for (unsigned i = 0; i < file->dhcp_client_count && !err; i++)
 		err = copy_text(file->dhcp_client[i], NULL, &config->dhcp_client[i]);
 	return err;
@@ -778,6 +784,8 @@ void config_print(const struct node_config *config, FILE *out)
 	print_dhcp_client(config, out);
 	fprintf(out, "  liveness: {interval_ms: %u, misses: %u}\n",
 		config->liveness.interval_ms, config->liveness.misses);
+	if (config->netns)
+		print_key("  netns: ", config->netns, out);
 	fputs("fabrics:\n", out);
 	for (unsigned i = 0; i < config->num_fabrics; i++)
 		print_fabric(&config->fabrics[i], out);

@@ -23,7 +23,8 @@
 #define CONFIG_DHCP_ARGS_MAX 16
 #define CONFIG_UIDS_MAX	     16
 #define CONFIG_SEEDS_MAX     16
-#define CONFIG_ENDPOINT_MAX  64 /* text of one, with its terminating zero */
+#define CONFIG_ENDPOINT_MAX  64	 /* text of one, with its terminating zero */
+#define CONFIG_NETNS_MAX     108 /* name or path of a network namespace */
 
 #define CONFIG_RING_SIZE_DEFAULT       (1u << 20)
 #define CONFIG_RING_SIZE_MIN	       (256u << 10)
@@ -127,6 +128,7 @@ struct node_config {
 	 */
 	char *dhcp_client[CONFIG_DHCP_ARGS_MAX + 1];
 	struct config_liveness liveness;
+	char *netns; /* of the TAPs: a name of `ip netns`, or a path; NULL: our own */
 	unsigned num_fabrics;
 	struct config_fabric *fabrics;
 	unsigned num_networks;

@@ -116,6 +116,7 @@ int config_parse_endpoint(const char *text, struct config_endpoint *ret_endpoint
 int config_check_name(const char *text, struct config_why *why);
 int config_check_tap(const char *text, struct config_why *why);
 int config_check_path(const char *text, struct config_why *why);
+int config_check_netns(const char *text, struct config_why *why);
 int config_check_fabric_dir(const char *text, struct config_why *why);
 int config_check_ring_size(const char *text, struct config_why *why);
 int config_check_cast_depth(const char *text, struct config_why *why);

@@ -101,6 +101,22 @@ int config_check_path(const char *text, struct config_why *why)
 	return 0;
 }
 
+/* What `ip netns` takes for a name, or a path to a file that is one. */
+int config_check_netns(const char *text, struct config_why *why)
+{
+	if (*text == '/')
+		return config_check_path(text, why);
+	if (!strcmp(text, ".") || !strcmp(text, ".."))
+		return refuse(why, "cannot be the name of a network namespace");
+	for (; *text; text++) {
+		if (*text <= ' ' || *text > '~' || *text == '/')
+			return refuse(
+				why, "is neither a name of 'ip netns' (ASCII, no spaces, "
+				     "no '/') nor an absolute path");
+	}
+	return 0;
+}
+
 int config_check_fabric_dir(const char *text, struct config_why *why)
 {
 	const size_t longest = CONFIG_PATH_MAX - strlen(FABRIC_SOCKET_LONGEST);

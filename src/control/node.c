@@ -238,9 +238,22 @@ static int open_events(struct node *node)
 	return 0;
 }
 
+static int open_netns(struct node *node)
+{
+	char error[NETNS_ERROR_MAX];
+	int ret;
+
+	if (!node->config->netns)
+		return 0;
+	ret = netns_open(node->config->netns, &node->netns, error, sizeof(error));
+	if (ret < 0)
+		log_err(NULL, "node.netns: %s", error);
+	return ret;
+}
+
 static int open_kernel(struct node *node)
 {
-	int ret = kernel_open(NULL, &node->kernel);
+	int ret = kernel_open(node->netns, &node->kernel);
 
 	if (ret < 0) {
 		log_err(NULL, "can't talk to the kernel by netlink: %s", strerror(-ret));
@@ -322,10 +335,11 @@ static int remove_link(struct node *node, const struct kernel_link *link)
 		link->tap_queues ? -EBUSY : kernel_delete_link(node->kernel, link->index);
 
 	if (ret == 0)
-		log_info(NULL, "removed interface %s, left by an earlier run",
-			 link->name);
+		log_info(NULL, "removed interface %s%s, left by an earlier run",
+			 link->name, netns_place(node->netns));
 	else
-		log_err(NULL, "can't remove interface %s: %s", link->name,
+		log_err(NULL, "can't remove interface %s%s: %s", link->name,
+			netns_place(node->netns),
 			ret == -EBUSY ? "a process holds it; stop that first"
 				      : kernel_last_error(node->kernel));
 	return ret;
@@ -347,8 +361,8 @@ static int each_marked_link(struct node *node,
 	int ret = kernel_each_link(node->kernel, node->mark, each, node);
 
 	if (ret < 0)
-		log_err(NULL, "can't list the host's interfaces: %s",
-			kernel_last_error(node->kernel));
+		log_err(NULL, "can't list the host's interfaces%s: %s",
+			netns_place(node->netns), kernel_last_error(node->kernel));
 	return ret;
 }
 
@@ -457,6 +471,7 @@ static const struct part parts[] = {
 	{check_memory, NULL},
 	{open_runtime_dir, NULL},
 	{open_events, "event loop"},
+	{open_netns, NULL},
 	{open_kernel, NULL},
 	{open_plane, "data plane"},
 	{open_world, NULL},
@@ -512,6 +527,7 @@ static void node_close(struct node *node, bool keep_adopted)
 	if (node->watch)
 		event_free(node->watch);
 	kernel_close(node->kernel);
+	netns_close(node->netns);
 	for (size_t i = 0; i < sizeof(stop_signals) / sizeof(stop_signals[0]); i++) {
 		if (node->signals[i])
 			event_free(node->signals[i]);
@@ -589,9 +605,29 @@ static int claim_ctlsock(struct node *node)
 	return open_ctlsock(node);
 }
 
+/* A namespace that is gone has taken its interfaces along. */
+static int open_kernel_if_any(struct node *node)
+{
+	const char *name = node->config->netns;
+	char error[NETNS_ERROR_MAX];
+	int ret = name ? netns_open(name, &node->netns, error, sizeof(error)) : 0;
+
+	if (ret == -ENOENT) {
+		log_info(NULL,
+			 "there is no network namespace %s, nor anything left in it",
+			 name);
+		return 0;
+	}
+	if (ret < 0) {
+		log_err(NULL, "node.netns: %s", error);
+		return ret;
+	}
+	return open_kernel(node);
+}
+
 static int remove_leftovers(struct node *node)
 {
-	int ret = each_marked_link(node, remove_leftover);
+	int ret = node->kernel ? each_marked_link(node, remove_leftover) : 0;
 
 	node_clean_dhcp(node->config);
 	return ret < 0 ? ret : node->error;
@@ -602,7 +638,7 @@ static const struct part cleanup_parts[] = {
 	{open_plane, "data plane"},
 	{claim_rendezvous, NULL},
 	{claim_ctlsock, NULL},
-	{open_kernel, NULL},
+	{open_kernel_if_any, NULL},
 	{remove_leftovers, NULL},
 	{NULL, NULL},
 };

@@ -41,6 +41,7 @@ int node_open_dhcp(struct node *node)
 			.program = &node->dhcp_program,
 			.network = network->name,
 			.interface = network->tap,
+			.netns = node->netns,
 			.directory = node->config->runtime_dir,
 			.node = node->config->name,
 		};

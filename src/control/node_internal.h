@@ -2,6 +2,7 @@
 #ifndef CONTROL_NODE_INTERNAL_H
 #define CONTROL_NODE_INTERNAL_H
 
+#include "base/netns.h"
 #include "control/adapter.h"
 #include "control/ctlsock.h"
 #include "control/dhcp.h"
@@ -47,6 +48,7 @@ struct node {
 	struct event_base *base;
 	struct event *signals[3];
 	struct event *watch; /* of the kernel's links */
+	struct netns *netns; /* of the adapters; NULL: the one that we run in */
 	struct kernel *kernel;
 	struct plane *plane;
 	struct world *world;

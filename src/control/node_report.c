@@ -394,8 +394,24 @@ static void add_adapter_reason(const struct node *node, const struct adapter *ad
 	add_reason(words, report);
 }
 
+/* While we hold it, nothing in it goes: the TAPs are there, and nobody finds them. */
+static void add_netns_reason(const struct node *node, struct report_status *report)
+{
+	char words[REPORT_REASON_MAX];
+
+	if (netns_is_current(node->netns))
+		return;
+	snprintf(words, sizeof(words),
+		 "network namespace %.60s was deleted or replaced, the TAPs are in the "
+		 "old "
+		 "one; restart the node",
+		 node->config->netns);
+	add_reason(words, report);
+}
+
 static void fill_health(const struct node *node, struct report_status *report)
 {
+	add_netns_reason(node, report);
 	for (unsigned i = 0; i < node->num_adapters; i++)
 		add_adapter_reason(node, &node->adapters[i], report);
 	membership_each_reason(node->membership, add_reason, report);
@@ -415,6 +431,7 @@ static int report_status(void *arg, struct report_status *report)
 		return ret;
 	REPORT_SET(report->node, node->config->name);
 	REPORT_SET(report->cluster, node->config->cluster);
+	REPORT_SET(report->netns, node->config->netns);
 	report->id = node->config->id;
 	report->pid = (uint32_t)getpid();
 	report->uptime_ms = (clock_now_ns() - node->started_ns) / NSEC_PER_MSEC;

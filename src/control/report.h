@@ -85,7 +85,8 @@ struct report_status {
 	uint32_t incarnation;
 	unsigned nodes_up; /* others, not itself */
 	unsigned nodes_known;
-	uint64_t drops; /* frames, of all networks and links */
+	uint64_t drops;		      /* frames, of all networks and links */
+	char netns[CONFIG_NETNS_MAX]; /* of the TAPs; empty: the node's own */
 	unsigned num_networks;
 	struct report_network *networks;
 	unsigned num_nodes; /* the others */

@@ -19,7 +19,7 @@ NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
 
 # Numbers that differ from run to run, and only those.
 normalise() {
-	sed -E "s|$LAB|LAB|g; s|^$daemon:|shmnet-node:|; s/\bpid [0-9]+/pid PID/g
+	sed -E "s|$LAB|LAB|g; s|^$daemon:|shmnet-node:|; s|$lab_prefix|PREFIX|g; s/\bpid [0-9]+/pid PID/g
 		s/[0-9.]+ MiB (are left|are available)/N MiB \1/g"
 }
 
@@ -124,6 +124,34 @@ bad_interface() {
 	ip -n "$ns" address add fd77::1/128 dev lo
 	refuses address-taken-ipv6 "${run[@]}"
 	ip -n "$ns" address delete fd77::1/128 dev lo
+}
+
+bad_netns() {
+	local stale=${lab_prefix}stale
+	node_with "s/id: 1,/id: 1, netns: ${lab_prefix}none,/"
+	refuses netns-missing "$daemon" --config "$LAB/case.yaml"
+	refuses netns-missing-check "$daemon" --check --config "$LAB/case.yaml"
+	node_with "s|id: 1,|id: 1, netns: $LAB/none,|"
+	refuses netns-missing-path "$daemon" --config "$LAB/case.yaml"
+	node_with "s|id: 1,|id: 1, netns: $LAB/n1.yaml,|"
+	refuses netns-is-a-file "$daemon" --config "$LAB/case.yaml"
+	node_with "s|id: 1,|id: 1, netns: /proc/self/ns/mnt,|"
+	refuses netns-other-kind "$daemon" --config "$LAB/case.yaml"
+	: >"/run/netns/$stale"
+	node_with "s/id: 1,/id: 1, netns: $stale,/"
+	refuses netns-not-mounted "$daemon" --config "$LAB/case.yaml"
+	refuses netns-not-mounted-cleanup "$daemon" --cleanup --config "$LAB/case.yaml"
+	rm "/run/netns/$stale"
+	node_with "s/id: 1,/id: 1, netns: ${lab_prefix}n2,/"
+	refuses netns-no-sys-admin setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \
+		"$daemon" --config "$LAB/case.yaml"
+	refuses netns-no-net-admin setpriv --bounding-set=-net_admin --inh-caps=-net_admin \
+		"$daemon" --config "$LAB/case.yaml"
+	ip -n "$(host_ns n2)" link add shm0 type bridge
+	baseline_take before
+	refuses netns-interface-no-tap "$daemon" --config "$LAB/case.yaml"
+	ip -n "$(host_ns n2)" link delete shm0
+	baseline_take before
 }
 
 # Directories: $1 is "rendezvous" or "runtime", $2 the key in the config.
@@ -344,6 +372,7 @@ baseline_take empty
 bad_use
 bad_device
 bad_interface
+bad_netns
 bad_directory rendezvous path
 bad_directory runtime runtime_dir
 second_instance

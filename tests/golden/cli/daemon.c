@@ -119,6 +119,8 @@ static int fake_status(void *arg, struct report_status *report)
 	report->state = REPORT_HEALTH_READY;
 	report->uptime_ms = 11520000;
 	report->incarnation = 5;
+	if (fake->mode == DEGRADED)
+		REPORT_SET(report->netns, "blue");
 	report->nodes_known = fake->mode == EMPTY ? 0 : 2;
 	report->nodes_up = report->nodes_known;
 	if (fake->mode == STARTING && ++fake->asked < 3)
