@@ -24,7 +24,7 @@ node_with() { # node, id, client
 	[ -z "$3" ] || ln -sf "$(command -v "$3")" "$dir/$3"
 	[ -n "${lab_hosts[$1]-}" ] || host_add "$1" || return 1
 	[ -f "$LAB/$1.yaml" ] || node_config "$1" "$2" >"$LAB/$1.yaml"
-	start "$1" "$1" env PATH="$dir:/usr/bin:/bin" "$(program shmnet-node)" \
+	start "$1" "$(node_in "$1")" env PATH="$dir:/usr/bin:/bin" "$(program shmnet-node)" \
 		--config "$LAB/$1.yaml"
 	wait_for "$NODE_DEADLINE" node_answers_or_died "$1"
 	node_answers "$1"

@@ -105,6 +105,11 @@ pings_went_on() {
 	[ "$received" -gt 0 ] && [ "$received" -gt $((sent / 4)) ]
 }
 
+# But for the warning that a config without certificates gets.
+nothing_is_wrong() {
+	! grep -E '^(ERROR|WARN)' "$LAB/n1.log" "$LAB/n2.log" | grep -v 'security: none'
+}
+
 lab_begin "$@"
 host_add n1 && host_add n2
 baseline_take empty
@@ -132,7 +137,7 @@ stop ping INT
 check "pings went on" pings_went_on
 cat "$LAB/figures"
 check "what both hold is as it was before" baseline_is running
-check "neither says anything is wrong" not grep -E '^(ERROR|WARN)' "$LAB/n1.log" "$LAB/n2.log"
+check "neither says anything is wrong" nothing_is_wrong
 
 check "n1 ends with 0 on SIGTERM" ends n1
 check "n2 ends with 0 on SIGTERM" ends n2

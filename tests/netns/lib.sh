@@ -18,6 +18,12 @@
 # again in a user namespace of its own; inside one that somebody else made, it puts a
 # tmpfs on /run if that can't be written to.
 #
+# SHMNET_FABRIC=rdma in the environment joins the nodes by RDMA instead of shared memory,
+# over the device $SHMNET_RDMA_DEVICE (rxe0) and its address $SHMNET_RDMA_ADDRESS
+# (192.0.2.1). Such a device is in the namespace of the script, so there the nodes run,
+# and their TAPs are in their hosts by `node.netns`. SHMNET_NODES_IN has that effect for
+# any fabric: "self" is the namespace of the script, another word a host that is made.
+#
 # Programs come from $SHMNET_BIN, a build directory or one that holds them;
 # without it from build/gcc or build of this tree.
 
@@ -27,6 +33,12 @@ NETWORKS=()
 NODE_KEYS=''
 # Likewise for every network: "ring_size: 256K".
 NETWORK_KEYS=''
+FABRIC=${SHMNET_FABRIC:-shm}
+RDMA_DEVICE=${SHMNET_RDMA_DEVICE:-rxe0}
+RDMA_ADDRESS=${SHMNET_RDMA_ADDRESS:-192.0.2.1}
+# Where nodes run; empty: each in its host.
+NODES_IN=${SHMNET_NODES_IN-}
+[ "$FABRIC" != rdma ] || NODES_IN=${NODES_IN:-self}
 # Seconds that a node has to answer, and to go when told to.
 NODE_DEADLINE=10
 # Seconds that a command in a namespace may take.
@@ -82,6 +94,7 @@ lab_begin() { # the script's arguments
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	mkdir -m 700 "$LAB/run" "$LAB/fabric"
+	case $NODES_IN in '' | self) ;; *) host_add "$NODES_IN" || exit 1 ;; esac
 }
 
 lab_cleanup() {
@@ -155,19 +168,26 @@ host_ns() { # host
 	echo "$lab_prefix$1"
 }
 
+# The command that runs another one in a host, by word; "self": no host.
+run_in() { # host
+	[ "$1" = self ] || echo ip netns exec "$lab_prefix$1"
+}
+
 # Waits for the command; ends it after COMMAND_DEADLINE. A signal to the script is
 # seen to when the command is done; one to its process group ends the command too.
 in_ns() { # host, command...
-	local host=$1
+	local host=$1 run
 	shift
-	timeout --foreground "$COMMAND_DEADLINE" ip netns exec "$lab_prefix$host" "$@"
+	read -ra run < <(run_in "$host")
+	timeout --foreground "$COMMAND_DEADLINE" "${run[@]}" "$@"
 }
 
 # Starts a command in the background; its output is in $LAB/NAME.log.
 start() { # name, host, command...
-	local name=$1 host=$2
+	local name=$1 host=$2 run
 	shift 2
-	ip netns exec "$lab_prefix$host" "$@" >>"$LAB/$name.log" 2>&1 </dev/null &
+	read -ra run < <(run_in "$host")
+	"${run[@]}" "$@" >>"$LAB/$name.log" 2>&1 </dev/null &
 	lab_pids[$name]=$!
 }
 
@@ -222,21 +242,41 @@ node_networks() { # id
 	done
 }
 
-node_config() { # node, id: prints the config
-	cat <<-END
-		node: {name: $1, id: $2, runtime_dir: $LAB/run${NODE_KEYS:+, $NODE_KEYS}}
-		fabrics:
-		  - {name: local, kind: shm, path: $LAB/fabric}
-		networks:
-	END
+node_fabrics() { # id
+	case $FABRIC in
+	shm) echo "  - {name: local, kind: shm, path: $LAB/fabric}" ;;
+	rdma)
+		echo "  - {name: roce, kind: rdma, device: $RDMA_DEVICE," \
+			"listen: \"$RDMA_ADDRESS:$((7471 + $1))\"," \
+			"seeds: [\"$RDMA_ADDRESS:7472\"], security: none}"
+		;;
+	esac
+}
+
+# What shmnetctl calls it.
+fabric_shown() {
+	[ "$FABRIC" = shm ] && echo shm || echo "$FABRIC/$RDMA_DEVICE"
+}
+
+node_config() { # node (named like its host), id: prints the config
+	local keys=${NODES_IN:+, netns: $lab_prefix$1}${NODE_KEYS:+, $NODE_KEYS}
+	echo "node: {name: $1, id: $2, runtime_dir: $LAB/run$keys}"
+	echo fabrics:
+	node_fabrics "$2"
+	echo networks:
 	node_networks "$2"
+}
+
+# The host that the node is started in, for start and in_ns.
+node_in() { # node
+	echo "${NODES_IN:-$1}"
 }
 
 # Starts shmnet-node with $LAB/NODE.yaml, which a test may have written itself.
 node_start() { # node, host (named like the node)
 	local binary
 	binary=$(program shmnet-node) || return 1
-	start "$1" "${2:-$1}" "$binary" --config "$LAB/$1.yaml"
+	start "$1" "${2:-$(node_in "$1")}" "$binary" --config "$LAB/$1.yaml"
 }
 
 # Asks the node: ctl n1 status --json
@@ -296,15 +336,19 @@ baseline_process() { # name
 	echo "$1 memfd mappings: $(grep -c /memfd: "/proc/${lab_pids[$1]}/maps")"
 }
 
+baseline_sockets() { # host
+	in_ns "$1" cat /proc/net/unix | sed -n "s|.* \($LAB/.*\)|$1 socket: \1|p"
+}
+
 # Interfaces of every host, files in the runtime and rendezvous directories, sockets
 # with a path in the lab, and what each living process holds.
 baseline_now() {
 	local name
 	for name in $(printf '%s\n' "${!lab_hosts[@]}" | sort); do
 		ip -n "$lab_prefix$name" -o link | sed "s/^[0-9]*: \([^:@]*\).*/$name interface: \1/"
-		ip netns exec "$lab_prefix$name" cat /proc/net/unix |
-			sed -n "s|.* \($LAB/.*\)|$name socket: \1|p"
+		baseline_sockets "$name"
 	done | sort
+	[ "$NODES_IN" != self ] || baseline_sockets self | sort
 	(cd "$LAB" && find run fabric -mindepth 1 | sort)
 	for name in $(printf '%s\n' "${!lab_pids[@]}" | sort); do
 		is_alive "$name" && baseline_process "$name"

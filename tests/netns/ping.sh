@@ -48,11 +48,11 @@ node_up n1 1 && node_up n2 2 || exit 1
 wait_for 5 node_sees n1 1 && wait_for 5 node_sees n2 1 || exit 1
 dropped=$(drops n1)/$(drops n2)
 check "both networks are answered" pings_json 0 '.schema == 1 and .node == "n1" and
-	.peer == "n2" and ([.answers[] | .fabric] | unique) == ["shm"] and
+	.peer == "n2" and ([.answers[] | .fabric] | unique) == ["'"$(fabric_shown)"'"] and
 	([.answers[] | select(.time_ns > 0)] | length) == 6 and
 	([.networks[] | .network + "/" + (.lost | tostring)] | sort) ==
 		["big0/0", "lan0/0"]' n1 n2 -i 0.01
-check "one network is, by name" pings 0 '^n2 on big0 by shm: seq 1, [0-9.]* us$' n1 n2 big0
+check "one network is, by name" pings 0 "^n2 on big0 by $(fabric_shown): seq 1, [0-9.]* [mu]s\$" n1 n2 big0
 check "the other is not asked then" not grep -q lan0 "$LAB/out"
 check "so is the other way" pings 0 'n1 on lan0: 3 sent, 0 lost' n2 n1 lan0 -i 0.01
 check "a thousand, from sleep to sleep" pings 0 'on lan0: 1000 sent, 0 lost' n1 n2 lan0 \
@@ -72,7 +72,7 @@ kill -STOP "$(pid_of n2)"
 check "a peer that is stopped does not answer" \
 	pings 1 'n2 on lan0: 2 sent, 2 lost$' n1 n2 lan0 -c 2 -T 0.1 -i 0.01
 check "which is said for each" \
-	grep -q '^n2 on lan0 by shm: seq 2, lost: no answer within 0.1 s$' "$LAB/out"
+	grep -q "^n2 on lan0 by $(fabric_shown): seq 2, lost: no answer within 0.1 s\$" "$LAB/out"
 check "the node answers others meanwhile" node_answers n1
 kill -CONT "$(pid_of n2)"
 check "it answers when it goes on" wait_for 5 pings 0 ' 0 lost' n1 n2 lan0 -c 1
@@ -106,7 +106,7 @@ wait_for 5 is_asked
 stop n2 KILL
 finish waiter 10
 check "a link that ends is not waited for" \
-	grep -q 'n2 on lan0 by shm: seq 1, lost: the link ended' "$LAB/waiter.log"
+	grep -q "n2 on lan0 by $(fabric_shown): seq 1, lost: the link ended" "$LAB/waiter.log"
 check "a node that is down is named, with the reason" \
 	wait_for 5 pings 1 'n2 is down: ..*' n1 n2
 

@@ -105,14 +105,14 @@ gap_figure() { # column, what
 
 # One call of each other node at the most, however long it takes.
 calls_waiting() { # node, id
-	in_ns "$1" ss -Hxl | awk -v name="$LAB/fabric/node-$2." 'index($5, name) { print $3 }'
+	in_ns "$(node_in "$1")" ss -Hxl | awk -v name="$LAB/fabric/node-$2." 'index($5, name) { print $3 }'
 }
 
 calls_stay_few() { # node, id
 	local i
 	for ((i = 0; i < 20; i++)); do
 		[ "$(calls_waiting "$1" "$2")" -le 3 ] || {
-			in_ns "$1" ss -Hxl
+			in_ns "$(node_in "$1")" ss -Hxl
 			return 1
 		}
 		sleep 0.2
