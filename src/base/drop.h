@@ -31,7 +31,7 @@ enum drop_reason {
 	DROP_BAD_LENGTH,
 	DROP_BAD_SOURCE,      /* source MAC does not name the ring's owner */
 	DROP_BAD_DESTINATION, /* neither this node nor a cast */
-	DROP_BAD_HEADER,      /* vnet header does not fit our own parse */
+	DROP_BAD_HEADER,      /* vnet header does not fit our own parse, or our TAP */
 	DROP_OVERSIZE,	      /* longer than this network's MTU allows */
 	DROP_TAP_DOWN,	      /* the TAP refused it: not up */
 	DROP_TAP_ERROR,	      /* the TAP refused it for another reason */

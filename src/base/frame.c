@@ -142,6 +142,20 @@ static bool gso_matches(const struct frame_layout *layout,
 	}
 }
 
+uint32_t frame_offload(const struct frame_vnet *vnet)
+{
+	switch (vnet->gso_type & ~FRAME_GSO_ECN) {
+	case FRAME_GSO_TCPV4:
+		return SHMNET_OFFLOAD_TSO4;
+	case FRAME_GSO_TCPV6:
+		return SHMNET_OFFLOAD_TSO6;
+	case FRAME_GSO_UDP_L4:
+		return SHMNET_OFFLOAD_USO;
+	default:
+		return 0;
+	}
+}
+
 enum drop_reason frame_fit_vnet(const struct frame_layout *layout,
 				const struct frame_vnet *foreign, size_t frame_length,
 				uint32_t mtu, struct frame_vnet *ret_vnet)

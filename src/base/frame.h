@@ -59,6 +59,9 @@ struct frame_layout {
 void frame_parse(const uint8_t *head, size_t head_length,
 		 struct frame_layout *ret_layout);
 
+/* SHMNET_OFFLOAD_*: what a host needs to take a frame with this header; 0: nothing. */
+uint32_t frame_offload(const struct frame_vnet *vnet);
+
 /*
  * The header that our kernel may be given for this frame. DROP_NUM_ if there is
  * one; DROP_BAD_HEADER or DROP_OVERSIZE if the foreign header does not fit.

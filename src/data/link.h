@@ -45,6 +45,7 @@ struct port {
 	uint16_t node_id;
 	uint16_t tag;
 	uint32_t mtu;
+	uint32_t offloads; /* SHMNET_OFFLOAD_*: what may go into the TAP */
 	uint8_t mac[SHMNET_ETH_ALEN];
 	int error;	  /* nonzero: the TAP is gone; written by the worker, atomic */
 	bool error_taken; /* control's */
@@ -68,6 +69,7 @@ struct link {
 	struct shmnet_ring_rx rx;
 	uint8_t peer_mac[SHMNET_ETH_ALEN];
 	uint16_t peer_id;
+	uint32_t lacks;	   /* SHMNET_OFFLOAD_*: what the peer's TAP doesn't take */
 	unsigned queue;	   /* of the port; 0: shared with others */
 	bool tx_pending;   /* submitted since the last publish */
 	int error;	   /* nonzero: the link rests; written by the worker, atomic */
@@ -104,6 +106,7 @@ struct port_view {
 	uint64_t labels[PLANE_CASTS_MAX]; /* keys of the rings that are written */
 	struct cast *by_label[PLANE_CASTS_MAX];
 	struct cast *broadcast; /* for all other labels, or NULL */
+	uint32_t lacks;		/* what any of the links lacks */
 };
 
 /* Never changed once published. */
@@ -121,6 +124,15 @@ static inline struct link *view_find_link(const struct plane_view *view,
 	struct link *const *page = view->ports[port->index].by_id[node_id >> 8];
 
 	return page ? page[node_id & 0xff] : NULL;
+}
+
+/*
+ * The room that there must be before a frame of unknown length is read. One that may
+ * be cut gets longer by that: twice as long at the most if its pieces carry 256 bytes.
+ */
+static inline uint32_t link_room(const struct link *link)
+{
+	return link->lacks ? 2 * SHMNET_RING_PAYLOAD_MAX : SHMNET_RING_PAYLOAD_MAX;
 }
 
 /* The link rests from now on; the worker's next turn tells control. */

@@ -12,9 +12,14 @@
  * A queue that peers share (casts, peers beyond the queues, no steering) is
  * read into private memory, looked up and copied; a full ring then costs the
  * frame.
+ *
+ * A super-frame that the peer's TAP doesn't take is cut into frames on either way, each
+ * a record of its own in every count. One that lies in the ring is copied out first;
+ * room for its pieces was reserved before it was read.
  */
 #include "data/path.h"
 
+#include "base/segment.h"
 #include "data/path_internal.h"
 
 #include <errno.h>
@@ -120,7 +125,8 @@ void path_publish(struct link *link)
 		link_fail(link, ret);
 }
 
-void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_t flags)
+/* For one frame, which is counted as sent; NULL if it must be dropped, counted too. */
+static uint8_t *find_place(struct link *link, size_t length, uint32_t flags)
 {
 	uint8_t *place;
 	int ret;
@@ -128,17 +134,44 @@ void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_
 	count_sent(link, length);
 	if (link_rests(link)) {
 		count_drop(link, DROP_PEER_DOWN);
-		return;
+		return NULL;
 	}
 	ret = shmnet_ring_reserve(&link->tx, (uint32_t)length, flags, &place);
 	if (ret < 0) {
 		if (ret == -EPROTO)
 			link_fail(link, ret);
 		count_drop(link, ret == -ENOBUFS ? DROP_RING_FULL : DROP_PEER_DOWN);
-		return;
+		return NULL;
 	}
+	return place;
+}
+
+void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_t flags)
+{
+	uint8_t *place = find_place(link, length, flags);
+
+	if (!place)
+		return;
 	memcpy(place, payload, length);
 	link_submit(link, length, flags);
+}
+
+/* The super-frame in scratch->frame, piece by piece. */
+static enum drop_reason tx_cut(struct link *link, struct path_scratch *scratch,
+			       size_t length)
+{
+	struct segment segment;
+	uint8_t *place;
+
+	if (segment_begin(&segment, scratch->frame, length) < 0)
+		return DROP_BAD_OFFLOAD;
+	while ((length = segment_length(&segment)) > 0) {
+		place = find_place(link, length, 0);
+		segment_next(&segment, place ? place : (uint8_t *)scratch->cast);
+		if (place)
+			link_submit(link, length, 0);
+	}
+	return DROP_NUM_;
 }
 
 static enum drop_reason tx_route(const struct plane_view *view, struct port *port,
@@ -152,14 +185,15 @@ static enum drop_reason tx_route(const struct plane_view *view, struct port *por
 	if (shmnet_mac_is_cast(destination)) {
 		if (links->num_links == 0)
 			return DROP_NO_PEER;
-		path_cast(links, port, scratch, length);
-		return DROP_NUM_;
+		return path_cast(links, port, scratch, length);
 	}
 	if (!shmnet_mac_is_node(destination, port->tag))
 		return DROP_UNKNOWN_UNICAST;
 	link = view_find_link(view, port, shmnet_mac_node_id(destination));
 	if (!link)
 		return DROP_NO_PEER;
+	if (path_lacks(link->lacks, payload))
+		return tx_cut(link, scratch, length);
 	path_copy(link, payload, length, 0);
 	return DROP_NUM_;
 }
@@ -223,17 +257,29 @@ static enum drop_reason check_direct(const struct link *link, uint8_t *head,
 	return fit_host_vnet(link->port, head, place, length);
 }
 
-static void tx_finish_direct(struct link *link, uint8_t *head, uint8_t *place,
-			     size_t length)
+/* What was decided on stays: the head is not copied from the ring a second time. */
+static enum drop_reason tx_cut_direct(struct link *link, struct path_scratch *scratch,
+				      const uint8_t *place, size_t length)
 {
-	enum drop_reason reason = check_direct(link, head, place, length);
+	memcpy(scratch->frame, place, length);
+	memcpy(scratch->frame, scratch->head,
+	       length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX);
+	return tx_cut(link, scratch, length);
+}
 
-	if (reason != DROP_NUM_) {
-		count_unrouted(link->port, reason);
-		return;
+static void tx_finish_direct(struct link *link, struct path_scratch *scratch,
+			     uint8_t *place, size_t length)
+{
+	enum drop_reason reason = check_direct(link, scratch->head, place, length);
+
+	if (reason == DROP_NUM_ && path_lacks(link->lacks, scratch->head)) {
+		reason = tx_cut_direct(link, scratch, place, length);
+	} else if (reason == DROP_NUM_) {
+		count_sent(link, length);
+		link_submit(link, length, 0);
 	}
-	count_sent(link, length);
-	link_submit(link, length, 0);
+	if (reason != DROP_NUM_)
+		count_unrouted(link->port, reason);
 }
 
 /* A queue that is one peer's own: read into its ring. */
@@ -245,7 +291,7 @@ static enum path_tx_result tx_direct(struct link *link, struct queue *queue,
 	int ret;
 
 	while (*frames < PATH_BURST) {
-		ret = shmnet_ring_reserve(&link->tx, SHMNET_RING_PAYLOAD_MAX, 0, &place);
+		ret = shmnet_ring_reserve(&link->tx, link_room(link), 0, &place);
 		if (ret == -ENOBUFS)
 			return PATH_TX_BLOCKED;
 		if (ret < 0) {
@@ -259,7 +305,7 @@ static enum path_tx_result tx_direct(struct link *link, struct queue *queue,
 		if (is_lost(n))
 			count_unrouted(queue->port, DROP_BAD_OFFLOAD);
 		else
-			tx_finish_direct(link, scratch->head, place, (size_t)n);
+			tx_finish_direct(link, scratch, place, (size_t)n);
 	}
 	return PATH_TX_MORE;
 }
@@ -319,9 +365,12 @@ static enum drop_reason check_peer_frame(const struct link *link, uint8_t *head,
 	memcpy(&vnet, head, sizeof(vnet));
 	reason = frame_fit_vnet(&layout, &vnet, record->length - SHMNET_VNET_HLEN,
 				link->port->mtu, &vnet);
-	if (reason == DROP_NUM_)
-		memcpy(head, &vnet, sizeof(vnet));
-	return reason;
+	if (reason != DROP_NUM_)
+		return reason;
+	if (frame_offload(&vnet) & ~link->port->offloads)
+		return DROP_BAD_HEADER;
+	memcpy(head, &vnet, sizeof(vnet));
+	return DROP_NUM_;
 }
 
 static enum drop_reason write_tap(struct link *link, const uint8_t *head,

@@ -24,7 +24,7 @@
 struct path_scratch {
 	uint8_t head[PATH_HEAD_MAX];		/* of a frame that lies elsewhere */
 	uint8_t frame[SHMNET_RING_PAYLOAD_MAX]; /* a whole one */
-	uint64_t cast[PATH_CAST_MAX / 8];	/* one that came by a cast ring */
+	uint64_t cast[PATH_CAST_MAX / 8]; /* one that came by a cast ring, or a piece */
 };
 
 enum path_tx_result {

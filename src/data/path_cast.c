@@ -3,9 +3,9 @@
  *
  * Out: into the ring of its label or the broadcast ring, once for all who read it, and
  * as a copy into the pair ring of every other link. Into pair rings only if there is
- * no ring or it doesn't take the frame. A super-frame that is longer than a slot is cut
- * into frames, each a cast of its own. Which link is which follows "Who gets a cast by
- * the ring and who by a copy" in shmnet/cast.h.
+ * no ring or it doesn't take the frame. A super-frame that is longer than a slot, or of
+ * a kind that a peer doesn't take, is cut into frames, each a cast of its own. Which link
+ * is which follows "Who gets a cast by the ring and who by a copy" in shmnet/cast.h.
  *
  * In: a frame in a slot is checked as one in the pair ring of the slot's writer is,
  * and counted on that link; a unicast, which any member could put there in another's
@@ -111,15 +111,18 @@ static void send_one(const struct port_view *view, struct cast *cast,
 	}
 }
 
-/* A super-frame is cut only if that is what it takes to fit into a slot. */
-static bool must_cut(const struct cast *cast, const uint8_t *payload, size_t length)
+/* A super-frame is cut only if that is what it takes to be taken, or fit into a slot. */
+static bool must_cut(const struct port_view *view, const struct cast *cast,
+		     const uint8_t *payload, size_t length)
 {
+	if (path_lacks(view->lacks, payload))
+		return true;
 	return cast && !cast_rests(cast) && length > cast->writer.ring.room &&
 	       segment_is_super(payload);
 }
 
-void path_cast(const struct port_view *view, struct port *port,
-	       struct path_scratch *scratch, size_t length)
+enum drop_reason path_cast(const struct port_view *view, struct port *port,
+			   struct path_scratch *scratch, size_t length)
 {
 	uint8_t *payload = scratch->frame, *piece = (uint8_t *)scratch->cast;
 	struct cast *cast = find_ring(view, port, payload + SHMNET_VNET_HLEN);
@@ -127,15 +130,17 @@ void path_cast(const struct port_view *view, struct port *port,
 
 	if (cast)
 		announce(view, cast);
-	if (!must_cut(cast, payload, length) ||
-	    segment_begin(&segment, payload, length) < 0) {
+	if (!must_cut(view, cast, payload, length)) {
 		send_one(view, cast, payload, length);
-		return;
+		return DROP_NUM_;
 	}
+	if (segment_begin(&segment, payload, length) < 0)
+		return DROP_BAD_OFFLOAD;
 	while ((length = segment_length(&segment)) > 0) {
 		segment_next(&segment, piece);
 		send_one(view, cast, piece, length);
 	}
+	return DROP_NUM_;
 }
 
 void path_cast_wake(struct link *link)

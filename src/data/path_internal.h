@@ -7,6 +7,8 @@
 
 #include "data/path.h"
 
+#include <string.h>
+
 static inline void count_drop(struct link *link, enum drop_reason reason)
 {
 	counter_add(&link->counters.drops[reason], 1);
@@ -23,6 +25,17 @@ static inline bool link_rests(const struct link *link)
 	return __atomic_load_n(&link->error, __ATOMIC_RELAXED) != 0;
 }
 
+/* Is it a super-frame of a kind that is among these? */
+static inline bool path_lacks(uint32_t lacks, const uint8_t *payload)
+{
+	struct frame_vnet vnet;
+
+	if (!lacks)
+		return false;
+	memcpy(&vnet, payload, sizeof(vnet));
+	return lacks & frame_offload(&vnet);
+}
+
 /* One frame from private memory to one peer: counted as sent, and perhaps dropped. */
 void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_t flags);
 
@@ -32,10 +45,10 @@ void path_receive(struct link *link, struct path_scratch *scratch,
 
 /*
  * A cast of the host's in scratch->frame, which passed the checks, to all who have a
- * link. scratch->cast is used.
+ * link. scratch->cast is used. DROP_NUM_, or why nobody gets it.
  */
-void path_cast(const struct port_view *view, struct port *port,
-	       struct path_scratch *scratch, size_t length);
+enum drop_reason path_cast(const struct port_view *view, struct port *port,
+			   struct path_scratch *scratch, size_t length);
 
 /* After a burst: the peer hears of what went into cast rings for it. */
 void path_cast_wake(struct link *link);

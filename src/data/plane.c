@@ -64,6 +64,7 @@ static void view_clear(struct plane_view *view)
 		port->num_casts = 0;
 		port->num_labels = 0;
 		port->broadcast = NULL;
+		port->lacks = 0;
 		memset(port->by_queue, 0, sizeof(port->by_queue));
 		for (unsigned page = 0; page < 256; page++) {
 			if (port->by_id[page])
@@ -101,6 +102,7 @@ static void view_add_link(struct plane_view *view, struct link *link)
 
 	port->by_id[link->peer_id >> 8][link->peer_id & 0xff] = link;
 	port->links[port->num_links++] = link;
+	port->lacks |= link->lacks;
 	if (link->queue)
 		port->by_queue[link->queue] = link;
 	view->links[view->num_links++] = link;
@@ -159,6 +161,7 @@ static struct link *link_new(const struct plane *plane, struct port *port,
 	link->port = port;
 	link->fabric = spec->fabric;
 	link->peer_id = spec->peer_id;
+	link->lacks = SHMNET_OFFLOADS & ~spec->offloads;
 	link->queue = take_free_queue(plane, port);
 	link->tx_map = spec->tx;
 	link->rx_map = spec->rx;
@@ -318,6 +321,7 @@ int plane_add_port(struct plane *plane, const struct plane_port *spec,
 	port->node_id = spec->node_id;
 	port->tag = spec->tag;
 	port->mtu = spec->mtu;
+	port->offloads = spec->tap->offloads;
 	port->tap = spec->tap;
 	port->num_queues = spec->tap->num_queues;
 	shmnet_mac_make(port->mac, spec->tag, spec->node_id);

@@ -393,9 +393,8 @@ static bool arm_queue(const struct plane_view *view, const struct queue *queue,
 
 	if (!link || link->error)
 		return false; /* nothing to wait for: the next turn unblocks it */
-	return link_is_safe(link,
-			    link->fabric->ops->wait_room(link->fabric, &link->tx, number,
-							 SHMNET_RING_PAYLOAD_MAX));
+	return link_is_safe(link, link->fabric->ops->wait_room(link->fabric, &link->tx,
+							       number, link_room(link)));
 }
 
 /* True if nothing came meanwhile and every peer will ring. */

@@ -370,6 +370,37 @@ TEST_CASE(cast_path, super_frame_is_cut)
 	net_close(net);
 }
 
+/* It would fit into a slot: all get it in pieces as long as one of them lacks it. */
+TEST_CASE(cast_path, super_frame_is_cut_for_who_lacks_it)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct net *net = net_open();
+	struct plane *plane = net->hosts[0].plane;
+	size_t length = rig_frame_tcp(frame, 1, RIG_TO_ALL, 3000, 1448);
+
+	everybody_reads(net);
+	send_frame(net, 0, frame, length);
+	link_of(net, 0, 2)->lacks = SHMNET_OFFLOAD_TSO4;
+	plane_publish(plane);
+	send_frame(net, 0, frame, length);
+	link_of(net, 0, 2)->lacks = SHMNET_OFFLOAD_TSO6;
+	plane_publish(plane);
+	send_frame(net, 0, frame, length);
+	for (unsigned host = 1; host < HOSTS; host++) {
+		receive_all(&net->hosts[host]);
+		CHECK_INT(count_frames(&net->hosts[host]), 1 + 3 + 1);
+	}
+	CHECK_U64(read_cast(net->casts[0]).written, 1 + 3 + 1);
+
+	link_of(net, 0, 2)->lacks = SHMNET_OFFLOAD_TSO4;
+	plane_publish(plane);
+	frame[SHMNET_VNET_HLEN + SHMNET_ETH_HLEN + 2] ^= 1; /* of the IP length */
+	send_frame(net, 0, frame, length);
+	CHECK_U64(unrouted(&net->hosts[0]), 1);
+	check_books(net);
+	net_close(net);
+}
+
 TEST_CASE(cast_path, group_has_its_own_ring)
 {
 	static const uint8_t group[SHMNET_ETH_ALEN] = {0x01, 0x00, 0x5e, 1, 2, 3};

@@ -310,6 +310,28 @@ static uint32_t random_next(uint32_t *state)
 }
 
 /* A checksum over data that holds it sums up to all ones, whatever the rest is. */
+TEST_CASE(frame, knows_what_a_header_needs)
+{
+	static const struct {
+		uint8_t gso_type;
+		uint32_t offload;
+	} needs[] = {
+		{FRAME_GSO_NONE, 0},
+		{FRAME_GSO_TCPV4, SHMNET_OFFLOAD_TSO4},
+		{FRAME_GSO_TCPV4 | FRAME_GSO_ECN, SHMNET_OFFLOAD_TSO4},
+		{FRAME_GSO_TCPV6, SHMNET_OFFLOAD_TSO6},
+		{FRAME_GSO_TCPV6 | FRAME_GSO_ECN, SHMNET_OFFLOAD_TSO6},
+		{FRAME_GSO_UDP_L4, SHMNET_OFFLOAD_USO},
+	};
+
+	for (unsigned i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+		const struct frame_vnet vnet = {.flags = FRAME_NEEDS_CSUM,
+						.gso_type = needs[i].gso_type};
+
+		CHECK_INT(frame_offload(&vnet), needs[i].offload);
+	}
+}
+
 TEST_CASE(frame, finishes_checksums)
 {
 	uint32_t random = 0x2545f491;

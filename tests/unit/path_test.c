@@ -5,6 +5,8 @@
  */
 #include "data/path.h"
 
+#include "base/segment.h"
+
 #include "fabric_loop.h"
 #include "rig.h"
 #include "shim.h"
@@ -53,6 +55,7 @@ static bool node_open(struct node *node, unsigned place)
 	port->node_id = (uint16_t)node_id(place);
 	port->tag = RIG_TAG;
 	port->mtu = RIG_MTU;
+	port->offloads = SHMNET_OFFLOADS;
 	port->tap = &node->tap.tap;
 	port->num_queues = QUEUES;
 	shmnet_mac_make(port->mac, RIG_TAG, port->node_id);
@@ -691,6 +694,182 @@ TEST_CASE(path, link_at_rest)
 	check_rest(true);
 }
 
+/* ---- what a peer does not take ---- */
+
+#define SUPER_DATA   60000
+#define SUPER_SIZE   500
+#define SUPER_PIECES ((SUPER_DATA + SUPER_SIZE - 1) / SUPER_SIZE)
+
+static uint8_t super[RIG_FRAME_MAX];
+static struct segment pieces;
+
+static size_t begin_super(unsigned to)
+{
+	size_t length = rig_frame_tcp(super, 1, to, SUPER_DATA, SUPER_SIZE);
+
+	CHECK_INT(segment_begin(&pieces, super, length), 0);
+	return length;
+}
+
+static void check_piece_arrives(struct net *net)
+{
+	static uint8_t piece[RIG_FRAME_MAX];
+	size_t length = segment_next(&pieces, piece);
+
+	check_arrives(net, 1, piece, length);
+}
+
+/* The second node lacks what the third one has. */
+static void check_cut(bool direct)
+{
+	struct net *net = net_open(direct, 0);
+	struct node *node = &net->nodes[0];
+	size_t length = begin_super(2);
+
+	node->links[1].lacks = SHMNET_OFFLOAD_TSO4;
+	CHECK(host_write(node, direct ? 1 : 0, super, length, SUPER_PIECES));
+	node_send(node, direct ? 1 : 0);
+	while (node_receive(&net->nodes[1]))
+		;
+	for (unsigned i = 0; i < SUPER_PIECES; i++)
+		check_piece_arrives(net);
+	CHECK_INT(segment_length(&pieces), 0);
+	CHECK_U64(node->links[1].counters.sent_bytes,
+		  SUPER_DATA + SUPER_PIECES * (SHMNET_ETH_HLEN + 40));
+
+	length = begin_super(3);
+	CHECK(host_write(node, direct ? 2 : 0, super, length, 1));
+	node_send(node, direct ? 2 : 0);
+	CHECK_INT(node_receive(&net->nodes[2]), 1);
+	check_arrives(net, 2, super, length);
+	check_conservation(net);
+	net_close(net);
+}
+
+TEST_CASE(path, super_frame_is_cut_for_who_lacks_it)
+{
+	check_cut(false);
+	check_cut(true);
+}
+
+static void check_whole(bool direct)
+{
+	struct net *net = net_open(direct, 0);
+	struct node *node = &net->nodes[0];
+	size_t length = begin_super(2);
+
+	node->links[1].lacks = SHMNET_OFFLOADS & ~SHMNET_OFFLOAD_TSO4;
+	CHECK(host_write(node, direct ? 1 : 0, super, length, 1));
+	node_send(node, direct ? 1 : 0);
+	CHECK_INT(node_receive(&net->nodes[1]), 1);
+	check_arrives(net, 1, super, length);
+	node->links[1].lacks = SHMNET_OFFLOADS;
+	length = rig_frame_tcp(super, 1, 2, 5000, 0);
+	memset(super + 2, 0, 2); /* only a super-frame keeps the headers' length */
+	CHECK(host_write(node, direct ? 1 : 0, super, length, 1));
+	node_send(node, direct ? 1 : 0);
+	CHECK_INT(node_receive(&net->nodes[1]), 1);
+	check_arrives(net, 1, super, length);
+	check_conservation(net);
+	net_close(net);
+}
+
+TEST_CASE(path, what_it_takes_stays_whole)
+{
+	check_whole(false);
+	check_whole(true);
+}
+
+/* Sent whole it would be the peer's to refuse; nothing can be made of it here. */
+static void check_cannot_cut(bool direct)
+{
+	struct net *net = net_open(direct, 0);
+	struct node *node = &net->nodes[0];
+	size_t length = begin_super(2);
+
+	node->links[1].lacks = SHMNET_OFFLOADS;
+	super[SHMNET_VNET_HLEN + SHMNET_ETH_HLEN + 2] ^= 1; /* of the IP length */
+	CHECK(host_write(node, direct ? 1 : 0, super, length, 1));
+	node_send(node, direct ? 1 : 0);
+	CHECK_INT(node_receive(&net->nodes[1]), 0);
+	CHECK_U64(node->port.counters.drops[DROP_BAD_OFFLOAD], 1);
+	check_conservation(net);
+	net_close(net);
+}
+
+TEST_CASE(path, super_frame_that_cannot_be_cut)
+{
+	check_cannot_cut(false);
+	check_cannot_cut(true);
+}
+
+static unsigned count_room(const struct link *link)
+{
+	uint64_t used = shmnet_ring_tx_used(&link->tx) + SHMNET_RING_COMMAND_ROOM;
+	size_t length = SHMNET_VNET_HLEN + SHMNET_ETH_HLEN + 40 + SUPER_SIZE;
+
+	return (unsigned)((link->tx.mask + 1 - used) / shmnet_record_size(length));
+}
+
+/* By the shared queue the pieces that find no room are lost, and the others arrive. */
+TEST_CASE(path, ring_that_is_full_between_two_pieces)
+{
+	struct net *net = net_open(false, 0);
+	struct node *node = &net->nodes[0];
+	struct link *link = &node->links[1];
+	static uint8_t frame[RIG_FRAME_MAX];
+	size_t length;
+	unsigned room;
+
+	link->lacks = SHMNET_OFFLOAD_TSO4;
+	while (count_room(link) > SUPER_PIECES / 2) {
+		length = rig_frame(frame, 1, 2, 0, 5000);
+		CHECK(host_write(node, 0, frame, length, 1));
+		node_send(node, 0);
+	}
+	room = count_room(link);
+	CHECK(room > 0);
+	length = begin_super(2);
+	CHECK(host_write(node, 0, super, length, SUPER_PIECES));
+	node_send(node, 0);
+	net_settle(net);
+	CHECK(link->counters.drops[DROP_RING_FULL] >= SUPER_PIECES - room - 1);
+	CHECK(link->counters.drops[DROP_RING_FULL] <= SUPER_PIECES - room);
+	check_conservation(net);
+	net_close(net);
+}
+
+static void check_no_piece_lost(unsigned others)
+{
+	struct net *net = net_open(true, 0);
+	struct node *node = &net->nodes[0];
+	static uint8_t frame[RIG_FRAME_MAX];
+	bool blocked = false;
+
+	node->links[1].lacks = SHMNET_OFFLOAD_TSO4;
+	for (unsigned i = 0; i < others; i++)
+		CHECK(host_write(node, 1, frame, rig_frame(frame, 1, 2, i, 5000), 1));
+	for (unsigned i = 0; i < 4; i++) {
+		size_t length = begin_super(2);
+
+		CHECK(host_write(node, 1, super, length, SUPER_PIECES));
+		blocked |= node_send(node, 1) == PATH_TX_BLOCKED;
+	}
+	CHECK(blocked);
+	net_settle(net);
+	CHECK_U64(net->nodes[1].read, 4 * SUPER_PIECES + others);
+	CHECK_U64(node->links[1].counters.drops[DROP_RING_FULL], 0);
+	check_conservation(net);
+	net_close(net);
+}
+
+/* By its own queue they all find room: it is not read before there is enough. */
+TEST_CASE(path, no_piece_is_lost_by_the_peers_own_queue)
+{
+	for (unsigned others = 0; others < 16; others++)
+		check_no_piece_lost(others);
+}
+
 /* ---- what a receiver drops ---- */
 
 /* A record that the sender's own checks would never have let out. */
@@ -752,6 +931,25 @@ TEST_CASE(path, receiver_drops_by_headers)
 	check_receiver_drop(length, frame, 0, DROP_OVERSIZE);
 	length = rig_frame_tcp(frame, 1, 2, 60000, RIG_MTU - 40 + 1);
 	check_receiver_drop(length, frame, 0, DROP_OVERSIZE);
+}
+
+TEST_CASE(path, receiver_drops_what_it_said_it_lacks)
+{
+	struct net *net = net_open(false, 0);
+	static uint8_t frame[RIG_FRAME_MAX];
+	size_t length = rig_frame_tcp(frame, 1, 2, 3000, 1448);
+
+	net->nodes[1].port.offloads = SHMNET_OFFLOADS & ~SHMNET_OFFLOAD_TSO4;
+	forge(net, frame, length, 0);
+	CHECK_INT(node_receive(&net->nodes[1]), 1);
+	CHECK_U64(net->nodes[1].links[0].counters.drops[DROP_BAD_HEADER], 1);
+	CHECK_INT(net->nodes[1].links[0].error, 0);
+	net->nodes[1].port.offloads = SHMNET_OFFLOAD_TSO4;
+	forge(net, frame, length, 0);
+	CHECK_INT(node_receive(&net->nodes[1]), 1);
+	check_arrives(net, 1, frame, length);
+	check_conservation(net);
+	net_close(net);
 }
 
 static void check_tap_refuses(const char *path, int flags, enum drop_reason reason)

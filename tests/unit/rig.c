@@ -30,6 +30,7 @@ static bool open_queue(int *ret_node, int *ret_host)
 bool rig_tap_open(struct rig_tap *tap, unsigned num_queues)
 {
 	tap_init(&tap->tap);
+	tap->tap.offloads = SHMNET_OFFLOADS;
 	for (unsigned q = 0; q < num_queues; q++) {
 		if (!open_queue(&tap->tap.queues[q], &tap->host[q])) {
 			rig_tap_close(tap);
