@@ -47,8 +47,11 @@ struct plane_link {
 	unsigned port;
 	uint16_t peer_id;
 	struct fabric *fabric; /* added by plane_add_fabric() */
-	struct ring_map tx;    /* the peer's memory; ours from add_link() on */
-	struct ring_map rx;    /* our memory, likewise */
+	bool is_remote;	       /* shares no memory with us: no cast rings */
+	/* The peer's memory, or the way to it; if `base` is set it's ours from here on.
+	 */
+	struct ring_map tx;
+	struct ring_map rx; /* our memory, likewise */
 	uint64_t tx_salt;
 	uint64_t rx_salt;
 	uint32_t offloads; /* SHMNET_OFFLOAD_*: no other super-frames for the peer */
