@@ -141,9 +141,11 @@ static void shm_credentials(const struct world_channel *channel,
 
 	/* It can't fail on a connected Unix socket; nobody is who it would be then. */
 	getsockopt(fd_of(channel), SOL_SOCKET, SO_PEERCRED, &credentials, &length);
-	ret->pid = credentials.pid;
-	ret->uid = credentials.uid;
-	ret->gid = credentials.gid;
+	*ret = (struct world_credentials){
+		.pid = credentials.pid,
+		.uid = credentials.uid,
+		.gid = credentials.gid,
+	};
 }
 
 static int shm_send(struct world_channel *channel, const uint8_t *bytes, size_t length,

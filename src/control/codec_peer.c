@@ -62,9 +62,10 @@ const char *peer_message_name(enum peer_message_type type)
 	return (unsigned)type < PEER_MESSAGE_NUM_ ? shapes[type].name : "unknown message";
 }
 
-unsigned peer_message_fds(enum peer_message_type type)
+unsigned peer_message_fds(enum peer_message_type type, bool is_remote)
 {
-	return (unsigned)type < PEER_MESSAGE_NUM_ ? shapes[type].num_fds : 0;
+	return (unsigned)type < PEER_MESSAGE_NUM_ && !is_remote ? shapes[type].num_fds
+								: 0;
 }
 
 static void *arena_alloc(void *data, size_t size)
@@ -183,6 +184,14 @@ static void fill_ready(struct encoding *to, const struct peer_ready *from)
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_READY;
 }
 
+static void fill_wire(protobuf_c_boolean *has, ProtobufCBinaryData *to,
+		      const struct peer_wire *from)
+{
+	*has = from->length > 0;
+	to->len = from->length;
+	to->data = (uint8_t *)(uintptr_t)from->bytes;
+}
+
 static void fill_ring(struct encoding *to, const struct peer_ring *from)
 {
 	shmnet__peer__ring__init(&to->ring);
@@ -190,13 +199,15 @@ static void fill_ring(struct encoding *to, const struct peer_ring *from)
 	to->ring.size = from->size;
 	to->ring.salt = from->salt;
 	to->ring.epoch = from->epoch;
+	fill_wire(&to->ring.has_wire, &to->ring.wire, &from->wire);
 	to->message.ring = &to->ring;
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_RING;
 }
 
-static void fill_bell(struct encoding *to)
+static void fill_bell(struct encoding *to, const struct peer_bell *from)
 {
 	shmnet__peer__bell__init(&to->bell);
+	fill_wire(&to->bell.has_wire, &to->bell.wire, &from->wire);
 	to->message.bell = &to->bell;
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_BELL;
 }
@@ -317,7 +328,7 @@ static int fill(struct encoding *to, const struct peer_message *from)
 		fill_ring(to, &from->ring);
 		return 0;
 	case PEER_MESSAGE_BELL:
-		fill_bell(to);
+		fill_bell(to, &from->bell);
 		return 0;
 	case PEER_MESSAGE_INCARNATION:
 		fill_incarnation(to, &from->incarnation);
@@ -493,6 +504,19 @@ static int take_ready(const Shmnet__Peer__Ready *from, struct peer_ready *to,
 	return 0;
 }
 
+static int take_wire(protobuf_c_boolean has, const ProtobufCBinaryData *from,
+		     struct peer_wire *to, const char **ret_why)
+{
+	if (!has)
+		return 0;
+	if (from->len == 0 || from->len > PEER_WIRE_MAX)
+		return refuse("has too many or too few bytes for a fabric (1 to 192)",
+			      ret_why);
+	to->length = from->len;
+	memcpy(to->bytes, from->data, from->len);
+	return 0;
+}
+
 static int take_ring(const Shmnet__Peer__Ring *from, struct peer_ring *to,
 		     const char **ret_why)
 {
@@ -503,7 +527,7 @@ static int take_ring(const Shmnet__Peer__Ring *from, struct peer_ring *to,
 	to->size = from->size;
 	to->salt = from->salt;
 	to->epoch = from->epoch;
-	return 0;
+	return take_wire(from->has_wire, &from->wire, &to->wire, ret_why);
 }
 
 static int take_incarnation(const Shmnet__Peer__Incarnation *from,
@@ -641,7 +665,8 @@ static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
 	case SHMNET__PEER__MESSAGE__BODY_RING:
 		return take_ring(from->ring, &to->ring, ret_why);
 	case SHMNET__PEER__MESSAGE__BODY_BELL:
-		return 0;
+		return take_wire(from->bell->has_wire, &from->bell->wire, &to->bell.wire,
+				 ret_why);
 	case SHMNET__PEER__MESSAGE__BODY_INCARNATION:
 		return take_incarnation(from->incarnation, &to->incarnation, ret_why);
 	case SHMNET__PEER__MESSAGE__BODY_REFUSE:

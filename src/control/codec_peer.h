@@ -21,6 +21,7 @@
 
 #define PEER_WORDS_MAX 512 /* of a refusal, with the terminating zero */
 #define PEER_LIVES_MAX 32  /* of other nodes, in one LOOK */
+#define PEER_WIRE_MAX  192 /* bytes that a fabric says */
 
 enum peer_message_type {
 	PEER_MESSAGE_HELLO,
@@ -80,12 +81,24 @@ struct peer_ready {
 	uint32_t beat_ms;     /* so often the sender shows life */
 };
 
-/* A ring in the sender's memory; its descriptor comes along. */
+/* What a fabric says; its own to make sense of. Length 0: nothing. */
+struct peer_wire {
+	size_t length;
+	uint8_t bytes[PEER_WIRE_MAX];
+};
+
+/* A ring in the sender's memory; on one machine its descriptor comes along. */
 struct peer_ring {
 	char network[CONFIG_NAME_MAX];
 	uint64_t size;
 	uint64_t salt;
 	uint64_t epoch;
+	struct peer_wire wire;
+};
+
+/* The sender's half of the connection; likewise. */
+struct peer_bell {
+	struct peer_wire wire;
 };
 
 struct peer_incarnation {
@@ -148,6 +161,7 @@ struct peer_message {
 		struct peer_hello hello;
 		struct peer_ready ready;
 		struct peer_ring ring;
+		struct peer_bell bell;
 		struct peer_incarnation incarnation;
 		struct peer_refuse refuse;
 		struct peer_probe probe;
@@ -162,8 +176,8 @@ struct peer_message {
 /* "HELLO"; never NULL. */
 const char *peer_message_name(enum peer_message_type type);
 
-/* How many descriptors come with it: exactly that many. */
-unsigned peer_message_fds(enum peer_message_type type);
+/* How many descriptors come with it: exactly that many, on a remote channel none. */
+unsigned peer_message_fds(enum peer_message_type type, bool is_remote);
 
 /* -EMSGSIZE if it does not fit. */
 int codec_peer_encode(const struct peer_message *message, uint8_t *bytes, size_t size,

@@ -483,12 +483,32 @@ static void on_disappeared(void *arg, uint16_t node_id)
 		peer_disappear(peer);
 }
 
-static void on_link_fault(void *arg, struct world_link *link, int error)
+static void on_conn_ready(void *arg, struct world_conn *conn)
 {
 	struct membership *membership = arg;
 
 	for (unsigned i = 0; i < membership->num_peers; i++) {
-		if (peer_link_fault(membership->peers[i], link, error))
+		if (peer_conn_ready(membership->peers[i], conn))
+			return;
+	}
+}
+
+static void on_conn_lost(void *arg, struct world_conn *conn, const char *words)
+{
+	struct membership *membership = arg;
+
+	for (unsigned i = 0; i < membership->num_peers; i++) {
+		if (peer_conn_lost(membership->peers[i], conn, words))
+			return;
+	}
+}
+
+static void on_link_fault(void *arg, struct world_link *link, int error, const char *why)
+{
+	struct membership *membership = arg;
+
+	for (unsigned i = 0; i < membership->num_peers; i++) {
+		if (peer_link_fault(membership->peers[i], link, error, why))
 			return;
 	}
 }
@@ -512,6 +532,8 @@ static const struct world_handler world_handler = {
 	.accepted = on_accepted,
 	.appeared = on_appeared,
 	.disappeared = on_disappeared,
+	.conn_ready = on_conn_ready,
+	.conn_lost = on_conn_lost,
 	.link_fault = on_link_fault,
 	.cast_wanted = on_cast_wanted,
 	.cast_fault = on_cast_fault,

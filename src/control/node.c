@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "control/directory.h"
 #include "control/node_internal.h"
-#include "control/offer_shm.h"
+#include "control/offer.h"
 
 #include <shmnet/cast.h>
 
@@ -185,7 +185,7 @@ static int check_memory(struct node *node)
 		cast_bytes += count_cast_bytes(&config->networks[i]);
 	}
 	/* A ring of our own and one of the peer's, each mapped twice. */
-	ret = offer_shm_check_memory(bytes, 4 * bytes, why, sizeof(why));
+	ret = offer_check_memory(bytes, 4 * bytes, why, sizeof(why));
 	if (ret < 0) {
 		log_err(NULL,
 			"the rings for one peer have no room: %s; lower 'ring_size' of "
@@ -194,8 +194,8 @@ static int check_memory(struct node *node)
 			why);
 		return ret;
 	}
-	ret = offer_shm_check_memory(bytes + cast_bytes, 4 * bytes + cast_bytes, why,
-				     sizeof(why));
+	ret = offer_check_memory(bytes + cast_bytes, 4 * bytes + cast_bytes, why,
+				 sizeof(why));
 	if (ret < 0)
 		log_err(NULL,
 			"the rings for one peer and for casts have no room: %s; lower "

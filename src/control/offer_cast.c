@@ -12,21 +12,20 @@
 #include <unistd.h>
 
 struct world_cast {
-	struct offer_shm *offer;
+	struct offer *offer;
 	struct world_cast *next;
 	struct cast *cast;
 	int fd; /* to be sent on; -1 of a peer's lane */
 };
 
-static uint32_t mtu_of(const struct offer_shm *offer, const struct world_cast_spec *spec)
+static uint32_t mtu_of(const struct offer *offer, const struct world_cast_spec *spec)
 {
 	return offer->networks[spec->network].mtu;
 }
 
 /* ---- memory ---- */
 
-static int fail(struct offer_shm *offer, int error, const char *what,
-		const char **ret_why)
+static int fail(struct offer *offer, int error, const char *what, const char **ret_why)
 {
 	snprintf(offer->why, sizeof(offer->why), "can't %s: %s", what, strerror(-error));
 	*ret_why = offer->why;
@@ -34,12 +33,12 @@ static int fail(struct offer_shm *offer, int error, const char *what,
 }
 
 /* Of a lane the maker's is the only map that can be written to. */
-static int map_new(struct offer_shm *offer, const struct world_cast_spec *spec,
+static int map_new(struct offer *offer, const struct world_cast_spec *spec,
 		   struct cast_map *ret_map, int *ret_fd, const char **ret_why)
 {
 	uint32_t mtu = mtu_of(offer, spec);
 	uint64_t size = shmnet_cast_file_size(spec->depth, mtu);
-	int ret = offer_shm_check_memory(size, size, offer->why, sizeof(offer->why));
+	int ret = offer_check_memory(size, size, offer->why, sizeof(offer->why));
 
 	*ret_why = offer->why;
 	if (ret < 0)
@@ -65,7 +64,7 @@ static int map_new(struct offer_shm *offer, const struct world_cast_spec *spec,
  * What an earlier life of ours was writing: it is over, as we hold its lock, and nobody
  * else may clear it now that we live.
  */
-static void clear_own(const struct offer_shm *offer, const struct world_cast_spec *spec,
+static void clear_own(const struct offer *offer, const struct world_cast_spec *spec,
 		      const struct cast_map *map)
 {
 	struct shmnet_cast_ring ring;
@@ -75,9 +74,8 @@ static void clear_own(const struct offer_shm *offer, const struct world_cast_spe
 }
 
 /* -EPROTO for what is the peer's fault. */
-static int map_foreign(struct offer_shm *offer, int fd,
-		       const struct world_cast_spec *spec, struct cast_map *ret_map,
-		       const char **ret_why)
+static int map_foreign(struct offer *offer, int fd, const struct world_cast_spec *spec,
+		       struct cast_map *ret_map, const char **ret_why)
 {
 	uint32_t mtu = mtu_of(offer, spec);
 	const char *why;
@@ -92,8 +90,8 @@ static int map_foreign(struct offer_shm *offer, int fd,
 		*ret_why = offer->why;
 		return -EPROTO;
 	}
-	ret = offer_shm_check_memory(0, shmnet_cast_file_size(spec->depth, mtu),
-				     offer->why, sizeof(offer->why));
+	ret = offer_check_memory(0, shmnet_cast_file_size(spec->depth, mtu), offer->why,
+				 sizeof(offer->why));
 	*ret_why = offer->why;
 	if (ret < 0)
 		return ret;
@@ -108,7 +106,7 @@ static int map_foreign(struct offer_shm *offer, int fd,
 /* ---- rings ---- */
 
 /* Takes map and fd, also on failure. */
-static int attach(struct offer_shm *offer, const struct world_cast_spec *spec,
+static int attach(struct offer *offer, const struct world_cast_spec *spec,
 		  struct cast_map *map, int fd, struct world_cast **ret_cast,
 		  const char **ret_why)
 {
@@ -143,7 +141,7 @@ static int attach(struct offer_shm *offer, const struct world_cast_spec *spec,
 	return 0;
 }
 
-int offer_cast_new(struct offer_shm *offer, const struct world_cast_spec *spec,
+int offer_cast_new(struct offer *offer, const struct world_cast_spec *spec,
 		   struct world_cast **ret_cast, const char **ret_why)
 {
 	struct cast_map map;
@@ -155,7 +153,7 @@ int offer_cast_new(struct offer_shm *offer, const struct world_cast_spec *spec,
 	return attach(offer, spec, &map, fd, ret_cast, ret_why);
 }
 
-int offer_cast_accept(struct offer_shm *offer, struct world_parcel *parcel,
+int offer_cast_accept(struct offer *offer, struct world_parcel *parcel,
 		      const struct world_cast_spec *spec, struct world_cast **ret_cast,
 		      const char **ret_why)
 {
@@ -202,7 +200,7 @@ void offer_cast_stop_writing(struct world_cast *cast)
 
 void offer_cast_set_reader(struct world_cast *cast, struct world_link *link)
 {
-	plane_set_link_reads(cast->offer->plane, offer_shm_link(link), cast->cast);
+	plane_set_link_reads(cast->offer->plane, offer_link(link), cast->cast);
 }
 
 void offer_cast_close(struct world_cast *cast)
@@ -224,7 +222,7 @@ struct cast *offer_cast_cast(const struct world_cast *cast)
 	return cast->cast;
 }
 
-struct world_cast *offer_cast_find(const struct offer_shm *offer, const struct cast *cast)
+struct world_cast *offer_cast_find(const struct offer *offer, const struct cast *cast)
 {
 	struct world_cast *at = offer->casts;
 

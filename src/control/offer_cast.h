@@ -1,18 +1,18 @@
 /*
  * Cast rings on one machine: memory in sealed memfds, and from it a cast ring of the
- * data plane. Belongs to offer_shm.h, and shares struct offer_shm with it.
+ * data plane. Belongs to offer.h, and shares struct offer with it.
  *
  * Nothing here knows what is said between nodes, or who is alive. Control thread.
  */
 #ifndef CONTROL_OFFER_CAST_H
 #define CONTROL_OFFER_CAST_H
 
-#include "control/offer_shm.h"
+#include "control/offer.h"
 #include "control/world.h"
 
-int offer_cast_new(struct offer_shm *offer, const struct world_cast_spec *spec,
+int offer_cast_new(struct offer *offer, const struct world_cast_spec *spec,
 		   struct world_cast **ret_cast, const char **ret_why);
-int offer_cast_accept(struct offer_shm *offer, struct world_parcel *parcel,
+int offer_cast_accept(struct offer *offer, struct world_parcel *parcel,
 		      const struct world_cast_spec *spec, struct world_cast **ret_cast,
 		      const char **ret_why);
 void offer_cast_free(struct world_cast *cast);
@@ -25,7 +25,6 @@ uint64_t offer_cast_position(const struct world_cast *cast);
 struct cast *offer_cast_cast(const struct world_cast *cast);
 
 /* The one of the control plane that is this one of the data plane; NULL: none. */
-struct world_cast *offer_cast_find(const struct offer_shm *offer,
-				   const struct cast *cast);
+struct world_cast *offer_cast_find(const struct offer *offer, const struct cast *cast);
 
 #endif

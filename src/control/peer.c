@@ -37,25 +37,16 @@
 /* ---- the machine ---- */
 
 static const char *const event_names[] = {
-	[EVENT_NONE] = "none",
-	[EVENT_APPEARED] = "appeared",
-	[EVENT_CALLABLE] = "callable",
-	[EVENT_DISAPPEARED] = "disappeared",
-	[EVENT_RETRY] = "retry",
-	[EVENT_TIMER] = "timer",
-	[EVENT_NO_ANSWER] = "no answer",
-	[EVENT_GREETED] = "greeted",
-	[EVENT_COMPLETE] = "complete",
-	[EVENT_SILENT] = "silent",
-	[EVENT_HEARD] = "heard",
-	[EVENT_UNHEARD] = "unheard",
-	[EVENT_LOST] = "lost",
-	[EVENT_BROKEN] = "broken",
-	[EVENT_CLOSED] = "closed",
-	[EVENT_GIVEN_UP] = "given up",
-	[EVENT_REFUSE] = "refuse",
-	[EVENT_REFUSED] = "refused",
-	[EVENT_TURNED_AWAY] = "turned away",
+	[EVENT_NONE] = "none",		 [EVENT_APPEARED] = "appeared",
+	[EVENT_CALLABLE] = "callable",	 [EVENT_DISAPPEARED] = "disappeared",
+	[EVENT_RETRY] = "retry",	 [EVENT_TIMER] = "timer",
+	[EVENT_NO_ANSWER] = "no answer", [EVENT_GREETED] = "greeted",
+	[EVENT_CONNECTED] = "connected", [EVENT_COMPLETE] = "complete",
+	[EVENT_SILENT] = "silent",	 [EVENT_HEARD] = "heard",
+	[EVENT_UNHEARD] = "unheard",	 [EVENT_LOST] = "lost",
+	[EVENT_BROKEN] = "broken",	 [EVENT_CLOSED] = "closed",
+	[EVENT_GIVEN_UP] = "given up",	 [EVENT_REFUSE] = "refuse",
+	[EVENT_REFUSED] = "refused",	 [EVENT_TURNED_AWAY] = "turned away",
 };
 _Static_assert(sizeof(event_names) / sizeof(event_names[0]) == EVENT_NUM_, "a name each");
 
@@ -73,9 +64,9 @@ _Static_assert(sizeof(state_names) / sizeof(state_names[0]) == PEER_STATE_NUM_,
 typedef enum peer_event peer_action(struct peer *peer);
 
 static peer_action act_none, act_forget, act_dial, act_retry, act_recall, act_offer,
-	act_attach, act_complete_rings, act_linger, act_give_up, act_end, act_time_out,
-	act_refuse, act_back_off, act_show, act_wait, act_suspect, act_ask, act_trust,
-	act_presume_dead, act_return;
+	act_declare, act_attach, act_complete_rings, act_linger, act_give_up, act_end,
+	act_time_out, act_refuse, act_back_off, act_show, act_wait, act_suspect, act_ask,
+	act_trust, act_presume_dead, act_return;
 
 /* clang-format off */
 static const struct peer_row {
@@ -99,10 +90,11 @@ static const struct peer_row {
 	{DIALLED,                     EVENT_TIMER,         act_wait,           "wait",                PEER_DIALLED},
 
 	{OFFERING,                    EVENT_TIMER,         act_time_out,       "time out",            SAME},
+	{OFFERING,                    EVENT_CONNECTED,     act_declare,        "declare",             SAME},
 	{OFFERING,                    EVENT_COMPLETE,      act_attach,         "attach",              PEER_UP},
 
 	{UP | SUSPECT,                EVENT_TIMER,         act_complete_rings, "make missing rings",  SAME},
-	{UP | SUSPECT,                EVENT_LOST,          act_linger,         "linger",              PEER_FADING},
+	{OFFERING | UP | SUSPECT,     EVENT_LOST,          act_linger,         "linger",              PEER_FADING},
 	{UP,                          EVENT_SILENT,        act_suspect,        "suspect",             PEER_SUSPECT},
 	{SUSPECT,                     EVENT_SILENT,        act_ask,            "ask again",           PEER_SUSPECT},
 	{SUSPECT,                     EVENT_HEARD,         act_trust,          "trust",               PEER_UP},
@@ -119,11 +111,13 @@ static const struct peer_row {
 	{REFUSED,                     EVENT_TIMER,         act_recall,         "recall",              PEER_ABSENT},
 	{REFUSED,                     EVENT_DISAPPEARED,   act_forget,         "forget",              PEER_ABSENT},
 
-	/* The rendezvous says what the channel knows better, or says it again. */
+	/* The rendezvous says what the channel knows better, or says it again; a lost
+	 * connection may have been ready a moment before. */
 	{ALIVE | WAITING | REFUSED,   EVENT_APPEARED,      act_none,           "none",                SAME},
 	{ALIVE,                       EVENT_CALLABLE,      act_none,           "none",                SAME},
 	{ALIVE | ABSENT,              EVENT_DISAPPEARED,   act_none,           "none",                SAME},
 	{FADING,                      EVENT_LOST,          act_none,           "none",                SAME},
+	{FADING,                      EVENT_CONNECTED,     act_none,           "none",                SAME},
 };
 /* clang-format on */
 
@@ -345,6 +339,7 @@ static enum peer_event act_offer(struct peer *peer)
 	enum peer_event event = EVENT_NONE;
 
 	peer_compare_networks(peer);
+	peer_set_floor(peer);
 	set_patience(peer);
 	if (!peer_we_dial(peer))
 		event = peer_send_hello(peer);
@@ -353,8 +348,13 @@ static enum peer_event act_offer(struct peer *peer)
 	if (event == EVENT_NONE)
 		event = peer_offer_rings(peer);
 	if (event == EVENT_NONE)
-		event = peer_send_ready(peer);
+		event = peer_declare(peer);
 	return event;
+}
+
+static enum peer_event act_declare(struct peer *peer)
+{
+	return peer_declare(peer);
 }
 
 static void plan_missing_rings(struct peer *peer)
@@ -608,7 +608,8 @@ bool peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse)
 	return true;
 }
 
-bool peer_link_fault(struct peer *peer, const struct world_link *link, int error)
+bool peer_link_fault(struct peer *peer, const struct world_link *link, int error,
+		     const char *why)
 {
 	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
 		if (!link || peer_lane(peer, i)->link != link)
@@ -618,16 +619,35 @@ bool peer_link_fault(struct peer *peer, const struct world_link *link, int error
 				peer,
 				peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 					      "%s broke the rules of the ring of network "
-					      "%s",
-					      peer->name, peer_network_name(peer, i)));
+					      "%s%s%s",
+					      peer->name, peer_network_name(peer, i),
+					      *why ? ": " : "", why));
 			return true;
 		}
-		peer_say(peer->reason, sizeof(peer->reason), "its doorbell died: %s",
-			 strerror(-error));
+		peer_say(peer->reason, sizeof(peer->reason), "its %s died: %s",
+			 peer->session.is_remote ? "connection" : "doorbell",
+			 *why ? why : strerror(-error));
 		peer_happen(peer, EVENT_LOST);
 		return true;
 	}
 	return false;
+}
+
+bool peer_conn_ready(struct peer *peer, const struct world_conn *conn)
+{
+	if (peer->session.conn != conn)
+		return false;
+	peer_happen(peer, EVENT_CONNECTED);
+	return true;
+}
+
+bool peer_conn_lost(struct peer *peer, const struct world_conn *conn, const char *words)
+{
+	if (peer->session.conn != conn)
+		return false;
+	peer_say(peer->reason, sizeof(peer->reason), "its connection died: %s", words);
+	peer_happen(peer, EVENT_LOST);
+	return true;
 }
 
 bool peer_is_gone(struct peer *peer)
@@ -672,6 +692,16 @@ const char *peer_name(const struct peer *peer)
 const char *peer_reason(const struct peer *peer)
 {
 	return peer->reason;
+}
+
+const char *peer_fabric(const struct peer *peer)
+{
+	return peer->fabric;
+}
+
+bool peer_is_remote(const struct peer *peer)
+{
+	return peer->session.is_remote;
 }
 
 uint32_t peer_incarnation(const struct peer *peer)

@@ -99,8 +99,11 @@ void peer_accept(struct peer *peer, struct world_channel *channel,
  */
 bool peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse);
 
-/* The world's link_fault; false if the link is not this peer's. */
-bool peer_link_fault(struct peer *peer, const struct world_link *link, int error);
+/* The world's callbacks of these names; false if it is not this peer's. */
+bool peer_link_fault(struct peer *peer, const struct world_link *link, int error,
+		     const char *why);
+bool peer_conn_ready(struct peer *peer, const struct world_conn *conn);
+bool peer_conn_lost(struct peer *peer, const struct world_conn *conn, const char *words);
 
 /*
  * Says something that is not part of the handshake. False if that ended the session,
@@ -125,6 +128,9 @@ bool peer_has_channel(const struct peer *peer);
 uint16_t peer_id(const struct peer *peer);
 const char *peer_name(const struct peer *peer);	  /* "node 7" before it had one */
 const char *peer_reason(const struct peer *peer); /* why it is not up; "" if it is */
+/* "shm", "rdma/rxe0": what it is reached by, or was last; "" if it never was. */
+const char *peer_fabric(const struct peer *peer);
+bool peer_is_remote(const struct peer *peer); /* as long as there is a channel */
 uint32_t peer_incarnation(const struct peer *peer);
 pid_t peer_pid(const struct peer *peer);     /* 0 if there is no channel */
 uid_t peer_uid(const struct peer *peer);     /* as long as there is a channel */

@@ -4,7 +4,7 @@
  *
  *     peer.c          the table, its actions, what others call
  *     peer_session.c  the channel: messages out and in, and when they are legal
- *     peer_rings.c    what the pair has together: doorbells, rings, links
+ *     peer_rings.c    what the pair has together: a connection, rings, links
  *     liveness.c      whether it shows life, and what others say of that
  *     peer_cast.c     what the two tell each other of cast rings, for cast.c
  *
@@ -18,6 +18,7 @@
 #include "control/peer.h"
 
 #define PEER_REASON_MAX (PEER_WORDS_MAX + 64)
+#define PEER_FABRIC_MAX 64
 
 /* What the pair has for one network of the config. */
 struct peer_lane {
@@ -53,7 +54,8 @@ struct peer {
 	uint16_t id;
 	char name[CONFIG_NAME_MAX];
 	enum peer_state state;
-	bool is_present; /* in the rendezvous */
+	bool is_present;	      /* in the rendezvous, or announced by others */
+	char fabric[PEER_FABRIC_MAX]; /* of the last session; "": there was none */
 	char reason[PEER_REASON_MAX];
 	char logged[PEER_REASON_MAX]; /* the refusal that was logged last */
 	enum events_state told;	      /* by the last event: down, up or refused */
@@ -80,13 +82,15 @@ struct peer {
 		struct peer_hello hello;
 		uint32_t floor;	      /* what we told it to be above */
 		uint32_t claimed;     /* where it says it is */
+		bool is_remote;	      /* what travels on the channel is bytes only */
+		bool has_bell;	      /* it sent BELL */
 		bool is_ready;	      /* it sent READY */
+		bool has_said_ready;  /* we did */
 		uint64_t up_since_ns; /* 0: not yet */
 		uint64_t beat_ns;     /* so often it shows life, as it says */
 		struct peer_pulse pulse;
 		struct peer_refuse refuse; /* what we'll say */
-		struct world_bell *bell;   /* at which we are rung; the conn's later */
-		struct world_conn *conn;   /* once its BELL came */
+		struct world_conn *conn;   /* our half at first */
 		struct peer_lane lanes[CONFIG_NETWORKS_MAX];
 	} session;
 };
@@ -100,11 +104,12 @@ enum peer_event {
 	EVENT_TIMER,
 	EVENT_NO_ANSWER,   /* dialling failed */
 	EVENT_GREETED,	   /* its HELLO was admitted */
+	EVENT_CONNECTED,   /* the connection is ready on our side */
 	EVENT_COMPLETE,	   /* both offers are there */
 	EVENT_SILENT,	   /* no sign of life for too long */
 	EVENT_HEARD,	   /* a sign of life of one that was silent */
 	EVENT_UNHEARD,	   /* nobody who was asked has heard it */
-	EVENT_LOST,	   /* the doorbell died */
+	EVENT_LOST,	   /* the doorbell, or the connection, died */
 	EVENT_CLOSED,	   /* the peer closed the channel */
 	EVENT_BROKEN,	   /* the channel is of no use any more */
 	EVENT_GIVEN_UP,	   /* the peer took us, or the connection, for dead */
@@ -147,7 +152,10 @@ void peer_hang_up(struct peer *peer);
 /* EVENT_NONE, or EVENT_REFUSE. */
 enum peer_event peer_send(struct peer *peer, const struct peer_message *message, int fd);
 enum peer_event peer_send_hello(struct peer *peer);
-enum peer_event peer_send_ready(struct peer *peer);
+/* What the peer has to be above, as of now; before anything of its session counts. */
+void peer_set_floor(struct peer *peer);
+/* READY, if the connection is; EVENT_COMPLETE if nothing else is missing. */
+enum peer_event peer_declare(struct peer *peer);
 
 /* Its HELLO was admitted. */
 enum peer_event peer_greet(struct peer *peer, const struct peer_hello *hello);
@@ -157,6 +165,7 @@ enum peer_event peer_greet(struct peer *peer, const struct peer_hello *hello);
 /* Which networks are common, now that its HELLO is there. */
 void peer_compare_networks(struct peer *peer);
 
+/* Our half of the connection, and BELL. */
 enum peer_event peer_offer_bell(struct peer *peer);
 /* Those that are missing. */
 enum peer_event peer_offer_rings(struct peer *peer);

@@ -117,10 +117,18 @@ bool peer_has_network(const struct peer *peer, unsigned network)
 
 /* ---- what we offer ---- */
 
+static void take_offer(const struct world_offer *offer, struct peer_wire *ret_wire)
+{
+	_Static_assert(WORLD_OFFER_MAX == PEER_WIRE_MAX, "what is offered is sent");
+	ret_wire->length = offer->length;
+	memcpy(ret_wire->bytes, offer->bytes, offer->length);
+}
+
 static enum peer_event send_ring(struct peer *peer, unsigned network)
 {
 	struct peer_message message = {.type = PEER_MESSAGE_RING};
 	struct peer_lane *lane = peer_lane(peer, network);
+	struct world_offer offer;
 
 	peer_ops(peer)->random(peer->owner->world, &lane->rx_salt, sizeof(lane->rx_salt));
 	peer_say(message.ring.network, sizeof(message.ring.network), "%s",
@@ -128,7 +136,9 @@ static enum peer_event send_ring(struct peer *peer, unsigned network)
 	message.ring.size = peer->owner->config->networks[network].ring_size;
 	message.ring.salt = lane->rx_salt;
 	message.ring.epoch = ++peer->owner->last_epoch;
-	return peer_send(peer, &message, peer_ops(peer)->ring_fd(lane->rx));
+	peer_ops(peer)->ring_offer(lane->rx, &offer);
+	take_offer(&offer, &message.ring.wire);
+	return peer_send(peer, &message, offer.fd);
 }
 
 /* Without memory the network is left out for now, the others go on. */
@@ -140,8 +150,8 @@ static enum peer_event offer_ring(struct peer *peer, unsigned network)
 
 	if (!lane->is_common || lane->rx || lane->link)
 		return EVENT_NONE;
-	if (peer_ops(peer)->ring_new(peer->owner->world, config->ring_size, &lane->rx,
-				     &why) < 0) {
+	if (peer_ops(peer)->ring_new(peer->session.conn, network, config->ring_size,
+				     &lane->rx, &why) < 0) {
 		peer_say(lane->reason, sizeof(lane->reason), "no ring for network %s: %s",
 			 config->name, why);
 		log_warn(peer->name, "%s", lane->reason);
@@ -173,20 +183,35 @@ bool peer_has_all_rings(struct peer *peer)
 	return true;
 }
 
+static enum peer_event refuse_conn(struct peer *peer, int error, const char *why)
+{
+	if (error != -ENETDOWN)
+		return peer_complain(peer, PEER_REFUSAL_RESOURCE,
+				     "no connection from %s to %s: %s",
+				     peer->owner->config->name, peer->name, why);
+	/* For now: it is tried again at the pace of dialling. */
+	peer_say(peer->reason, sizeof(peer->reason), "%s", why);
+	return EVENT_BROKEN;
+}
+
+/* Who dials connects, too. */
 enum peer_event peer_offer_bell(struct peer *peer)
 {
-	const struct peer_message message = {.type = PEER_MESSAGE_BELL};
-	struct world *world = peer->owner->world;
-	enum peer_event event;
-	int ret, theirs;
+	struct peer_message message = {.type = PEER_MESSAGE_BELL};
+	struct world_offer offer;
+	const char *why;
+	int ret;
 
-	ret = peer_ops(peer)->bell_new(world, &peer->session.bell, &theirs);
+	ret = peer_ops(peer)->conn_new(peer->owner->world, peer->session.channel,
+				       peer->id, peer_we_dial(peer), &peer->session.conn,
+				       &why);
 	if (ret < 0)
-		return peer_complain(peer, PEER_REFUSAL_RESOURCE, "no doorbell on %s: %s",
-				     peer->owner->config->name, strerror(-ret));
-	event = peer_send(peer, &message, theirs);
-	peer_ops(peer)->fd_close(world, theirs);
-	return event;
+		return refuse_conn(peer, ret, why);
+	peer_say(peer->fabric, sizeof(peer->fabric), "%s",
+		 peer_ops(peer)->conn_fabric(peer->session.conn));
+	peer_ops(peer)->conn_offer(peer->session.conn, &offer);
+	take_offer(&offer, &message.bell.wire);
+	return peer_send(peer, &message, offer.fd);
 }
 
 /* ---- links ---- */
@@ -264,8 +289,6 @@ void peer_detach(struct peer *peer, bool peer_is_dead)
 	memset(peer->session.lanes, 0, sizeof(peer->session.lanes));
 	peer_ops(peer)->conn_free(peer->session.conn);
 	peer->session.conn = NULL;
-	peer_ops(peer)->bell_free(peer->session.bell);
-	peer->session.bell = NULL;
 }
 
 /* ---- what it offers ---- */
@@ -288,6 +311,8 @@ enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *mes
 	struct peer_lane *lane = peer_lane(peer, network < 0 ? 0 : (unsigned)network);
 	const char *why;
 
+	if (peer->state == PEER_FADING) /* it is of no use any more */
+		return EVENT_NONE;
 	if (network < 0)
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 				     "%s sent a ring for network %s, which is not common",
@@ -296,8 +321,11 @@ enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *mes
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 				     "%s sent a second ring for network %s", peer->name,
 				     ring->network);
-	ret = peer_ops(peer)->ring_accept(peer->owner->world, parcel, ring->size,
-					  &lane->tx, &why);
+	if (!peer->session.has_bell)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent RING before BELL", peer->name);
+	ret = peer_ops(peer)->ring_accept(peer->session.conn, parcel, ring->wire.bytes,
+					  ring->wire.length, ring->size, &lane->tx, &why);
 	if (ret < 0)
 		return peer_complain(peer,
 				     ret == -EPROTO ? PEER_REFUSAL_PROTOCOL
@@ -313,26 +341,21 @@ enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *mes
 enum peer_event peer_take_bell(struct peer *peer, const struct peer_message *message,
 			       struct world_parcel *parcel)
 {
-	struct world *world = peer->owner->world;
-	struct world_bell *theirs;
+	const struct peer_wire *wire = &message->bell.wire;
 	const char *why;
 	int ret;
 
-	(void)message;
-	if (peer->session.conn)
+	if (peer->session.has_bell)
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL, "%s sent BELL twice",
 				     peer->name);
-	ret = peer_ops(peer)->bell_accept(world, parcel, &theirs, &why);
-	if (ret < 0)
-		return peer_complain(peer,
-				     ret == -EPROTO ? PEER_REFUSAL_PROTOCOL
-						    : PEER_REFUSAL_RESOURCE,
-				     "the doorbell of %s: %s", peer->name, why);
-	ret = peer_ops(peer)->conn_new(world, peer->session.bell, theirs,
-				       &peer->session.conn);
-	peer->session.bell = NULL;
-	if (ret < 0)
-		return peer_complain(peer, PEER_REFUSAL_RESOURCE, "no doorbell on %s: %s",
-				     peer->owner->config->name, strerror(-ret));
-	return EVENT_NONE;
+	peer->session.has_bell = true;
+	if (peer->state == PEER_FADING)
+		return EVENT_NONE;
+	ret = peer_ops(peer)->conn_accept(peer->session.conn, parcel, wire->bytes,
+					  wire->length, &why);
+	if (ret == 0)
+		return EVENT_NONE;
+	return peer_complain(
+		peer, ret == -EPROTO ? PEER_REFUSAL_PROTOCOL : PEER_REFUSAL_RESOURCE,
+		"the doorbell of %s: %s", peer->name, why);
 }

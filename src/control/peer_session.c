@@ -70,18 +70,23 @@ enum peer_event peer_send_hello(struct peer *peer)
  * nothing above the last number, which a single peer's floor can drive a node to, so
  * that one is good for every life from then on.
  */
-enum peer_event peer_send_ready(struct peer *peer)
+void peer_set_floor(struct peer *peer)
 {
-	struct peer_message message = {.type = PEER_MESSAGE_READY};
-
 	peer->session.floor = 0;
 	if (peer->is_known)
 		peer->session.floor =
 			peer->incarnation - (peer->nonce == peer->session.hello.nonce ||
 					     peer->incarnation == UINT32_MAX);
+}
+
+static enum peer_event send_ready(struct peer *peer)
+{
+	struct peer_message message = {.type = PEER_MESSAGE_READY};
+
 	message.ready.floor = peer->session.floor;
 	message.ready.incarnation = peer->owner->incarnation;
 	message.ready.beat_ms = peer->owner->config->liveness.interval_ms;
+	peer->session.has_said_ready = true;
 	return peer_send(peer, &message, -1);
 }
 
@@ -90,7 +95,7 @@ void peer_send_incarnation(struct peer *peer)
 {
 	struct peer_message message = {.type = PEER_MESSAGE_INCARNATION};
 
-	if (!(OFFERED & (1u << peer->state)))
+	if (!peer->session.has_said_ready)
 		return;
 	message.incarnation.value = peer->owner->incarnation;
 	peer_happen(peer, peer_send(peer, &message, -1));
@@ -140,9 +145,19 @@ static enum peer_event check_complete(const struct peer *peer)
 	const struct peer_session *session = &peer->session;
 
 	if (peer->state != PEER_OFFERING || !session->is_ready ||
-	    session->claimed <= session->floor)
+	    !session->has_said_ready || session->claimed <= session->floor)
 		return EVENT_NONE;
 	return EVENT_COMPLETE;
+}
+
+enum peer_event peer_declare(struct peer *peer)
+{
+	enum peer_event event;
+
+	if (!peer_ops(peer)->conn_is_ready(peer->session.conn))
+		return EVENT_NONE; /* EVENT_CONNECTED follows, or EVENT_LOST */
+	event = send_ready(peer);
+	return event == EVENT_NONE ? check_complete(peer) : event;
 }
 
 static enum peer_event take_claim(struct peer *peer, uint32_t claimed)
@@ -167,7 +182,7 @@ static enum peer_event take_ready(struct peer *peer, const struct peer_message *
 	if (peer->session.is_ready)
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL, "%s sent READY twice",
 				     peer->name);
-	if (!peer->session.conn)
+	if (!peer->session.has_bell)
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 				     "%s sent READY before BELL", peer->name);
 	peer->session.is_ready = true;
@@ -210,9 +225,9 @@ static const struct message_row {
 				struct world_parcel *parcel);
 } messages[] = {
 	[PEER_MESSAGE_HELLO]       = {DIALLED,  take_hello},
-	[PEER_MESSAGE_READY]       = {OFFERING, take_ready},
+	[PEER_MESSAGE_READY]       = {OFFERING | FADING, take_ready},
 	[PEER_MESSAGE_RING]        = {OFFERED,  peer_take_ring},
-	[PEER_MESSAGE_BELL]        = {OFFERING, peer_take_bell},
+	[PEER_MESSAGE_BELL]        = {OFFERING | FADING, peer_take_bell},
 	[PEER_MESSAGE_INCARNATION] = {OFFERED,  take_incarnation},
 	[PEER_MESSAGE_REFUSE]      = {ALIVE,    take_refuse},
 	[PEER_MESSAGE_PROBE]       = {OFFERED,  peer_take_probe},
@@ -232,17 +247,18 @@ static enum peer_event take_message(struct peer *peer, const uint8_t *bytes,
 	struct peer_message message;
 	const struct message_row *row;
 	const char *why;
-	unsigned num_fds;
+	unsigned num_fds, right;
 
 	if (codec_peer_decode(bytes, length, &message, &why) < 0)
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL, "a message of %s %s",
 				     peer_name(peer), why);
 	num_fds = (parcel->fd >= 0) + parcel->surplus;
-	if (num_fds != peer_message_fds(message.type))
+	right = peer_message_fds(message.type, peer->session.is_remote);
+	if (num_fds != right)
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 				     "%s sent %s with %u descriptors, %u is right",
 				     peer_name(peer), peer_message_name(message.type),
-				     num_fds, peer_message_fds(message.type));
+				     num_fds, right);
 	row = &messages[message.type];
 	if (!(row->states & (1u << peer->state)))
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
@@ -286,6 +302,7 @@ static const struct world_channel_handler channel_handler = {
 void peer_take_channel(struct peer *peer, struct world_channel *channel)
 {
 	peer->session.channel = channel;
+	peer->session.is_remote = peer_ops(peer)->channel_is_remote(channel);
 	peer_ops(peer)->channel_set_handler(channel, &channel_handler, peer);
 }
 

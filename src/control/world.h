@@ -3,9 +3,19 @@
  * messages, who else is there, and rings.
  *
  * member and peer see nothing else: no clock, no descriptor, no libevent. Two back ends:
- * world_event.c (libevent, Unix sockets, and offer_shm.c for the rings) in the daemon,
+ * world_event.c (libevent, channel.c, and offer.c for the rings) in the daemon,
  * tests/sim/ (a seeded event queue in one thread) in the simulator, where a failing seed
  * replays exactly.
+ *
+ * A peer is on this machine or elsewhere, and its channel says which: one of the
+ * rendezvous carries descriptors, and what it leads to is shared memory; a remote one
+ * carries none, and what it leads to is a connection that takes time to be ready and may
+ * be lost. The order of calls is the same for both:
+ *
+ *     conn_new, conn_offer, ring_new and ring_offer for each ring, at once;
+ *     conn_accept when the peer's BELL came, ring_accept with each RING;
+ *     conn_is_ready, or conn_ready later: the peer may be told that we are;
+ *     link_new when both sides have said so.
  *
  * One thread. No operation calls back before it returns; callbacks come from the
  * event loop. Everything handed to a callback is valid for the call only.
@@ -20,15 +30,17 @@
 
 #include <shmnet/wire.h>
 
+#include "control/config.h"
+
 #define WORLD_MESSAGE_MAX 65536 /* bytes of one message */
 #define WORLD_FDS_MAX	  1	/* descriptors that travel with one message */
+#define WORLD_OFFER_MAX	  192	/* bytes of what is offered with one */
 
 struct world;
 struct world_timer;   /* one-shot */
 struct world_channel; /* a connection to one other node: ordered messages */
-struct world_bell;    /* our end of a doorbell, before it becomes a connection */
+struct world_conn;    /* a pair's fabric connection, or our half of it */
 struct world_ring;    /* ring memory: ours, or a peer's that passed the checks */
-struct world_conn;    /* a pair's fabric connection */
 struct world_link;    /* one peer on one network, carrying frames */
 struct world_cast;    /* a cast ring that this node writes to, reads, or both */
 
@@ -38,11 +50,20 @@ struct world_parcel {
 	unsigned surplus; /* how many more there were; they are closed already */
 };
 
-/* Who is at the other end, as the kernel says it. */
+/* What the other side needs to know of our connection, or of a ring of ours. */
+struct world_offer {
+	int fd; /* -1: none; else lent until it is sent */
+	size_t length;
+	uint8_t bytes[WORLD_OFFER_MAX];
+};
+
+/* Who is at the other end: as the kernel says it, or its certificate. */
 struct world_credentials {
-	pid_t pid;
+	bool is_remote;
+	pid_t pid; /* these three of a node on this machine, else 0 */
 	uid_t uid;
 	gid_t gid;
+	char name[CONFIG_NAME_MAX]; /* of a remote one; "": it has no certificate */
 };
 
 /*
@@ -70,8 +91,17 @@ struct world_handler {
 	 */
 	void (*appeared)(void *arg, uint16_t node_id);
 	void (*disappeared)(void *arg, uint16_t node_id);
-	/* -EPROTO: the peer broke the rules of the ring; else the connection died. */
-	void (*link_fault)(void *arg, struct world_link *link, int error);
+	/* What the peer needed came, and READY may be said. Once, if conn_is_ready() was
+	 * not true before. */
+	void (*conn_ready)(void *arg, struct world_conn *conn);
+	/* It can't be made, or is broken: `words` say why. Once. */
+	void (*conn_lost)(void *arg, struct world_conn *conn, const char *words);
+	/*
+	 * -EPROTO: the peer broke the rules of the ring; else the connection died. `why`
+	 * adds to the error; "": nothing.
+	 */
+	void (*link_fault)(void *arg, struct world_link *link, int error,
+			   const char *why);
 	/*
 	 * Casts to this group were copied to each peer for want of a ring. Said once,
 	 * until cast_answered(). The broadcast address stands for all that has no ring.
@@ -118,7 +148,10 @@ struct world_ops {
 	/* Accepts NULL; may be called from within the timer's own callback. */
 	void (*timer_free)(struct world_timer *timer);
 
-	/* -ENOENT: no such node; -ECONNREFUSED: nobody listens. */
+	/*
+	 * -ENOENT: no such node; -ECONNREFUSED: nobody listens. A remote channel is there
+	 * at once and takes what is sent: if nobody can be reached, `closed` says so.
+	 */
 	int (*dial)(struct world *world, uint16_t node_id,
 		    struct world_channel **ret_channel);
 	void (*channel_set_handler)(struct world_channel *channel,
@@ -126,6 +159,8 @@ struct world_ops {
 				    void *arg);
 	void (*channel_credentials)(struct world_channel *channel,
 				    struct world_credentials *ret);
+	/* Of a node elsewhere: carries no descriptors. */
+	bool (*channel_is_remote)(const struct world_channel *channel);
 	/*
 	 * `fd` travels along unless it is -1; it stays the caller's. Never waits:
 	 * -EAGAIN if the peer doesn't read what it has; -EPIPE if it closed, and then
@@ -135,48 +170,54 @@ struct world_ops {
 			    size_t length, int fd);
 	/* Did the other end close already, though `closed` was not called yet? */
 	bool (*channel_at_end)(struct world_channel *channel);
+	/* What the error of `closed` can't say of the end; "": nothing. */
+	const char *(*channel_why)(const struct world_channel *channel);
 	/* No callback any more; may be called from within the channel's own. */
 	void (*channel_close)(struct world_channel *channel);
 
 	/*
-	 * A ring in our memory for what a peer will send. On failure *ret_why has words,
-	 * as every *ret_why here valid until the next call: "needs 2 GiB, ...".
+	 * Our half of a connection to who is at the other end of the channel. `active`:
+	 * of the two we are the one that connects, if that takes one. On failure *ret_why
+	 * has words, as every *ret_why here valid until the next call: "needs 2 GiB,
+	 * ...".
 	 */
-	int (*ring_new)(struct world *world, uint64_t size, struct world_ring **ret_ring,
+	int (*conn_new)(struct world *world, struct world_channel *channel,
+			uint16_t peer_id, bool active, struct world_conn **ret_conn,
 			const char **ret_why);
+	/* Before conn_accept(). */
+	void (*conn_offer)(const struct world_conn *conn, struct world_offer *ret);
 	/*
-	 * A ring in a peer's memory, from the descriptor it sent. -EPROTO and words in
-	 * *ret_why if it is not sealed, short, oversized or no memfd; -ENOMEM and
-	 * friends if the reason is ours. Takes the fd.
+	 * What the peer offered. -EPROTO and words in *ret_why if that is its fault;
+	 * other errors are ours. Takes the fd. Once.
 	 */
-	int (*ring_accept)(struct world *world, struct world_parcel *parcel,
-			   uint64_t size, struct world_ring **ret_ring,
-			   const char **ret_why);
-	int (*ring_fd)(const struct world_ring *ring); /* of one that ring_new() made */
-	void (*ring_free)(struct world_ring *ring);    /* accepts NULL */
-
-	/*
-	 * A doorbell at which we are rung: what hears it is kept, and nobody else ever
-	 * has it; what rings it is the caller's to send.
-	 */
-	int (*bell_new)(struct world *world, struct world_bell **ret_ours,
-			int *ret_theirs);
-	/* What rings the peer's. -EPROTO and words if it can't. Takes the fd. */
-	int (*bell_accept)(struct world *world, struct world_parcel *parcel,
-			   struct world_bell **ret_bell, const char **ret_why);
-	void (*bell_free)(struct world_bell *bell); /* accepts NULL */
-
-	void (*fd_close)(struct world *world, int fd); /* what bell_new() gave to send */
-
-	/* Takes both bells, also on failure. */
-	int (*conn_new)(struct world *world, struct world_bell *ours,
-			struct world_bell *theirs, struct world_conn **ret_conn);
-	void (*conn_free)(struct world_conn *conn); /* after its links; accepts NULL */
+	int (*conn_accept)(struct world_conn *conn, struct world_parcel *parcel,
+			   const uint8_t *bytes, size_t length, const char **ret_why);
+	/* READY may be said: frames that the peer sends from then on are taken. */
+	bool (*conn_is_ready)(const struct world_conn *conn);
+	/* "shm", "rdma/rxe0": valid as long as the connection. */
+	const char *(*conn_fabric)(const struct world_conn *conn);
+	/* After its rings and links; accepts NULL. */
+	void (*conn_free)(struct world_conn *conn);
 	/* Shows the peer, in all links of the pair, that this node lives. */
 	void (*conn_beat)(struct world_conn *conn);
 	/* Another number than before if the peer showed life there; hostile. */
 	uint64_t (*conn_pulse)(const struct world_conn *conn);
 
+	/* A ring in our memory for what the peer will send. */
+	int (*ring_new)(struct world_conn *conn, unsigned network, uint64_t size,
+			struct world_ring **ret_ring, const char **ret_why);
+	void (*ring_offer)(const struct world_ring *ring, struct world_offer *ret);
+	/*
+	 * The way to a ring in the peer's memory, from what it offered. -EPROTO and words
+	 * in *ret_why if it is not sealed, short, oversized or no memory at all; -ENOMEM
+	 * and friends if the reason is ours. Takes the fd.
+	 */
+	int (*ring_accept)(struct world_conn *conn, struct world_parcel *parcel,
+			   const uint8_t *bytes, size_t length, uint64_t size,
+			   struct world_ring **ret_ring, const char **ret_why);
+	void (*ring_free)(struct world_ring *ring); /* accepts NULL */
+
+	/* On a connection that is ready, on both sides. */
 	int (*link_new)(struct world *world, const struct world_link_spec *spec,
 			struct world_link **ret_link);
 	/* If the peer is dead, what it had finished is delivered first [31]. */

@@ -1,7 +1,7 @@
 /*
  * See world_event.h. The ops table, with the clock, timers and randomness; the rest
- * is rendezvous.c (who is there), channel_shm.c (what is said) and offer_shm.c
- * (what carries frames).
+ * is rendezvous.c (who is there), channel.c (what is said) and offer.c (what carries
+ * frames), each with its kinds. Which kind it is, is decided here.
  */
 #include "control/world_event.h"
 
@@ -25,7 +25,8 @@ struct world_event {
 	struct world world;
 	struct event_base *base;
 	struct rendezvous *rendezvous;
-	struct offer_shm offer;
+	struct offer offer;
+	struct offer_fabric shm;
 	struct event *faults;
 	void (*port_fault)(void *arg, unsigned port, int error);
 	void (*pong)(void *arg, uint64_t token, uint64_t time_ns);
@@ -145,50 +146,19 @@ static void on_disappeared(void *arg, uint16_t node_id)
 
 /* ---- what carries frames ---- */
 
-static int world_ring_new(struct world *world, uint64_t size,
-			  struct world_ring **ret_ring, const char **ret_why)
+/* The channel decides: who is reached by the rendezvous shares memory with us. */
+static int world_conn_new(struct world *world, struct world_channel *channel,
+			  uint16_t peer_id, bool active, struct world_conn **ret_conn,
+			  const char **ret_why)
 {
-	return offer_shm_ring_new(&event_world(world)->offer, size, ret_ring, ret_why);
-}
-
-static int world_ring_accept(struct world *world, struct world_parcel *parcel,
-			     uint64_t size, struct world_ring **ret_ring,
-			     const char **ret_why)
-{
-	return offer_shm_ring_accept(&event_world(world)->offer, parcel, size, ret_ring,
-				     ret_why);
-}
-
-static int world_bell_new(struct world *world, struct world_bell **ret_ours,
-			  int *ret_theirs)
-{
-	(void)world;
-	return offer_shm_bell_new(ret_ours, ret_theirs);
-}
-
-static int world_bell_accept(struct world *world, struct world_parcel *parcel,
-			     struct world_bell **ret_bell, const char **ret_why)
-{
-	(void)world;
-	return offer_shm_bell_accept(parcel, ret_bell, ret_why);
-}
-
-static void world_fd_close(struct world *world, int fd)
-{
-	(void)world;
-	close(fd);
-}
-
-static int world_conn_new(struct world *world, struct world_bell *ours,
-			  struct world_bell *theirs, struct world_conn **ret_conn)
-{
-	return offer_shm_conn_new(&event_world(world)->offer, ours, theirs, ret_conn);
+	return offer_conn_new(&event_world(world)->shm, channel, peer_id, active,
+			      ret_conn, ret_why);
 }
 
 static int world_link_new(struct world *world, const struct world_link_spec *spec,
 			  struct world_link **ret_link)
 {
-	return offer_shm_link_new(&event_world(world)->offer, spec, ret_link);
+	return offer_link_new(&event_world(world)->offer, spec, ret_link);
 }
 
 static int world_cast_new(struct world *world, const struct world_cast_spec *spec,
@@ -247,23 +217,25 @@ static const struct world_ops ops = {
 	.dial = world_dial,
 	.channel_set_handler = world_channel_set_handler,
 	.channel_credentials = world_channel_credentials,
+	.channel_is_remote = world_channel_is_remote,
 	.channel_send = world_channel_send,
 	.channel_at_end = world_channel_at_end,
+	.channel_why = world_channel_why,
 	.channel_close = world_channel_close,
-	.ring_new = world_ring_new,
-	.ring_accept = world_ring_accept,
-	.ring_fd = offer_shm_ring_fd,
-	.ring_free = offer_shm_ring_free,
-	.bell_new = world_bell_new,
-	.bell_accept = world_bell_accept,
-	.bell_free = offer_shm_bell_free,
-	.fd_close = world_fd_close,
 	.conn_new = world_conn_new,
-	.conn_free = offer_shm_conn_free,
-	.conn_beat = offer_shm_conn_beat,
-	.conn_pulse = offer_shm_conn_pulse,
+	.conn_offer = offer_conn_offer,
+	.conn_accept = offer_conn_accept,
+	.conn_is_ready = offer_conn_is_ready,
+	.conn_fabric = offer_conn_fabric,
+	.conn_beat = offer_conn_beat,
+	.conn_pulse = offer_conn_pulse,
+	.conn_free = offer_conn_free,
+	.ring_new = offer_ring_new,
+	.ring_offer = offer_ring_offer,
+	.ring_accept = offer_ring_accept,
+	.ring_free = offer_ring_free,
 	.link_new = world_link_new,
-	.link_free = offer_shm_link_free,
+	.link_free = offer_link_free,
 	.cast_new = world_cast_new,
 	.cast_accept = world_cast_accept,
 	.cast_free = offer_cast_free,
@@ -281,11 +253,11 @@ static const struct world_ops ops = {
 
 static void link_fault(struct world_event *self, const struct plane_fault *fault)
 {
-	struct world_link *link = offer_shm_find_link(&self->offer, fault->link);
+	struct world_link *link = offer_find_link(&self->offer, fault->link);
 
 	if (link)
 		self->world.handler->link_fault(self->world.handler_arg, link,
-						fault->error);
+						fault->error, offer_link_why(link));
 }
 
 static void cast_fault(struct world_event *self, const struct plane_fault *fault)
@@ -364,6 +336,7 @@ int world_event_new(struct event_base *base, const struct world_event_options *o
 	self->port_fault = options->port_fault;
 	self->pong = options->pong;
 	self->arg = options->arg;
+	self->offer.world = &self->world;
 	self->offer.plane = options->plane;
 	self->offer.node_id = options->node_id;
 	self->offer.ports = options->ports;
@@ -371,6 +344,7 @@ int world_event_new(struct event_base *base, const struct world_event_options *o
 	self->offer.num_networks = options->num_networks;
 	self->offer.link_ended = options->link_ended;
 	self->offer.arg = options->arg;
+	offer_shm_init(&self->shm, &self->offer);
 	self->faults = event_new(base, plane_event_fd(options->plane),
 				 EV_READ | EV_PERSIST, on_faults, self);
 	ret = self->faults && event_add(self->faults, NULL) == 0 ? 0 : -ENOMEM;
@@ -405,7 +379,7 @@ void world_event_free(struct world *world)
 
 struct link *world_event_link(const struct world_link *link)
 {
-	return offer_shm_link(link);
+	return offer_link(link);
 }
 
 struct cast *world_event_cast(const struct world_cast *cast)

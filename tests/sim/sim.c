@@ -95,26 +95,21 @@ struct sim_message {
 	int error; /* of `closed`, if there are no bytes */
 };
 
-struct world_bell {
-	struct sim_object object;
-	struct sim_node *node;
-	struct sim_socketpair *doorbell;
-	bool is_heard; /* else rung */
-	bool is_freed;
-};
-
 struct world_conn {
 	struct sim_object object;
 	struct sim_node *node;
-	struct sim_socketpair *heard;
-	struct sim_socketpair *rung;
+	struct sim_socketpair *heard; /* ours: the peer rings it */
+	int fd;			      /* what rings it, to be sent; -1: that is over */
+	struct sim_socketpair *rung;  /* the peer's, once it was accepted */
 	unsigned num_links;
+	unsigned num_rings;
 	bool is_freed;
 };
 
 struct world_ring {
 	struct sim_object object;
 	struct sim_node *node;
+	struct world_conn *conn;
 	struct sim_memory *memory;
 	bool is_ours;
 	bool is_freed;
@@ -422,11 +417,6 @@ static void close_fd(struct sim_node *node, int fd)
 	node->num_open--;
 }
 
-static void op_fd_close(struct world *world, int fd)
-{
-	close_fd(node_of(world), fd);
-}
-
 /* ---- time ---- */
 
 static uint64_t op_now(struct world *world)
@@ -668,9 +658,16 @@ static void op_channel_set_handler(struct world_channel *channel,
 static void op_channel_credentials(struct world_channel *channel,
 				   struct world_credentials *ret)
 {
-	ret->pid = channel->peer_pid;
-	ret->uid = channel->peer_uid;
-	ret->gid = 0;
+	*ret = (struct world_credentials){
+		.pid = channel->peer_pid,
+		.uid = channel->peer_uid,
+	};
+}
+
+static bool op_channel_is_remote(const struct world_channel *channel)
+{
+	(void)channel;
+	return false;
 }
 
 static int op_channel_send(struct world_channel *channel, const uint8_t *bytes,
@@ -699,6 +696,12 @@ static bool op_channel_at_end(struct world_channel *channel)
 	return channel->other->is_dead && !channel->is_cut;
 }
 
+static const char *op_channel_why(const struct world_channel *channel)
+{
+	(void)channel;
+	return "";
+}
+
 static void op_channel_close(struct world_channel *channel)
 {
 	struct sim_node *node = channel->node;
@@ -714,25 +717,29 @@ static void op_channel_close(struct world_channel *channel)
 
 /* ---- rings and links ---- */
 
-static struct world_ring *show_ring(struct sim_node *node, struct sim_memory *memory)
+static struct world_ring *show_ring(struct world_conn *conn, struct sim_memory *memory)
 {
+	struct sim_node *node = conn->node;
 	struct world_ring *ring = new_object(node->sim, sizeof(*ring));
 
 	ring->node = node;
+	ring->conn = conn;
 	ring->memory = memory;
 	ring->fd = -1;
 	ring->next = node->sim->rings;
 	node->sim->rings = ring;
 	node->num_open++;
+	conn->num_rings++;
 	return ring;
 }
 
-static int op_ring_new(struct world *world, uint64_t size, struct world_ring **ret_ring,
-		       const char **ret_why)
+static int op_ring_new(struct world_conn *conn, unsigned network, uint64_t size,
+		       struct world_ring **ret_ring, const char **ret_why)
 {
-	struct sim_node *node = node_of(world);
+	struct sim_node *node = conn->node;
 	struct sim_memory *memory;
 
+	(void)network;
 	if (fails(node->sim)) {
 		*ret_why = "the simulator has no memory";
 		return -ENOMEM;
@@ -740,32 +747,38 @@ static int op_ring_new(struct world *world, uint64_t size, struct world_ring **r
 	memory = new_object(node->sim, sizeof(*memory));
 	memory->maker = node->config.id;
 	memory->size = size;
-	*ret_ring = show_ring(node, memory);
+	*ret_ring = show_ring(conn, memory);
 	(*ret_ring)->is_ours = true;
 	(*ret_ring)->fd = open_fd(node, memory, NULL);
 	return 0;
 }
 
-static int op_ring_accept(struct world *world, struct world_parcel *parcel, uint64_t size,
+static int op_ring_accept(struct world_conn *conn, struct world_parcel *parcel,
+			  const uint8_t *bytes, size_t length, uint64_t size,
 			  struct world_ring **ret_ring, const char **ret_why)
 {
-	struct sim_node *node = node_of(world);
+	struct sim_node *node = conn->node;
 	struct sim_fd *fd = find_fd(node, parcel->fd);
 	struct sim_memory *memory = fd ? fd->memory : NULL;
 
+	(void)bytes;
+	(void)length;
+	if (!conn->rung)
+		broken(node->sim, "%s accepts a ring before the connection", node->name);
 	close_fd(node, parcel->fd);
 	parcel->fd = -1;
 	if (!memory || memory->size != size) {
 		*ret_why = "it is no memory of that size";
 		return -EPROTO;
 	}
-	*ret_ring = show_ring(node, memory);
+	*ret_ring = show_ring(conn, memory);
 	return 0;
 }
 
-static int op_ring_fd(const struct world_ring *ring)
+static void op_ring_offer(const struct world_ring *ring, struct world_offer *ret)
 {
-	return ring->fd;
+	ret->fd = ring->fd;
+	ret->length = 0;
 }
 
 static void leave_memory(struct world_ring *ring)
@@ -784,7 +797,10 @@ static void op_ring_free(struct world_ring *ring)
 	node = ring->node;
 	if (ring->is_freed)
 		broken(node->sim, "%s frees a ring twice", node->name);
+	if (ring->conn->is_freed)
+		broken(node->sim, "%s frees a ring after its connection", node->name);
 	ring->is_freed = true;
+	ring->conn->num_rings--;
 	node->num_open--;
 	if (!ring->is_ours)
 		return;
@@ -792,85 +808,88 @@ static void op_ring_free(struct world_ring *ring)
 	leave_memory(ring);
 }
 
-static struct world_bell *hold_bell(struct sim_node *node,
-				    struct sim_socketpair *doorbell)
-{
-	struct world_bell *bell = new_object(node->sim, sizeof(*bell));
-
-	bell->node = node;
-	bell->doorbell = doorbell;
-	node->num_open++;
-	return bell;
-}
-
-static int op_bell_new(struct world *world, struct world_bell **ret_ours, int *ret_theirs)
+static int op_conn_new(struct world *world, struct world_channel *channel,
+		       uint16_t peer_id, bool active, struct world_conn **ret_conn,
+		       const char **ret_why)
 {
 	struct sim_node *node = node_of(world);
-	struct sim_socketpair *doorbell;
+	struct world_conn *conn;
 
-	if (fails(node->sim))
+	if (channel->is_closed || active != (node->config.id < peer_id))
+		broken(node->sim, "%s connects to %u in the wrong way", node->name,
+		       peer_id);
+	if (fails(node->sim)) {
+		*ret_why = "the simulator has no connections";
 		return -EMFILE;
-	doorbell = new_object(node->sim, sizeof(*doorbell));
-	*ret_ours = hold_bell(node, doorbell);
-	(*ret_ours)->is_heard = true;
-	*ret_theirs = open_fd(node, NULL, doorbell);
+	}
+	conn = new_object(node->sim, sizeof(*conn));
+	conn->node = node;
+	conn->heard = new_object(node->sim, sizeof(*conn->heard));
+	conn->fd = open_fd(node, NULL, conn->heard);
+	node->num_open++;
+	*ret_conn = conn;
 	return 0;
 }
 
-static int op_bell_accept(struct world *world, struct world_parcel *parcel,
-			  struct world_bell **ret_bell, const char **ret_why)
+static void op_conn_offer(const struct world_conn *conn, struct world_offer *ret)
 {
-	struct sim_node *node = node_of(world);
+	ret->fd = conn->fd;
+	ret->length = 0;
+}
+
+static void stop_offering(struct world_conn *conn)
+{
+	if (conn->fd >= 0)
+		close_fd(conn->node, conn->fd);
+	conn->fd = -1;
+}
+
+static int op_conn_accept(struct world_conn *conn, struct world_parcel *parcel,
+			  const uint8_t *bytes, size_t length, const char **ret_why)
+{
+	struct sim_node *node = conn->node;
 	struct sim_fd *fd = find_fd(node, parcel->fd);
 	struct sim_socketpair *doorbell = fd ? fd->doorbell : NULL;
 
+	(void)bytes;
+	(void)length;
+	if (conn->is_freed || conn->rung || doorbell == conn->heard)
+		broken(node->sim, "%s mixes up the doorbells", node->name);
 	close_fd(node, parcel->fd);
 	parcel->fd = -1;
+	stop_offering(conn);
 	if (!doorbell) {
 		*ret_why = "is no socket";
 		return -EPROTO;
 	}
-	*ret_bell = hold_bell(node, doorbell);
-	return 0;
-}
-
-static void op_bell_free(struct world_bell *bell)
-{
-	if (!bell)
-		return;
-	if (bell->is_freed)
-		broken(bell->node->sim, "%s frees a bell twice", bell->node->name);
-	bell->is_freed = true;
-	bell->node->num_open--;
-}
-
-static int op_conn_new(struct world *world, struct world_bell *ours,
-		       struct world_bell *theirs, struct world_conn **ret_conn)
-{
-	struct sim_node *node = node_of(world);
-	struct sim_socketpair *heard = ours->doorbell, *rung = theirs->doorbell;
-
-	if (!ours->is_heard || theirs->is_heard || heard == rung)
-		broken(node->sim, "%s mixes up the doorbells", node->name);
-	op_bell_free(ours);
-	op_bell_free(theirs);
-	if (fails(node->sim))
+	if (fails(node->sim)) {
+		*ret_why = "the simulator has no connections";
 		return -ENOMEM;
-	*ret_conn = new_object(node->sim, sizeof(**ret_conn));
-	(*ret_conn)->node = node;
-	(*ret_conn)->heard = heard;
-	(*ret_conn)->rung = rung;
-	node->num_open++;
+	}
+	conn->rung = doorbell;
 	return 0;
+}
+
+static bool op_conn_is_ready(const struct world_conn *conn)
+{
+	(void)conn;
+	return true;
+}
+
+static const char *op_conn_fabric(const struct world_conn *conn)
+{
+	(void)conn;
+	return "shm";
 }
 
 static void op_conn_free(struct world_conn *conn)
 {
 	if (!conn)
 		return;
-	if (conn->is_freed || conn->num_links)
+	if (conn->is_freed || conn->num_links || conn->num_rings)
 		broken(conn->node->sim, "%s frees a connection %s", conn->node->name,
 		       conn->is_freed ? "twice" : "before its links");
+	stop_offering(conn);
 	conn->is_freed = true;
 	conn->node->num_open--;
 }
@@ -1209,20 +1228,22 @@ static const struct world_ops sim_ops = {
 	.channel_set_handler = op_channel_set_handler,
 	.channel_credentials = op_channel_credentials,
 	.channel_send = op_channel_send,
+	.channel_is_remote = op_channel_is_remote,
 	.channel_at_end = op_channel_at_end,
+	.channel_why = op_channel_why,
 	.channel_close = op_channel_close,
-	.ring_new = op_ring_new,
-	.ring_accept = op_ring_accept,
-	.ring_fd = op_ring_fd,
-	.ring_free = op_ring_free,
-	.bell_new = op_bell_new,
-	.bell_accept = op_bell_accept,
-	.bell_free = op_bell_free,
-	.fd_close = op_fd_close,
 	.conn_new = op_conn_new,
-	.conn_free = op_conn_free,
+	.conn_offer = op_conn_offer,
+	.conn_accept = op_conn_accept,
+	.conn_is_ready = op_conn_is_ready,
+	.conn_fabric = op_conn_fabric,
 	.conn_beat = op_conn_beat,
 	.conn_pulse = op_conn_pulse,
+	.conn_free = op_conn_free,
+	.ring_new = op_ring_new,
+	.ring_offer = op_ring_offer,
+	.ring_accept = op_ring_accept,
+	.ring_free = op_ring_free,
 	.link_new = op_link_new,
 	.link_free = op_link_free,
 	.cast_new = op_cast_new,
@@ -1669,7 +1690,7 @@ static void run_fault(struct sim *sim, struct sim_node *node, void *arg, uint64_
 			continue;
 		trace(sim, "%s: fault of its link to %u", node->name, link->spec.peer_id);
 		node->world.handler->link_fault(node->world.handler_arg, link,
-						(int)(int64_t)number);
+						(int)(int64_t)number, "");
 		return;
 	}
 }
@@ -1767,7 +1788,7 @@ void sim_stranger_send(struct world_channel *channel, const struct peer_message 
 	if (codec_peer_encode(message, bytes, sizeof(bytes), &length) < 0)
 		abort();
 	sim_stranger_send_bytes(channel, bytes, length,
-				peer_message_fds(message->type) == 1, 0);
+				peer_message_fds(message->type, false) == 1, 0);
 }
 
 /* What it says has no answer to wait for: messages keep their order. */

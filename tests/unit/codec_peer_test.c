@@ -235,10 +235,12 @@ TEST_CASE(codec_peer, names_and_descriptors_of_types)
 {
 	CHECK_STR(peer_message_name(PEER_MESSAGE_INCARNATION), "INCARNATION");
 	CHECK_STR(peer_message_name(PEER_MESSAGE_NUM_), "unknown message");
-	CHECK_INT(peer_message_fds(PEER_MESSAGE_RING), 1);
-	CHECK_INT(peer_message_fds(PEER_MESSAGE_BELL), 1);
-	CHECK_INT(peer_message_fds(PEER_MESSAGE_HELLO), 0);
-	CHECK_INT(peer_message_fds(PEER_MESSAGE_REFUSE), 0);
+	CHECK_INT(peer_message_fds(PEER_MESSAGE_RING, false), 1);
+	CHECK_INT(peer_message_fds(PEER_MESSAGE_BELL, false), 1);
+	CHECK_INT(peer_message_fds(PEER_MESSAGE_HELLO, false), 0);
+	CHECK_INT(peer_message_fds(PEER_MESSAGE_REFUSE, false), 0);
+	for (unsigned type = 0; type < PEER_MESSAGE_NUM_; type++)
+		CHECK_INT(peer_message_fds((enum peer_message_type)type, true), 0);
 }
 
 TEST_CASE(codec_peer, what_does_not_fit_is_not_written)
@@ -465,7 +467,7 @@ TEST_CASE(codec_peer, nothing_may_be_missing)
 TEST_CASE(codec_peer, nothing_may_be_added)
 {
 	static const uint8_t unknown_type[] = {0x7a, 0x00};
-	static const uint8_t unknown_field_of_bell[] = {0x22, 0x02, 0x08, 0x01};
+	static const uint8_t unknown_field_of_bell[] = {0x22, 0x02, 0x18, 0x01};
 	static const uint8_t two_bodies[] = {0x22, 0x00, 0x2a, 0x02, 0x08, 0x05};
 	static const uint8_t padded[] = {0x2a, 0x03, 0x08, 0x85, 0x00};
 	static const uint8_t twice[] = {0x2a, 0x04, 0x08, 0x04, 0x08, 0x05};

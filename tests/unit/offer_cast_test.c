@@ -24,7 +24,7 @@ struct side {
 	struct plane *plane;
 	unsigned port;
 	struct config_network network;
-	struct offer_shm offer;
+	struct offer offer;
 };
 
 static bool side_open(struct side *side, uint16_t id)
