@@ -12,8 +12,8 @@
 #   verbs       fabric_rdma.c, offer_rdma.c
 #   netlink     control/kernel.c, control/sockets.c
 #   libevent    not in include/, base/, data/
-#   peer, member, cast, liveness and codec_peer, the control logic that the simulator
-#               runs, see nothing that could ask for time, chance or a descriptor
+#   peer, member, cast, liveness, book and codec_peer, the control logic that runs
+#               without a world, see nothing that could ask for time, chance or a descriptor
 #   include/    libc and itself only, and every header of it is compiled alone by
 #               tests/meson.build
 set -u
@@ -22,7 +22,7 @@ libc_headers=" assert.h errno.h fcntl.h inttypes.h limits.h stdalign.h stdarg.h 
  stddef.h stdint.h stdio.h stdlib.h string.h sys/mman.h sys/types.h time.h unistd.h "
 
 logic_headers=" errno.h stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h
- sys/types.h shmnet/cast.h shmnet/ring.h shmnet/wire.h base/log.h control/cast.h
+ sys/types.h shmnet/cast.h shmnet/ring.h shmnet/wire.h base/log.h control/book.h control/cast.h
  control/cast_internal.h control/codec_peer.h
  control/config.h control/events.h control/liveness.h control/member.h control/peer.h control/peer_internal.h
  control/world.h peer.pb-c.h protobuf-c/protobuf-c.h "
@@ -86,6 +86,7 @@ check_logic() { # file, header
 	src/control/peer.[ch] | src/control/peer_*.[ch] | src/control/member.[ch]) ;;
 	src/control/cast.[ch] | src/control/cast_*.[ch]) ;;
 	src/control/liveness.[ch] | src/control/codec_peer.[ch] | src/control/world.h) ;;
+	src/control/book.[ch]) ;;
 	*) return ;;
 	esac
 	[[ $logic_headers =~ [[:space:]]"$2"[[:space:]] ]] ||
