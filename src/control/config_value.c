@@ -6,12 +6,12 @@
  */
 #include "control/config_internal.h"
 
+#include "base/name.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
-
-#define NAME_BYTES "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
 /* The longest name that a node's socket in the rendezvous directory can have. */
 #define FABRIC_SOCKET_LONGEST "/node-65534.sock"
