@@ -11,6 +11,8 @@ void world_channel_set_handler(struct world_channel *channel,
 {
 	channel->handler = handler;
 	channel->arg = arg;
+	if (handler && channel->ops->listening)
+		channel->ops->listening(channel);
 }
 
 void world_channel_credentials(struct world_channel *channel,

@@ -16,6 +16,8 @@
 struct channel_ops {
 	bool is_remote; /* of another machine: carries no descriptors */
 
+	/* There is a handler now. NULL: whatever comes without one is dropped. */
+	void (*listening)(struct world_channel *channel);
 	void (*credentials)(const struct world_channel *channel,
 			    struct world_credentials *ret);
 	/* As in struct world_ops; `fd` is -1 if the kind is remote. */
