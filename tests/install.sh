@@ -23,6 +23,7 @@ libevent-dev        | build       | the event loop of the control plane
 libcyaml-dev        | build       | loads the config file
 libyaml-dev         | build       | finds the position of an error in it
 libmnl-dev          | build       | rtnetlink
+libssl-dev          | build       | TLS between machines, certificates
 libjansson-dev      | build       | JSON output of shmnetctl
 g++                 | build       | the C++ half of the test shim
 libgtest-dev        | build       | runs the unit tests
@@ -38,6 +39,7 @@ udhcpc              | test        | another one
 avahi-daemon        | test        | mDNS responder
 lldpd               | test        | LLDP neighbours
 iperf               | test        | multicast streams, which iperf3 has not
+openssl             | test        | another TLS client and server
 tcpdump             | test        | looks at a TAP as a user would
 ethtool             | test        | switches the offloads of a TAP
 python3             | test        | sends frames and messages that no host would

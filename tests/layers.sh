@@ -11,6 +11,7 @@
 #   protobuf    control/codec*.c, cli/client.c
 #   verbs       fabric_rdma.c, offer_rdma.c
 #   netlink     control/kernel.c, control/sockets.c
+#   OpenSSL     control/tls*, cli/cert.c
 #   libevent    not in include/, base/, data/
 #   peer, member, cast, liveness, book and codec_peer, the control logic that runs
 #               without a world, see nothing that could ask for time, chance or a descriptor
@@ -71,6 +72,12 @@ check_library() {
 		case $1 in
 		src/control/kernel.c | src/control/sockets.c) ;;
 		*) echo "netlink stays in control/kernel.c and control/sockets.c" ;;
+		esac
+		;;
+	openssl/*)
+		case $1 in
+		src/control/tls*.[ch] | cli/cert.c) ;;
+		*) echo "OpenSSL stays in control/tls* and cli/cert.c" ;;
 		esac
 		;;
 	event.h | event2/*)
@@ -162,6 +169,8 @@ src/control/peer.c "control/world.h"
 src/control/peer_rings.c "control/peer_internal.h"
 src/control/member.c <errno.h>
 src/control/sockets.c <libmnl/libmnl.h>
+src/control/tls_stream.c <openssl/ssl.h>
+cli/cert.c <openssl/pem.h>
 src/main.c "control/node.h"
 cli/client.c "ctl.pb-c.h"
 cli/main.c "cli/client.h"
@@ -178,6 +187,7 @@ src/control/a.c "data/link.h"
 src/control/a.c "ctl.pb-c.h"
 src/control/a.c <rdma/rdma_cma.h>
 src/control/a.h <libmnl/libmnl.h>
+src/control/channel_tls.c <openssl/ssl.h>
 src/control/peer.c <time.h>
 src/control/peer_session.c <time.h>
 src/control/peer.h "base/clock.h"
