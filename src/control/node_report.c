@@ -402,7 +402,7 @@ static void add_netns_reason(const struct node *node, struct report_status *repo
 	if (netns_is_current(node->netns))
 		return;
 	snprintf(words, sizeof(words),
-		 "network namespace %.60s was deleted or replaced, the TAPs are in the "
+		 "network namespace %.50s was deleted or replaced, the TAPs are in the "
 		 "old "
 		 "one; restart the node",
 		 node->config->netns);
