@@ -24,6 +24,8 @@ libcyaml-dev        | build       | loads the config file
 libyaml-dev         | build       | finds the position of an error in it
 libmnl-dev          | build       | rtnetlink
 libssl-dev          | build       | TLS between machines, certificates
+libibverbs-dev      | build       | RDMA verbs
+librdmacm-dev       | build       | connections of RDMA
 libjansson-dev      | build       | JSON output of shmnetctl
 g++                 | build       | the C++ half of the test shim
 libgtest-dev        | build       | runs the unit tests
