@@ -142,7 +142,7 @@ struct peer_life {
 	uint16_t id;
 	char name[CONFIG_NAME_MAX];
 	struct config_endpoint address;
-	uint64_t nonce;	 /* that of its HELLO */
+	uint64_t nonce;	 /* random, one per life of the process */
 	uint32_t age_ms; /* since it said so itself, as far as the sender knows */
 };
 

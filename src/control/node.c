@@ -275,32 +275,13 @@ static int open_plane(struct node *node)
 	return plane_new(&options, &node->plane);
 }
 
-/* NULL if the node has no fabric of kind shm. */
-static const char *find_rendezvous(const struct node_config *config)
-{
-	const struct config_fabric *fabric = config_find_fabric(config, FABRIC_KIND_SHM);
-
-	return fabric ? fabric->path : NULL;
-}
-
-/* What a config may ask for is ahead of what this node can do. */
-static int check_fabrics(struct node *node)
-{
-	const struct config_fabric *fabric =
-		config_find_fabric(node->config, FABRIC_KIND_RDMA);
-
-	if (!fabric)
-		return 0;
-	log_err(NULL, "fabric %s: kind rdma is not supported yet; remove it",
-		fabric->name);
-	return -EOPNOTSUPP;
-}
-
-/* Claims the node's id, before anything of the host is touched. */
-static int open_world(struct node *node)
+static int make_world(struct node *node, const struct config_fabric *rdma)
 {
 	const struct world_event_options options = {
-		.directory = find_rendezvous(node->config),
+		.shm = config_find_fabric(node->config, FABRIC_KIND_SHM),
+		.rdma = rdma,
+		.cluster = node->config->cluster,
+		.name = node->config->name,
 		.node_id = node->config->id,
 		.plane = node->plane,
 		.networks = node->config->networks,
@@ -318,6 +299,12 @@ static int open_world(struct node *node)
 	if (ret < 0)
 		log_err(NULL, "%s", error);
 	return ret;
+}
+
+/* Claims the node's id, before anything of the host is touched. */
+static int open_world(struct node *node)
+{
+	return make_world(node, config_find_fabric(node->config, FABRIC_KIND_RDMA));
 }
 
 static bool config_has_tap(const struct node_config *config, const char *name)
@@ -466,7 +453,6 @@ struct part {
 
 /* What is checked by making it comes before what the host can see. */
 static const struct part parts[] = {
-	{check_fabrics, NULL},
 	{node_find_dhcp, NULL},
 	{check_memory, NULL},
 	{open_runtime_dir, NULL},
@@ -591,11 +577,12 @@ static void remove_leftover(const struct kernel_link *link, void *arg)
 /* Claiming the files proves that the node is dead. */
 static int claim_rendezvous(struct node *node)
 {
-	const char *directory = find_rendezvous(node->config);
+	const struct config_fabric *shm =
+		config_find_fabric(node->config, FABRIC_KIND_SHM);
 
-	if (!directory || access(directory, F_OK) < 0)
+	if (!shm || access(shm->path, F_OK) < 0)
 		return 0;
-	return open_world(node);
+	return make_world(node, NULL);
 }
 
 static int claim_ctlsock(struct node *node)

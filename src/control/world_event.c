@@ -11,6 +11,7 @@
 #include "control/channel_shm.h"
 #include "control/offer_cast.h"
 #include "control/offer_shm.h"
+#include "control/remote.h"
 #include "control/rendezvous.h"
 
 #include <errno.h>
@@ -24,7 +25,10 @@
 struct world_event {
 	struct world world;
 	struct event_base *base;
-	struct rendezvous *rendezvous;
+	struct rendezvous *rendezvous; /* NULL: no fabric of kind shm */
+	struct remote *remote;	       /* NULL: none of kind rdma */
+	uint8_t local[(UINT16_MAX + 1) /
+		      8]; /* a bit for each that is in the rendezvous */
 	struct offer offer;
 	struct offer_fabric shm;
 	struct event *faults;
@@ -108,6 +112,51 @@ static void world_timer_free(struct world_timer *timer)
 	free(timer);
 }
 
+/* ---- who is there: in the rendezvous, by the seeds, or both ---- */
+
+static bool is_local(const struct world_event *self, uint16_t node_id)
+{
+	return self->local[node_id / 8] & (1u << (node_id % 8));
+}
+
+static bool is_remote(const struct world_event *self, uint16_t node_id)
+{
+	return self->remote && remote_has(self->remote, node_id);
+}
+
+static void on_appeared(void *arg, uint16_t node_id)
+{
+	struct world_event *self = arg;
+
+	self->local[node_id / 8] |= (uint8_t)(1u << (node_id % 8));
+	self->world.handler->appeared(self->world.handler_arg, node_id);
+}
+
+static void on_disappeared(void *arg, uint16_t node_id)
+{
+	struct world_event *self = arg;
+
+	self->local[node_id / 8] &= (uint8_t) ~(1u << (node_id % 8));
+	if (!is_remote(self, node_id))
+		self->world.handler->disappeared(self->world.handler_arg, node_id);
+}
+
+static void on_remote_appeared(void *arg, uint16_t node_id)
+{
+	struct world_event *self = arg;
+
+	if (!is_local(self, node_id))
+		self->world.handler->appeared(self->world.handler_arg, node_id);
+}
+
+static void on_remote_disappeared(void *arg, uint16_t node_id)
+{
+	struct world_event *self = arg;
+
+	if (!is_local(self, node_id))
+		self->world.handler->disappeared(self->world.handler_arg, node_id);
+}
+
 /* ---- channels ---- */
 
 static int world_dial(struct world *world, uint16_t node_id,
@@ -116,6 +165,10 @@ static int world_dial(struct world *world, uint16_t node_id,
 	struct world_event *self = event_world(world);
 	struct sockaddr_un address;
 
+	if (!is_local(self, node_id) && self->remote)
+		return remote_dial(self->remote, node_id, ret_channel);
+	if (!self->rendezvous)
+		return -ENOENT;
 	rendezvous_address(self->rendezvous, node_id, &address);
 	return channel_shm_dial(self->base, &address, ret_channel);
 }
@@ -130,18 +183,16 @@ static void on_connected(void *arg, int fd)
 	self->world.handler->accepted(self->world.handler_arg, channel);
 }
 
-static void on_appeared(void *arg, uint16_t node_id)
+/* Its first message is there already: handed on as if it came now. */
+static void on_stranger(void *arg, struct world_channel *channel, const uint8_t *bytes,
+			size_t length, struct world_parcel *parcel)
 {
 	struct world_event *self = arg;
 
-	self->world.handler->appeared(self->world.handler_arg, node_id);
-}
-
-static void on_disappeared(void *arg, uint16_t node_id)
-{
-	struct world_event *self = arg;
-
-	self->world.handler->disappeared(self->world.handler_arg, node_id);
+	world_channel_set_handler(channel, NULL, NULL);
+	self->world.handler->accepted(self->world.handler_arg, channel);
+	if (channel->handler)
+		channel->handler->message(channel->arg, bytes, length, parcel);
 }
 
 /* ---- what carries frames ---- */
@@ -151,6 +202,10 @@ static int world_conn_new(struct world *world, struct world_channel *channel,
 			  uint16_t peer_id, bool active, struct world_conn **ret_conn,
 			  const char **ret_why)
 {
+	if (world_channel_is_remote(channel)) {
+		*ret_why = "no frames can be sent to other machines yet";
+		return -EOPNOTSUPP;
+	}
 	return offer_conn_new(&event_world(world)->shm, channel, peer_id, active,
 			      ret_conn, ret_why);
 }
@@ -182,7 +237,7 @@ static int world_cast_reclaim(struct world *world, struct world_cast *cast,
 	struct world_event *self = event_world(world);
 	struct rendezvous_hold hold;
 
-	if (rendezvous_hold_id(self->rendezvous, node_id, &hold) < 0)
+	if (!self->rendezvous || rendezvous_hold_id(self->rendezvous, node_id, &hold) < 0)
 		return -EBUSY;
 	plane_reclaim_cast(offer_cast_cast(cast), node_id);
 	rendezvous_release_id(self->rendezvous, &hold);
@@ -202,6 +257,8 @@ static int world_claim_epoch(struct world *world, unsigned network, uint64_t kno
 {
 	struct world_event *self = event_world(world);
 
+	if (!self->rendezvous) /* nobody could share the ring */
+		return -EOPNOTSUPP;
 	return rendezvous_claim_epoch(self->rendezvous,
 				      self->offer.networks[network].name, known, anyway,
 				      limit, ret_epoch);
@@ -294,7 +351,8 @@ static void handle_fault(struct world_event *self, const struct plane_fault *fau
 		cast_wanted(self, fault);
 		break;
 	case PLANE_FAULT_STRANGER: /* a hint: the rendezvous knows, or doesn't */
-		rendezvous_look(self->rendezvous);
+		if (self->rendezvous)
+			rendezvous_look(self->rendezvous);
 		break;
 	}
 }
@@ -321,15 +379,9 @@ static const struct rendezvous_handler rendezvous_handler = {
 	.disappeared = on_disappeared,
 };
 
-int world_event_new(struct event_base *base, const struct world_event_options *options,
-		    struct world **ret_world, char *ret_error, size_t error_size)
+static void init(struct world_event *self, struct event_base *base,
+		 const struct world_event_options *options)
 {
-	struct world_event *self = calloc(1, sizeof(*self));
-	int ret;
-
-	snprintf(ret_error, error_size, "out of memory");
-	if (!self)
-		return -ENOMEM;
 	self->world.ops = &ops;
 	self->world.uid = geteuid();
 	self->base = base;
@@ -345,13 +397,45 @@ int world_event_new(struct event_base *base, const struct world_event_options *o
 	self->offer.link_ended = options->link_ended;
 	self->offer.arg = options->arg;
 	offer_shm_init(&self->shm, &self->offer);
+}
+
+static int open_remote(struct world_event *self,
+		       const struct world_event_options *options, char *ret_error,
+		       size_t error_size)
+{
+	const struct remote_options remote = {
+		.fabric = options->rdma,
+		.cluster = options->cluster,
+		.name = options->name,
+		.node_id = options->node_id,
+		.appeared = on_remote_appeared,
+		.disappeared = on_remote_disappeared,
+		.stranger = on_stranger,
+		.arg = self,
+	};
+
+	return remote_new(self->base, &remote, &self->remote, ret_error, error_size);
+}
+
+int world_event_new(struct event_base *base, const struct world_event_options *options,
+		    struct world **ret_world, char *ret_error, size_t error_size)
+{
+	struct world_event *self = calloc(1, sizeof(*self));
+	int ret;
+
+	snprintf(ret_error, error_size, "out of memory");
+	if (!self)
+		return -ENOMEM;
+	init(self, base, options);
 	self->faults = event_new(base, plane_event_fd(options->plane),
 				 EV_READ | EV_PERSIST, on_faults, self);
 	ret = self->faults && event_add(self->faults, NULL) == 0 ? 0 : -ENOMEM;
-	if (ret == 0)
-		ret = rendezvous_new(base, options->directory, options->node_id,
+	if (ret == 0 && options->shm)
+		ret = rendezvous_new(base, options->shm->path, options->node_id,
 				     &rendezvous_handler, self, &self->rendezvous,
 				     ret_error, error_size);
+	if (ret == 0 && options->rdma)
+		ret = open_remote(self, options, ret_error, error_size);
 	if (ret < 0) {
 		world_event_free(&self->world);
 		return ret;
@@ -362,7 +446,15 @@ int world_event_new(struct event_base *base, const struct world_event_options *o
 
 int world_event_start(struct world *world, char *ret_error, size_t error_size)
 {
-	return rendezvous_start(event_world(world)->rendezvous, ret_error, error_size);
+	struct world_event *self = event_world(world);
+	int ret = 0;
+
+	snprintf(ret_error, error_size, "out of memory");
+	if (self->rendezvous)
+		ret = rendezvous_start(self->rendezvous, ret_error, error_size);
+	if (ret == 0 && self->remote)
+		ret = remote_start(self->remote);
+	return ret;
 }
 
 void world_event_free(struct world *world)
@@ -371,10 +463,18 @@ void world_event_free(struct world *world)
 
 	if (!world)
 		return;
+	remote_free(self->remote);
 	rendezvous_free(self->rendezvous);
 	if (self->faults)
 		event_free(self->faults);
 	free(self);
+}
+
+const struct seeds *world_event_seeds(const struct world *world)
+{
+	const struct world_event *self = (const struct world_event *)world;
+
+	return self->remote ? remote_seeds(self->remote) : NULL;
 }
 
 struct link *world_event_link(const struct world_link *link)

@@ -1,7 +1,8 @@
 /*
- * The world of the daemon: libevent's clock and timers, SEQPACKET Unix sockets
- * as channels, a rendezvous directory, and rings in sealed memfds that it hands
- * to the plane.
+ * The world of the daemon: libevent's clock and timers, a rendezvous directory with
+ * SEQPACKET Unix sockets as channels and rings in sealed memfds for the nodes of this
+ * machine, seeds with TLS channels for those of others. A node has either, or both;
+ * then who is in the rendezvous is reached by that.
  *
  * Order of use: world_event_new() claims the node's id (a second instance is
  * refused here, before anything of the host was touched); membership_new() sets
@@ -20,15 +21,19 @@
 
 struct event_base;
 struct cast;
+struct config_fabric;
 struct config_network;
 struct link;
 struct link_counters;
 struct plane;
+struct seeds;
 
 #define WORLD_EVENT_ERROR_MAX 512
 
 struct world_event_options {
-	const char *directory; /* of the fabric; made if its parent exists */
+	const struct config_fabric *shm;  /* its directory is made if its parent exists */
+	const struct config_fabric *rdma; /* NULL: none, as of the other */
+	const char *cluster, *name;
 	uint16_t node_id;
 	struct plane *plane;
 	const struct config_network *networks; /* of the config */
@@ -58,6 +63,9 @@ int world_event_start(struct world *world, char *ret_error, size_t error_size);
 
 /* Removes its own files only. Accepts NULL. */
 void world_event_free(struct world *world);
+
+/* Who was asked who is there; NULL: nobody, there is no fabric of kind rdma. */
+const struct seeds *world_event_seeds(const struct world *world);
 
 /* The plane's link behind it, for counters. */
 struct link *world_event_link(const struct world_link *link);

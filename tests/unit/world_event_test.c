@@ -149,8 +149,9 @@ static const struct world_handler side_handler = {
 static bool side_open(struct rig *rig, struct side *side, uint16_t id)
 {
 	const struct plane_options plane_options = {0};
+	const struct config_fabric shm = {.path = rig->loop.dir};
 	struct world_event_options options = {
-		.directory = rig->loop.dir,
+		.shm = &shm,
 		.node_id = id,
 		.ports = side->ports,
 		.arg = side,
