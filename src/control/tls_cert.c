@@ -167,8 +167,8 @@ void tls_cert_explain(X509_STORE_CTX *verification, char *text, size_t size)
 		break;
 	case X509_V_ERR_INVALID_PURPOSE:
 		snprintf(text, size,
-			 "%s is not made for both TLS servers and TLS clients: its "
-			 "extended key usage has to name both, or nothing",
+			 "%s is not made for a node's TLS: it is a CA's, or its extended "
+			 "key usage does not name both servers and clients",
 			 subject);
 		break;
 	default:
