@@ -43,6 +43,9 @@ struct cli {
 	unsigned count;	      /* 0: not given */
 	unsigned interval_ms; /* 0: not given */
 	const char *second;   /* the second argument, or NULL */
+	const char *dir;
+	const char *cluster;
+	unsigned days; /* 0: not given */
 };
 
 enum cli_value { CLI_FLAG, CLI_WORD, CLI_SECONDS, CLI_NUMBER };
@@ -64,6 +67,7 @@ enum cli_names {
 	CLI_NAMES_COMMANDS,
 	CLI_NAMES_NETWORKS,
 	CLI_NAMES_NODES,
+	CLI_NAMES_KEYS, /* what keygen makes */
 };
 
 /* Drives the parser, the help text and completion. */
@@ -145,13 +149,14 @@ void cli_print_nodes(const json_t *list);
 
 void cli_print_topology_dot(json_t *topology);
 
-/* cmd_show.c, cmd_list.c, cmd_topology.c, cmd_events.c, cmd_ping.c */
+/* cmd_show.c, cmd_list.c, cmd_topology.c, cmd_events.c, cmd_ping.c, cmd_keygen.c */
 
 extern const struct cli_option cli_status_options[];
 extern const struct cli_option cli_topology_options[];
 extern const struct cli_option cli_stats_options[];
 extern const struct cli_option cli_events_options[];
 extern const struct cli_option cli_ping_options[];
+extern const struct cli_option cli_keygen_options[];
 
 int cli_run_status(struct cli *cli, const char *argument);
 int cli_run_topology(struct cli *cli, const char *argument);
@@ -161,6 +166,7 @@ int cli_run_rings(struct cli *cli, const char *argument);
 int cli_run_stats(struct cli *cli, const char *argument);
 int cli_run_events(struct cli *cli, const char *argument);
 int cli_run_ping(struct cli *cli, const char *argument);
+int cli_run_keygen(struct cli *cli, const char *argument);
 int cli_run_version(struct cli *cli, const char *argument);
 
 #endif

@@ -51,6 +51,12 @@ static void offer_commands(const struct cli *cli, const char *prefix)
 		offer(prefix, "", at->name);
 }
 
+static void offer_keys(const char *prefix)
+{
+	offer(prefix, "", "ca");
+	offer(prefix, "", "node");
+}
+
 static void offer_options(const struct cli_option *option, const char *prefix)
 {
 	for (; option && option->name; option++)
@@ -215,6 +221,8 @@ static void complete_argument(const struct completion *completion, const char *w
 		return;
 	if (names == CLI_NAMES_COMMANDS)
 		offer_commands(completion->cli, word);
+	else if (names == CLI_NAMES_KEYS)
+		offer_keys(word);
 	else
 		offer_live(completion->cli, names, word);
 }

@@ -1,6 +1,6 @@
 /*
- * shmnetctl: asks a running node. This file is the table of commands; each
- * family of verbs has a file of its own.
+ * shmnetctl: asks a running node; keygen alone needs none. This file is the table of
+ * commands; each family of verbs has a file of its own.
  */
 #include "cli/cli.h"
 
@@ -25,6 +25,8 @@ static const struct cli_command commands[] = {
 	 NULL, cli_run_events, CLI_NAMES_NONE, NULL, CLI_NAMES_NONE},
 	{"ping", "whether what is sent to a node arrives, and how fast", cli_ping_options,
 	 "NODE", cli_run_ping, CLI_NAMES_NODES, "[NETWORK]", CLI_NAMES_NETWORKS},
+	{"keygen", "certificates for nodes on several machines", cli_keygen_options,
+	 "ca|node", cli_run_keygen, CLI_NAMES_KEYS, "[NAME]", CLI_NAMES_NONE},
 	{"version", "the versions of shmnetctl and of the node", NULL, NULL,
 	 cli_run_version, CLI_NAMES_NONE, NULL, CLI_NAMES_NONE},
 	{"help", "this text, or that of one command", NULL, "COMMAND", cli_run_help,

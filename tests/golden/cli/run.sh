@@ -43,7 +43,8 @@ start() { # mode [path]: waits until it listens
 }
 
 mask() {
-	sed -e "s|$dir|DIR|g" -e "s/\\b${version//./\\.}\\([^-.0-9]\\|\$\\)/VERSION\\1/g"
+	sed -e "s|$dir|DIR|g" -e 's/\(until[": ]*\)[0-9]\{4\}-[0-9][0-9]-[0-9][0-9]/\1DATE/' \
+		-e "s/\\b${version//./\\.}\\([^-.0-9]\\|\$\\)/VERSION\\1/g"
 }
 
 fail() {
@@ -232,6 +233,60 @@ golden_json empty-topology-json '.networks == [] and .links == []' \
 	"$ctl" -n empty topology --json
 golden empty-stats "$ctl" -n empty stats
 
+# ---- keygen: no daemon ----
+keys=$dir/keys
+umask 0
+golden keygen-ca "$ctl" keygen ca --cluster lab --dir "$keys"
+golden keygen-node "$ctl" keygen node n1 --dir "$keys"
+golden_json keygen-node-json '.node == "n2" and .cluster == "lab"' \
+	"$ctl" keygen node n2 --dir "$keys" --days 30 --json
+golden_json keygen-ca-json '.node == null and .cluster == "default"' \
+	"$ctl" keygen ca -d "$dir/keys2" -j
+umask 022
+[ "$(stat -c %a "$keys" "$keys"/*.key | sort | uniq -c | tr -s ' \n' ' ')" = ' 3 600 1 700 ' ] ||
+	fail "keygen: others can read a key: $(stat -c '%a %n' "$keys" "$keys"/*)"
+cp -a "$keys" "$dir/before"
+golden keygen-ca-again "$ctl" keygen ca --dir "$keys"
+golden keygen-node-again "$ctl" keygen node n1 --dir "$keys"
+rm "$dir/before/n2.key" "$keys/n2.key"
+golden_json keygen-certificate-again '.error.code == "keygen"' \
+	"$ctl" keygen node n2 --dir "$keys" --json
+diff -r "$dir/before" "$keys" || fail "keygen: a failure changed files"
+golden keygen-no-ca "$ctl" keygen node n1 --dir "$dir/none"
+golden keygen-no-parent "$ctl" keygen ca --dir "$dir/none/none"
+expect keygen-longer-than-ca 1 "$ctl" keygen node n3 --dir "$keys" --days 3651
+grep -q 'the CA in .* expires before that: --days can be 36[45][90] at most' "$dir/err" ||
+	fail "keygen-longer-than-ca: $(cat "$dir/err")"
+cp "$keys/n1.crt" "$dir/keys2/ca.crt"
+golden keygen-ca-is-a-node "$ctl" keygen node n1 --dir "$dir/keys2"
+cp "$keys/ca.crt" "$dir/keys2/ca.crt"
+golden keygen-ca-other-key "$ctl" keygen node n1 --dir "$dir/keys2"
+echo nothing >"$dir/keys2/ca.key"
+golden keygen-ca-no-key "$ctl" keygen node n1 --dir "$dir/keys2"
+golden keygen-nothing "$ctl" keygen
+golden keygen-other "$ctl" keygen user
+golden keygen-no-name "$ctl" keygen node --dir "$keys"
+golden keygen-no-dir "$ctl" keygen ca
+golden keygen-needless-name "$ctl" keygen ca lab --dir "$keys"
+golden keygen-needless-cluster "$ctl" keygen node n1 --cluster lab --dir "$keys"
+golden keygen-bad-name "$ctl" keygen node n/1 --dir "$keys"
+golden keygen-long-name "$ctl" keygen node "$(printf '%032d' 0)" --dir "$keys"
+golden keygen-bad-cluster "$ctl" keygen ca --cluster '' --dir "$keys"
+golden keygen-node-ca "$ctl" keygen node ca --dir "$keys"
+golden keygen-days "$ctl" keygen ca --days 36501 --dir "$keys"
+golden keygen-help "$ctl" keygen --help
+expect keygen-longest-name 0 "$ctl" keygen node "$(printf '%031d' 0)" --dir "$keys"
+if [ -x "$(command -v openssl)" ]; then
+	for purpose in sslserver sslclient; do
+		expect "keygen $purpose" 0 openssl verify -x509_strict -purpose $purpose \
+			-CAfile "$keys/ca.crt" "$keys/n1.crt"
+	done
+	openssl x509 -in "$keys/n1.crt" -noout -ext subjectAltName |
+		grep -q 'URI:shmnet://lab/n1' || fail "keygen: the certificate names no node"
+else
+	echo "skipped: certificates as openssl sees them (no openssl)"
+fi
+
 # ---- completion: the line up to the cursor, a word per line of what fits ----
 completes() { # name, line, words
 	expect "complete $1" 0 env COMP_LINE="$2" COMP_POINT="${4:-${#2}}" \
@@ -242,7 +297,7 @@ completes() { # name, line, words
 }
 golden complete-by-hand "$ctl" --complete
 completes commands 'shmnetctl ' \
-	'status topology networks nodes rings stats events ping version help'
+	'status topology networks nodes rings stats events ping keygen version help'
 completes prefix 'shmnetctl st' 'status stats'
 completes nothing 'shmnetctl x' ''
 completes program 'shmnetctl' ''
@@ -270,6 +325,8 @@ completes no-argument 'shmnetctl stats n' ''
 completes ping-node 'shmnetctl -n ready ping n' 'n1 n2 n3'
 completes ping-network 'shmnetctl -n ready ping n2 ' 'lan0 svc0'
 completes ping-no-third 'shmnetctl -n ready ping n2 lan0 ' ''
+completes keygen 'shmnetctl keygen ' 'ca node'
+completes keygen-options 'shmnetctl keygen node n1 --d' '--dir --days'
 completes help 'shmnetctl help n' 'networks nodes'
 completes unknown-command 'shmnetctl nodse n' ''
 completes several-daemons 'shmnetctl nodes ' ''
