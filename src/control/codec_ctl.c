@@ -214,6 +214,8 @@ static void network_status_encode(struct scratch *scratch, Shmnet__Ctl__NetworkS
 	to->dhcp = from->dhcp;
 	to->addresses = scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
 					from->num_addresses, &to->n_addresses);
+	to->offloads = scratch_strings(scratch, from->offloads[0], REPORT_OFFLOAD_MAX,
+				       from->num_offloads, &to->n_offloads);
 }
 
 static void node_encode(Shmnet__Ctl__Node *to, const struct report_node *from)

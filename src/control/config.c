@@ -170,6 +170,9 @@ static const cyaml_strval_t offload_names[] = {
 	{"tso6", SHMNET_OFFLOAD_TSO6},
 	{"uso", SHMNET_OFFLOAD_USO},
 };
+_Static_assert(CYAML_ARRAY_LEN(offload_names) == CONFIG_OFFLOADS &&
+		       SHMNET_OFFLOADS == (1u << CONFIG_OFFLOADS) - 1,
+	       "a name per bit");
 
 static const cyaml_schema_value_t address_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 64),
@@ -725,13 +728,18 @@ static void print_fabric(const struct config_fabric *fabric, FILE *out)
 		print_shm(fabric, out);
 }
 
+const char *config_offload_name(unsigned index)
+{
+	return offload_names[index].str;
+}
+
 static void print_offloads(uint32_t offloads, FILE *out)
 {
 	const char *separator = "";
 
 	fputs("    offloads: [", out);
-	for (size_t i = 0; i < CYAML_ARRAY_LEN(offload_names); i++) {
-		if (!(offloads & (uint32_t)offload_names[i].val))
+	for (unsigned i = 0; i < CONFIG_OFFLOADS; i++) {
+		if (!(offloads & 1u << i))
 			continue;
 		fprintf(out, "%s%s", separator, offload_names[i].str);
 		separator = ", ";

@@ -112,6 +112,10 @@ struct config_network {
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
 };
 
+/* What the file calls 1 << index of SHMNET_OFFLOAD_*: "tso4". */
+#define CONFIG_OFFLOADS 3
+const char *config_offload_name(unsigned index);
+
 /* When a node that others hear nothing of is suspected. */
 struct config_liveness {
 	uint32_t interval_ms; /* of showing life, and of looking for that of others */

@@ -34,6 +34,15 @@ static void add_address(struct report_network *report,
 	report->num_addresses++;
 }
 
+static void fill_offloads(struct report_network *report, uint32_t offloads)
+{
+	for (unsigned i = 0; i < CONFIG_OFFLOADS; i++) {
+		if (offloads & 1u << i)
+			REPORT_SET(report->offloads[report->num_offloads++],
+				   config_offload_name(i));
+	}
+}
+
 /* Those of a DHCP client as the kernel has them; none if the interface is gone. */
 static int find_leased(const struct node *node, const struct config_network *network,
 		       struct config_address leased[CONFIG_ADDRESSES_MAX])
@@ -60,6 +69,7 @@ static void fill_network(const struct node *node, unsigned index,
 	report->queues = adapter->tap.num_queues;
 	report->links_up = membership_links_up(node->membership, index);
 	report->dhcp = network->dhcp;
+	fill_offloads(report, adapter->tap.offloads);
 	for (int i = 0; i < num_leased; i++)
 		add_address(report, &leased[i]);
 	for (unsigned i = 0; i < network->num_addresses; i++)

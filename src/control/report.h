@@ -23,6 +23,7 @@
 
 #define REPORT_NAME_MAX	   64
 #define REPORT_ADDRESS_MAX 52 /* INET6_ADDRSTRLEN, "/128" and some */
+#define REPORT_OFFLOAD_MAX 8
 #define REPORT_REASON_MAX  160
 #define REPORT_REASONS_MAX 16
 
@@ -40,7 +41,7 @@ enum report_health {
 	REPORT_HEALTH_NUM_
 };
 
-/* A network of this node; queues and links_up are told by `status` only. */
+/* A network of this node. */
 struct report_network {
 	char name[REPORT_NAME_MAX];
 	enum network_kind kind;
@@ -50,8 +51,11 @@ struct report_network {
 	unsigned num_addresses;
 	char addresses[CONFIG_ADDRESSES_MAX][REPORT_ADDRESS_MAX]; /* "10.77.0.1/24" */
 	enum report_state state; /* up: has carrier; never suspect */
-	unsigned queues;	 /* of the TAP; 1: steering was refused */
+	/* What follows is told by `status` only. */
+	unsigned queues; /* of the TAP; 1: steering was refused */
 	unsigned links_up;
+	unsigned num_offloads;
+	char offloads[CONFIG_OFFLOADS][REPORT_OFFLOAD_MAX]; /* "tso4" */
 };
 
 /* A node; reason and pid are told by `status` only. */

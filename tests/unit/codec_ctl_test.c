@@ -137,6 +137,8 @@ static void status_fill(struct report_status *report)
 	report->num_nodes = 2;
 	report->networks[0].num_addresses = CONFIG_ADDRESSES_MAX;
 	REPORT_SET(report->networks[0].addresses[CONFIG_ADDRESSES_MAX - 1], "fd77::1/64");
+	report->networks[0].num_offloads = CONFIG_OFFLOADS;
+	REPORT_SET(report->networks[0].offloads[CONFIG_OFFLOADS - 1], "uso");
 	REPORT_SET(report->nodes[1].reason, "gone");
 	report->nodes[1].pid = 7;
 	report->nodes[1].state = REPORT_STATE_SUSPECT;
@@ -163,6 +165,8 @@ TEST_CASE(codec_ctl, status_comes_back)
 	CHECK_INT(reply->status->networks[0]->n_addresses, CONFIG_ADDRESSES_MAX);
 	CHECK_STR(reply->status->networks[0]->addresses[CONFIG_ADDRESSES_MAX - 1],
 		  "fd77::1/64");
+	CHECK_INT(reply->status->networks[0]->n_offloads, CONFIG_OFFLOADS);
+	CHECK_STR(reply->status->networks[0]->offloads[CONFIG_OFFLOADS - 1], "uso");
 	CHECK(reply->status->nodes[0]->reason == NULL);
 	CHECK_INT(reply->status->nodes[0]->has_pid, 0);
 	CHECK_STR(reply->status->nodes[1]->reason, "gone");

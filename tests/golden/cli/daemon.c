@@ -49,6 +49,9 @@ static int networks_fill(const struct fake *fake, unsigned *count,
 	REPORT_SET(networks[0].addresses[1], "fd77::1/64");
 	networks[0].state = REPORT_STATE_UP;
 	networks[0].queues = 4;
+	networks[0].num_offloads = 2;
+	REPORT_SET(networks[0].offloads[0], "tso4");
+	REPORT_SET(networks[0].offloads[1], "uso");
 	networks[0].links_up = fake->mode == DEGRADED ? 1 : 2;
 	REPORT_SET(networks[1].name, "svc0");
 	REPORT_SET(networks[1].tap, "shmg0");
