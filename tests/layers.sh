@@ -7,9 +7,10 @@
 # Prints "file:line: #include ...: why" for each offence; exit 1 if there is one.
 #
 #   base <- data <- control <- main; cli sees base only; control sees of data only
-#   plane.h, fabric.h, flowcache.h, and tap.h for opening ports
+#   plane.h, fabric.h, flowcache.h, and tap.h for opening ports; offer_rdma sees the
+#   rdma fabric, too
 #   protobuf    control/codec*.c, cli/client.c
-#   verbs       fabric_rdma.c, offer_rdma.c
+#   verbs       data/qp_verbs.c; control/offer_rdma*.c, control/rdma_*.c
 #   netlink     control/kernel.c, control/sockets.c
 #   OpenSSL     control/tls*, cli/cert.c
 #   libevent    not in include/, base/, data/
@@ -44,6 +45,7 @@ check_own_header() {
 	base:base/* | data:base/* | data:data/* | control:base/* | control:control/*) ;;
 	control:data/plane.h | control:data/fabric.h) ;;
 	control:data/flowcache.h | control:data/tap.h) ;;
+	control:data/fabric_rdma.h | control:data/qp_verbs.h) ;;
 	control:data/*) echo "control sees of data only plane.h, fabric.h, flowcache.h, tap.h" ;;
 	main:base/* | main:data/* | main:control/*) ;;
 	cli:base/* | cli:cli/*) ;;
@@ -64,8 +66,8 @@ check_library() {
 		;;
 	infiniband/* | rdma/*)
 		case $1 in
-		src/data/fabric_rdma.c | src/control/offer_rdma.c) ;;
-		*) echo "verbs stay in fabric_rdma.c and offer_rdma.c" ;;
+		src/data/qp_verbs.c | src/control/offer_rdma*.c | src/control/rdma_*.c) ;;
+		*) echo "verbs stay in qp_verbs.c, offer_rdma*.c and rdma_*.c" ;;
 		esac
 		;;
 	libmnl/* | linux/netlink.h | linux/rtnetlink.h | linux/sock_diag.h | linux/inet_diag.h)
@@ -157,7 +159,9 @@ check_tree() { # root
 # file, include: what is right, and what is planted.
 allowed='src/base/a.c "base/log.h"
 src/data/a.c "base/log.h"
-src/data/fabric_rdma.c <infiniband/verbs.h>
+src/data/qp_verbs.c <infiniband/verbs.h>
+src/control/offer_rdma.c "data/fabric_rdma.h"
+src/control/rdma_cm.c <rdma/rdma_user_cm.h>
 src/control/a.c "data/plane.h"
 src/control/a.c "data/tap.h"
 src/control/a.c <event2/event.h>
@@ -182,6 +186,7 @@ src/base/a.h <event2/event.h>
 src/data/a.c "control/config.h"
 src/data/a.c <event2/event.h>
 src/data/a.c <infiniband/verbs.h>
+src/data/fabric_rdma.c <infiniband/verbs.h>
 src/data/a.c <protobuf-c/protobuf-c.h>
 src/control/a.c "data/link.h"
 src/control/a.c "ctl.pb-c.h"
