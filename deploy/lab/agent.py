@@ -19,14 +19,15 @@ and signals 's'. The other way: 'o' and 'e' of output and error, then the exit s
 import json
 import os
 import select
-import selectors
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import threading
 import time
+
+if sys.argv[1:2] == ["serve"]:  # not for each command on the host
+    import selectors
+    import subprocess
 
 PORT = 7000
 CONNECT_SECONDS = 5

@@ -35,7 +35,7 @@ kernel_cached() {
 
 # An xz stream inside; QEMU starts what is in it faster than the machine unpacks it.
 kernel_uncompress() { # vmlinuz, vmlinux
-	python3 -ISs - "$1" "$2" <<-'END'
+	/usr/bin/python3 -ISs - "$1" "$2" <<-'END'
 		import lzma, sys
 		data = open(sys.argv[1], "rb").read()
 		image = lzma.LZMADecompressor().decompress(data[data.index(b"\xfd7zXZ\0"):])
@@ -78,13 +78,15 @@ kernel_fetch() { # package, version, final directory
 	rm -rf "$work"
 }
 
-# Sets $kernel to the directory of a kernel, after a download if there is none.
+# Sets $kernel to the directory of a kernel, after a download if there is none. apt is slow:
+# it is asked again when it may know of another one.
 kernel_find() {
 	local name version
 	mkdir -p "$lab_cache" || die "the cache $lab_cache can't be made; set SHMNET_LAB_CACHE"
+	kernel=$(kernel_cached)
+	[ "$kernel/release" -nt /var/lib/apt/lists ] && return
 	read -r name version < <(kernel_package)
 	if [ -z "$version" ]; then
-		kernel=$(kernel_cached)
 		[ -n "$kernel" ] || die "apt knows no package linux-image-amd64, and no kernel" \
 			"is in $lab_cache; run apt-get update"
 		return
@@ -93,6 +95,7 @@ kernel_find() {
 	(
 		flock 9
 		[ -f "$kernel/release" ] || kernel_fetch "$name" "$version" "$kernel"
+		touch "$kernel/release"
 	) 9>"$lab_cache/lock" || exit 1
 }
 

@@ -64,8 +64,8 @@ check "the rest can't be changed from there" says 0 "" "" \
 	vm 1 sh -c "echo changed >\"$LAB/random\""
 check "and wasn't" test "$(stat -c %s "$LAB/random")" -eq 3000000
 
-vm_start sleeper 1 sh -c 'trap "exit 5" TERM; while :; do sleep 0.1; done'
-check "a command runs" wait_for 10 runs 1 'sh -c trap.*'
+vm_start sleeper 1 sh -c 'trap "exit 5" TERM; echo ready; while :; do sleep 0.1; done'
+check "a command's output comes while it runs" wait_for 10 grep -q ready "$LAB/sleeper.log"
 stop sleeper
 check "SIGTERM is passed on, and the status returned" test $? -eq 5
 vm_start sleeper 1 sleep 7777
