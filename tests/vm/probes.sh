@@ -24,4 +24,5 @@ check "the key of another PD is refused" probe refused rkey
 check "an immediate without a receive ends the sender" probe refused rnr
 check "rdma_cm connects queue pairs that are not its own" probe cm
 check "a device can be removed and come back" probe removal
+check "an interface that goes down takes rdma_cm with it" probe down
 lab_end
