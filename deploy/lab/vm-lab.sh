@@ -1,7 +1,7 @@
 #!/bin/bash
 # Virtual machines with Soft-RoCE, joined by a bridge in a network namespace of their own.
 #
-#   vm-lab.sh up N [--mem MB] [--cpus N] [--share DIR]
+#   vm-lab.sh up N [--mem MB] [--cpus N] [--share DIR] [--nodes-per-vm K --fabric rdma]
 #                                starts N machines; returns when all of them answer
 #   vm-lab.sh status             a table of them
 #   vm-lab.sh exec N CMD...      runs a command as root in machine N
@@ -15,6 +15,9 @@
 #     --mem MB, --cpus N         of each machine (default: 512, 2)
 #     --share DIR                a directory of the host that is /lab in each machine
 #                                (default: one that goes with the lab)
+#     --nodes-per-vm K, --fabric rdma
+#                                runs K shmnet-node in each machine, of $SHMNET_BIN or
+#                                the build of this tree; their configs are in /lab
 #
 # A machine sees the host's files, read-only; what it writes elsewhere than in /lab is in
 # its memory. Machine N has eth0 with 192.0.2.N/24 and fd00::N/64, MTU 4200, and rxe0 on
@@ -27,11 +30,14 @@
 set -u
 lab_top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 name=${SHMNET_LAB:-lab} kernel='' machines='' mem=512 cpus=2 share='' mtu=4200
+nodes_per_vm=0 fabric='' programs=''
 # Seconds in which a machine has to answer, with 2 cores under load and no KVM.
 boot_deadline=${SHMNET_LAB_DEADLINE:-120}
 
 # shellcheck source=deploy/lab/kernel.sh
 . "$lab_top/kernel.sh"
+# shellcheck source=deploy/lab/nodes.sh
+. "$lab_top/nodes.sh"
 
 usage() {
 	sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
@@ -170,7 +176,7 @@ machine_exec() { # machine, command...
 		echo "vm-lab.sh: machine $1 is off" >&2
 		exit 255
 	}
-	exec nsenter --net="/run/netns/$ns" python3 -ISs "$lab_top/agent.py" \
+	exec nsenter --net="/run/netns/$ns" /usr/bin/python3 -ISs "$lab_top/agent.py" \
 		run "$pid" "198.51.100.$1" "${@:2}"
 }
 
@@ -227,6 +233,7 @@ settings_load() {
 verb_up() {
 	local i
 	check_programs
+	[ "$nodes_per_vm" -eq 0 ] || nodes_find_programs
 	[ ! -e "$state" ] || die "the lab '$name' is already up (namespace $ns);" \
 		"vm-lab.sh --name $name down ends it"
 	check_memory
@@ -251,6 +258,7 @@ verb_up() {
 		machine_wait "$i" || exit 1
 		echo "machine $i: 192.0.2.$i, $(sed -n 's/^lab: //p' "$state/vm$i/console" | tr -d '\r')"
 	done
+	[ "$nodes_per_vm" -eq 0 ] || nodes_start || exit 1
 	trap - EXIT
 }
 
@@ -337,6 +345,14 @@ option() { # option, value; true if it is one
 		cpus=$2
 		;;
 	--share) share=$2 ;;
+	--nodes-per-vm)
+		is_number "$2" 1 64 || bad_usage "--nodes-per-vm takes 1 to 64"
+		nodes_per_vm=$2
+		;;
+	--fabric)
+		[ "$2" = rdma ] || bad_usage "--fabric takes rdma"
+		fabric=$2
+		;;
 	*) bad_usage "unknown option '$1'" ;;
 	esac
 }
@@ -372,6 +388,9 @@ main() {
 	up/1)
 		machines=${arguments[0]}
 		is_number "$machines" 1 99 || bad_usage "up takes 1 to 99 machines"
+		[ "$nodes_per_vm/$fabric" = 0/ ] || [[ $nodes_per_vm/$fabric =~ ^[1-9].*/. ]] ||
+			bad_usage "--nodes-per-vm and --fabric go together"
+		[ $((machines * nodes_per_vm)) -le 250 ] || bad_usage "250 nodes at the most"
 		;;
 	link/2) [[ ${arguments[1]} =~ ^(up|down)$ ]] || bad_usage "link takes up or down" ;;
 	power/2) [[ ${arguments[1]} =~ ^(on|off)$ ]] || bad_usage "power takes on or off" ;;
