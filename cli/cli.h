@@ -144,6 +144,8 @@ const char *cli_nearest(const char *word, const char *const *words);
 
 void cli_print_networks(const json_t *list);
 void cli_print_nodes(const json_t *list);
+void cli_print_fabrics(const json_t *list);
+void cli_print_seeds(const json_t *list);
 
 /* topology_dot.c */
 

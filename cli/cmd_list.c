@@ -74,6 +74,14 @@ static void add_if_known(struct table *table, const json_t *object, const char *
 		table_add(table, TEXT_PLAIN, "%s", "");
 }
 
+/* Why it is not up; if it is, why it is reached that way. */
+static const char *why_of_node(const json_t *node)
+{
+	bool is_up = strcmp(text_get(node, "state"), "up") == 0;
+
+	return text_get(node, is_up ? "fabric_reason" : "reason");
+}
+
 void cli_print_nodes(const json_t *list)
 {
 	struct table *table = table_new("NODE >ID STATE FABRIC >INCARNATION >PID REASON");
@@ -90,7 +98,58 @@ void cli_print_nodes(const json_t *list)
 		table_add(table, TEXT_PLAIN, "%s", text_get(node, "fabric"));
 		add_if_known(table, node, "incarnation");
 		add_if_known(table, node, "pid");
-		table_add(table, TEXT_PLAIN, "%s", text_get(node, "reason"));
+		table_add(table, TEXT_PLAIN, "%s", why_of_node(node));
+	}
+	table_print(table, stdout);
+	table_free(table);
+}
+
+void cli_print_fabrics(const json_t *list)
+{
+	struct table *table =
+		table_new("FABRIC KIND STATE DEVICE ADDRESS SECURITY REASON");
+	json_t *fabric;
+	size_t i;
+
+	json_array_foreach(list, i, fabric)
+	{
+		const char *state = text_get(fabric, "state");
+		const char *path = text_get(fabric, "path");
+		const char *security = text_get(fabric, "security");
+		bool is_open = strcmp(security, "none") == 0;
+
+		table_add(table, TEXT_PLAIN, "%s", text_get(fabric, "name"));
+		table_add(table, TEXT_PLAIN, "%s", text_get(fabric, "kind"));
+		table_add(table, text_state_style(state), "%s", text_state(state));
+		table_add(table, TEXT_PLAIN, "%s", text_get(fabric, "device"));
+		table_add(table, TEXT_PLAIN, "%s",
+			  *path ? path : text_get(fabric, "listen"));
+		table_add(table, is_open ? TEXT_WARN : TEXT_PLAIN, "%s", security);
+		table_add(table, TEXT_PLAIN, "%s", text_get(fabric, "reason"));
+	}
+	table_print(table, stdout);
+	table_free(table);
+}
+
+void cli_print_seeds(const json_t *list)
+{
+	struct table *table = table_new("SEED STATE NODE >SINCE REASON");
+	json_t *seed;
+	size_t i;
+
+	json_array_foreach(list, i, seed)
+	{
+		const char *state = text_get(seed, "state");
+		bool is_self = strcmp(state, "self") == 0;
+		char since[TEXT_NUMBER_MAX];
+
+		text_duration(since, text_get_number(seed, "since_ms"));
+		table_add(table, TEXT_PLAIN, "%s", text_get(seed, "address"));
+		table_add(table, is_self ? TEXT_PLAIN : text_state_style(state), "%s",
+			  state);
+		table_add(table, TEXT_PLAIN, "%s", text_get(seed, "node"));
+		table_add(table, TEXT_PLAIN, "%s", since);
+		table_add(table, TEXT_PLAIN, "%s", text_get(seed, "reason"));
 	}
 	table_print(table, stdout);
 	table_free(table);

@@ -71,17 +71,26 @@ static void status_print_head(const json_t *status)
 
 static void status_print(json_t *status)
 {
-	const json_t *networks = json_object_get(status, "networks");
-	const json_t *nodes = json_object_get(status, "nodes");
+	static const struct {
+		const char *key;
+		void (*print)(const json_t *list);
+	} lists[] = {
+		{"networks", cli_print_networks},
+		{"nodes", cli_print_nodes},
+		{"fabrics", cli_print_fabrics},
+		{"seeds", cli_print_seeds},
+	};
 
 	text_clean_json(status);
 	status_print_head(status);
-	if (json_array_size(networks))
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		const json_t *list = json_object_get(status, lists[i].key);
+
+		if (json_array_size(list) == 0)
+			continue;
 		putchar('\n');
-	cli_print_networks(networks);
-	if (json_array_size(nodes))
-		putchar('\n');
-	cli_print_nodes(nodes);
+		lists[i].print(list);
+	}
 }
 
 static bool status_is_ready(const json_t *status)

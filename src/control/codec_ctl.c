@@ -62,6 +62,23 @@ _Static_assert((int)NETWORK_KIND_LOCAL == (int)SHMNET__CTL__NETWORK_KIND__KIND_L
 			       (int)SHMNET__CTL__NETWORK_KIND__KIND_GLOBAL,
 	       "config.h and ctl.proto differ");
 
+_Static_assert((int)FABRIC_KIND_SHM == (int)SHMNET__CTL__FABRIC_KIND__KIND_SHM &&
+		       (int)FABRIC_KIND_RDMA ==
+			       (int)SHMNET__CTL__FABRIC_KIND__KIND_RDMA &&
+		       (int)FABRIC_SECURITY_NONE ==
+			       (int)SHMNET__CTL__SECURITY__SECURITY_NONE,
+	       "config.h and ctl.proto differ");
+
+#define SAME_SEED(name)                                                                  \
+	_Static_assert((int)REPORT_SEED_##name ==                                        \
+			       (int)SHMNET__CTL__SEED_STATE__SEED_##name,                \
+		       "report.h and ctl.proto differ: " #name)
+SAME_SEED(CONNECTING);
+SAME_SEED(UP);
+SAME_SEED(WAITING);
+SAME_SEED(SELF);
+_Static_assert(REPORT_SEED_NUM_ == 4, "a new state goes into ctl.proto, too");
+
 #define SAME_EVENT(name)                                                                 \
 	_Static_assert((int)EVENTS_##name ==                                             \
 			       (int)SHMNET__CTL__EVENT_STATE__EVENT_##name,              \
@@ -218,6 +235,34 @@ static void network_status_encode(struct scratch *scratch, Shmnet__Ctl__NetworkS
 				       from->num_offloads, &to->n_offloads);
 }
 
+/* NULL, which leaves the field out, if it is empty. */
+static char *optional(const char *text)
+{
+	return *text ? (char *)text : NULL;
+}
+
+static void fabric_encode(Shmnet__Ctl__FabricStatus *to, const struct report_fabric *from)
+{
+	to->name = (char *)from->name;
+	to->kind = (Shmnet__Ctl__FabricKind)from->kind;
+	to->state = (Shmnet__Ctl__State)from->state;
+	to->reason = optional(from->reason);
+	to->path = optional(from->path);
+	to->device = optional(from->device);
+	to->listen = optional(from->listen);
+	to->has_security = from->kind == FABRIC_KIND_RDMA;
+	to->security = (Shmnet__Ctl__Security)from->security;
+}
+
+static void seed_encode(Shmnet__Ctl__SeedStatus *to, const struct report_seed *from)
+{
+	to->address = (char *)from->address;
+	to->state = (Shmnet__Ctl__SeedState)from->state;
+	to->node = optional(from->node);
+	to->reason = optional(from->reason);
+	to->since_ms = from->since_ms;
+}
+
 static void node_encode(Shmnet__Ctl__Node *to, const struct report_node *from)
 {
 	to->name = (char *)from->name;
@@ -225,6 +270,7 @@ static void node_encode(Shmnet__Ctl__Node *to, const struct report_node *from)
 	to->state = (Shmnet__Ctl__State)from->state;
 	to->fabric = (char *)from->fabric;
 	to->incarnation = from->incarnation;
+	to->fabric_reason = optional(from->fabric_reason);
 }
 
 static void node_status_encode(Shmnet__Ctl__NodeStatus *to,
@@ -235,8 +281,8 @@ static void node_status_encode(Shmnet__Ctl__NodeStatus *to,
 	to->state = (Shmnet__Ctl__State)from->state;
 	to->fabric = (char *)from->fabric;
 	to->incarnation = from->incarnation;
-	if (from->reason[0])
-		to->reason = (char *)from->reason;
+	to->fabric_reason = optional(from->fabric_reason);
+	to->reason = optional(from->reason);
 	to->has_pid = from->pid != 0;
 	to->pid = from->pid;
 }
@@ -334,6 +380,19 @@ static void link_stats_encode(struct scratch *scratch, Shmnet__Ctl__LinkStats *t
 	to->pongs_ignored = from->pongs_ignored;
 }
 
+static void fabrics_encode(struct scratch *scratch, Shmnet__Ctl__Status *body,
+			   const struct report_status *report)
+{
+	body->fabrics = scratch_messages(scratch, &shmnet__ctl__fabric_status__descriptor,
+					 report->num_fabrics, &body->n_fabrics);
+	for (size_t i = 0; i < body->n_fabrics; i++)
+		fabric_encode(body->fabrics[i], &report->fabrics[i]);
+	body->seeds = scratch_messages(scratch, &shmnet__ctl__seed_status__descriptor,
+				       report->num_seeds, &body->n_seeds);
+	for (size_t i = 0; i < body->n_seeds; i++)
+		seed_encode(body->seeds[i], &report->seeds[i]);
+}
+
 int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_data,
 			    size_t *ret_size)
 {
@@ -364,6 +423,7 @@ int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_da
 				      report->num_nodes, &body.n_nodes);
 	for (size_t i = 0; i < body.n_nodes; i++)
 		node_status_encode(body.nodes[i], &report->nodes[i]);
+	fabrics_encode(&scratch, &body, report);
 	reply.status = &body;
 	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATUS, ret_data,
 			  ret_size);

@@ -1,4 +1,4 @@
-/* What node.c, node_dhcp.c, node_ping.c and node_report.c share. */
+/* What node*.c share. */
 #ifndef CONTROL_NODE_INTERNAL_H
 #define CONTROL_NODE_INTERNAL_H
 
@@ -83,6 +83,18 @@ void node_link_lost_pings(struct node *node, unsigned network, uint16_t peer_id)
 
 /* Before the plane ends. */
 void node_end_pings(struct node *node);
+
+/* ---- node_fabrics.c ---- */
+
+/* Fabrics and seeds. -ENOMEM. */
+int node_fill_fabrics(const struct node *node, struct report_status *report);
+
+/* What is wrong with the cluster as a whole; "": nothing. */
+const char *node_cluster_words(const struct node *node);
+
+/* By which fabric a peer is reached, and why by that. */
+void node_fill_path(const struct node *node, const struct member_report *member,
+		    struct report_node *report);
 
 /* ---- node.c ---- */
 

@@ -101,6 +101,7 @@ static void fill_self(const struct node *node, struct report_node *report)
 
 /* A list under construction; `at` stops where the room ends. */
 struct node_list {
+	const struct node *node;
 	struct report_node *nodes;
 	unsigned count;
 	unsigned room;
@@ -115,7 +116,7 @@ static void add_node(const struct member_report *member, void *arg)
 		return;
 	list->count++;
 	REPORT_SET(report->name, member->name);
-	REPORT_SET(report->fabric, member->fabric);
+	node_fill_path(list->node, member, report);
 	REPORT_SET(report->reason, member->reason);
 	report->id = member->id;
 	report->state = state_of_member[member->state];
@@ -132,7 +133,7 @@ static void count_member(const struct member_report *member, void *arg)
 static struct report_node *fill_nodes(const struct node *node, bool with_self,
 				      unsigned *ret_count)
 {
-	struct node_list list = {.count = with_self};
+	struct node_list list = {.node = node, .count = with_self};
 
 	list.room = with_self;
 	membership_each_peer(node->membership, count_member, &list.room);
@@ -419,9 +420,27 @@ static void add_netns_reason(const struct node *node, struct report_status *repo
 	add_reason(words, report);
 }
 
+static void add_fabric_reasons(const struct node *node, struct report_status *report)
+{
+	char words[REPORT_REASON_MAX];
+
+	for (unsigned i = 0; i < report->num_fabrics; i++) {
+		const struct report_fabric *fabric = &report->fabrics[i];
+
+		if (fabric->state == REPORT_STATE_UP)
+			continue;
+		snprintf(words, sizeof(words), "fabric %.31s: %.270s", fabric->name,
+			 fabric->reason);
+		add_reason(words, report);
+	}
+	if (*node_cluster_words(node))
+		add_reason(node_cluster_words(node), report);
+}
+
 static void fill_health(const struct node *node, struct report_status *report)
 {
 	add_netns_reason(node, report);
+	add_fabric_reasons(node, report);
 	for (unsigned i = 0; i < node->num_adapters; i++)
 		add_adapter_reason(node, &node->adapters[i], report);
 	membership_each_reason(node->membership, add_reason, report);
@@ -450,6 +469,9 @@ static int report_status(void *arg, struct report_status *report)
 	report->nodes_known = membership_peers_known(node->membership);
 	report->networks = fill_networks(node, &report->num_networks);
 	report->nodes = fill_nodes(node, false, &report->num_nodes);
+	ret = node_fill_fabrics(node, report);
+	if (ret < 0)
+		return ret;
 	fill_health(node, report);
 	return report->networks && report->nodes ? 0 : -ENOMEM;
 }

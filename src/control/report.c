@@ -22,6 +22,8 @@ void report_status_free(struct report_status *report)
 {
 	free(report->networks);
 	free(report->nodes);
+	free(report->fabrics);
+	free(report->seeds);
 	memset(report, 0, sizeof(*report));
 }
 

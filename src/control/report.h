@@ -24,8 +24,9 @@
 #define REPORT_NAME_MAX	   64
 #define REPORT_ADDRESS_MAX 52 /* INET6_ADDRSTRLEN, "/128" and some */
 #define REPORT_OFFLOAD_MAX 8
-#define REPORT_REASON_MAX  160
+#define REPORT_REASON_MAX  320
 #define REPORT_REASONS_MAX 16
+#define REPORT_PATH_MAX	   128
 
 enum report_state {
 	REPORT_STATE_DOWN,
@@ -58,12 +59,41 @@ struct report_network {
 	char offloads[CONFIG_OFFLOADS][REPORT_OFFLOAD_MAX]; /* "tso4" */
 };
 
+enum report_seed_state {
+	REPORT_SEED_CONNECTING,
+	REPORT_SEED_UP,
+	REPORT_SEED_WAITING,
+	REPORT_SEED_SELF,
+	REPORT_SEED_NUM_
+};
+
+/* A fabric of this node; what its kind has not is empty. */
+struct report_fabric {
+	char name[REPORT_NAME_MAX];
+	enum fabric_kind kind;
+	enum report_state state; /* up or down */
+	char reason[REPORT_REASON_MAX];
+	char path[REPORT_PATH_MAX];
+	char device[REPORT_NAME_MAX];
+	char listen[REPORT_NAME_MAX];
+	enum fabric_security security;
+};
+
+struct report_seed {
+	char address[REPORT_NAME_MAX];
+	enum report_seed_state state;
+	char node[REPORT_NAME_MAX];
+	char reason[REPORT_REASON_MAX];
+	uint64_t since_ms; /* so long */
+};
+
 /* A node; reason and pid are told by `status` only. */
 struct report_node {
 	char name[REPORT_NAME_MAX];
 	uint32_t id;
 	enum report_state state;
-	char fabric[REPORT_NAME_MAX];	/* "shm", "rdma/rxe0"; "self" for this node */
+	char fabric[REPORT_NAME_MAX]; /* "shm", "rdma/rxe0"; "self" for this node */
+	char fabric_reason[REPORT_NAME_MAX];
 	uint32_t incarnation;		/* 0: not known yet */
 	char reason[REPORT_REASON_MAX]; /* why it is not up, in words; may be empty */
 	uint32_t pid;			/* 0: unknown or on another machine */
@@ -95,6 +125,10 @@ struct report_status {
 	struct report_network *networks;
 	unsigned num_nodes; /* the others */
 	struct report_node *nodes;
+	unsigned num_fabrics;
+	struct report_fabric *fabrics;
+	unsigned num_seeds;
+	struct report_seed *seeds;
 };
 
 struct report_topology {

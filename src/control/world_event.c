@@ -470,11 +470,14 @@ void world_event_free(struct world *world)
 	free(self);
 }
 
-const struct seeds *world_event_seeds(const struct world *world)
+const struct remote *world_event_remote(const struct world *world)
 {
-	const struct world_event *self = (const struct world_event *)world;
+	return ((const struct world_event *)world)->remote;
+}
 
-	return self->remote ? remote_seeds(self->remote) : NULL;
+bool world_event_is_local(const struct world *world, uint16_t node_id)
+{
+	return is_local((const struct world_event *)world, node_id);
 }
 
 struct link *world_event_link(const struct world_link *link)

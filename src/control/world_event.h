@@ -26,7 +26,7 @@ struct config_network;
 struct link;
 struct link_counters;
 struct plane;
-struct seeds;
+struct remote;
 
 #define WORLD_EVENT_ERROR_MAX 512
 
@@ -64,8 +64,11 @@ int world_event_start(struct world *world, char *ret_error, size_t error_size);
 /* Removes its own files only. Accepts NULL. */
 void world_event_free(struct world *world);
 
-/* Who was asked who is there; NULL: nobody, there is no fabric of kind rdma. */
-const struct seeds *world_event_seeds(const struct world *world);
+/* The fabric of kind rdma; NULL: there is none. */
+const struct remote *world_event_remote(const struct world *world);
+
+/* Is the node in the rendezvous? */
+bool world_event_is_local(const struct world *world, uint16_t node_id);
 
 /* The plane's link behind it, for counters. */
 struct link *world_event_link(const struct world_link *link);

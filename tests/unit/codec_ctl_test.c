@@ -131,8 +131,18 @@ static void status_fill(struct report_status *report)
 	report->uptime_ms = UINT64_MAX;
 	report->networks = report_list_new(1, sizeof(*report->networks));
 	report->nodes = report_list_new(2, sizeof(*report->nodes));
-	if (!report->networks || !report->nodes)
+	report->fabrics = report_list_new(2, sizeof(*report->fabrics));
+	report->seeds = report_list_new(1, sizeof(*report->seeds));
+	if (!report->networks || !report->nodes || !report->fabrics || !report->seeds)
 		return;
+	report->num_fabrics = 2;
+	REPORT_SET(report->fabrics[0].path, "/run/x");
+	report->fabrics[1].kind = FABRIC_KIND_RDMA;
+	report->fabrics[1].security = FABRIC_SECURITY_NONE;
+	REPORT_SET(report->fabrics[1].reason, "no device");
+	report->num_seeds = 1;
+	report->seeds[0].state = REPORT_SEED_WAITING;
+	report->seeds[0].since_ms = UINT64_MAX;
 	report->num_networks = 1;
 	report->num_nodes = 2;
 	report->networks[0].num_addresses = CONFIG_ADDRESSES_MAX;
@@ -140,6 +150,7 @@ static void status_fill(struct report_status *report)
 	report->networks[0].num_offloads = CONFIG_OFFLOADS;
 	REPORT_SET(report->networks[0].offloads[CONFIG_OFFLOADS - 1], "uso");
 	REPORT_SET(report->nodes[1].reason, "gone");
+	REPORT_SET(report->nodes[1].fabric_reason, "no other way");
 	report->nodes[1].pid = 7;
 	report->nodes[1].state = REPORT_STATE_SUSPECT;
 }
@@ -170,8 +181,20 @@ TEST_CASE(codec_ctl, status_comes_back)
 	CHECK(reply->status->nodes[0]->reason == NULL);
 	CHECK_INT(reply->status->nodes[0]->has_pid, 0);
 	CHECK_STR(reply->status->nodes[1]->reason, "gone");
+	CHECK(reply->status->nodes[0]->fabric_reason == NULL);
+	CHECK_STR(reply->status->nodes[1]->fabric_reason, "no other way");
 	CHECK_INT(reply->status->nodes[1]->pid, 7);
 	CHECK_INT(reply->status->nodes[1]->state, SHMNET__CTL__STATE__STATE_SUSPECT);
+	CHECK_STR(reply->status->fabrics[0]->path, "/run/x");
+	CHECK(reply->status->fabrics[0]->listen == NULL);
+	CHECK(!reply->status->fabrics[0]->has_security);
+	CHECK_INT(reply->status->fabrics[1]->kind, SHMNET__CTL__FABRIC_KIND__KIND_RDMA);
+	CHECK_INT(reply->status->fabrics[1]->security,
+		  SHMNET__CTL__SECURITY__SECURITY_NONE);
+	CHECK_STR(reply->status->fabrics[1]->reason, "no device");
+	CHECK_INT(reply->status->seeds[0]->state, SHMNET__CTL__SEED_STATE__SEED_WAITING);
+	CHECK(reply->status->seeds[0]->node == NULL);
+	CHECK_U64(reply->status->seeds[0]->since_ms, UINT64_MAX);
 	shmnet__ctl__reply__free_unpacked(reply, NULL);
 }
 

@@ -97,14 +97,54 @@ static int nodes_fill(const struct fake *fake, bool with_self, unsigned *count,
 		return 0;
 	node_set(&nodes[0], "n2", 2, "shm", 3);
 	nodes[0].pid = 812;
+	REPORT_SET(nodes[0].fabric_reason, "same rendezvous directory");
 	node_set(&nodes[1], fake->mode == HOSTILE ? "n\033[31m\"3\\\nx" : "n3", 65534,
 		 fake->mode == HOSTILE ? "sh\xff\xfem" : "rdma/rxe0", 1);
+	if (fake->mode != HOSTILE)
+		REPORT_SET(nodes[1].fabric_reason,
+			   "not in the rendezvous directory here");
 	if (fake->mode == DEGRADED) {
 		nodes[0].state = REPORT_STATE_SUSPECT;
 		nodes[1].state = REPORT_STATE_DOWN;
 		nodes[1].incarnation = 0;
 		REPORT_SET(nodes[1].reason, "socket closed 12 s ago");
 	}
+	return 0;
+}
+
+/* Both kinds, and of the seeds one of each state. */
+static int fabrics_fill(const struct fake *fake, struct report_status *report)
+{
+	static const struct report_seed seeds[] = {
+		{"192.0.2.1:7471", REPORT_SEED_SELF, "", "", 11520000},
+		{"192.0.2.2:7471", REPORT_SEED_UP, "n2", "", 61000},
+		{"[fd77::3]:7471", REPORT_SEED_WAITING, "n3",
+		 "[fd77::3]:7471: Connection refused", 12000},
+		{"192.0.2.4:7471", REPORT_SEED_CONNECTING, "", "", 400},
+	};
+
+	if (fake->mode == EMPTY)
+		return 0;
+	report->fabrics = report_list_new(2, sizeof(*report->fabrics));
+	report->seeds = report_list_new(4, sizeof(*report->seeds));
+	if (!report->fabrics || !report->seeds)
+		return -ENOMEM;
+	report->num_fabrics = fake->mode == STARTING ? 1 : 2;
+	REPORT_SET(report->fabrics[0].name, "local");
+	REPORT_SET(report->fabrics[0].path, "/run/shmnet/fabric");
+	report->fabrics[0].state = REPORT_STATE_UP;
+	REPORT_SET(report->fabrics[1].name, "roce");
+	report->fabrics[1].kind = FABRIC_KIND_RDMA;
+	report->fabrics[1].state = REPORT_STATE_UP;
+	REPORT_SET(report->fabrics[1].device, "rxe0");
+	REPORT_SET(report->fabrics[1].listen, "192.0.2.1:7471");
+	report->num_seeds = fake->mode == STARTING ? 0 : 4;
+	memcpy(report->seeds, seeds, sizeof(seeds));
+	if (fake->mode != DEGRADED)
+		return 0;
+	report->fabrics[1].state = REPORT_STATE_DOWN;
+	report->fabrics[1].security = FABRIC_SECURITY_NONE;
+	REPORT_SET(report->fabrics[1].reason, "rxe0: port 1 is down");
 	return 0;
 }
 
@@ -131,12 +171,15 @@ static int fake_status(void *arg, struct report_status *report)
 	if (fake->mode == DEGRADED) {
 		report->state = REPORT_HEALTH_DEGRADED;
 		report->nodes_up = 0;
-		report->num_reasons = 2;
+		report->num_reasons = 3;
 		REPORT_SET(report->reasons[0], "n3 is down: socket closed 12 s ago");
 		REPORT_SET(report->reasons[1], "svc0 has no carrier");
+		REPORT_SET(report->reasons[2], "fabric roce: rxe0: port 1 is down");
 		report->drops = 1234567;
 	}
 	rc = networks_fill(fake, &report->num_networks, &report->networks);
+	if (!rc)
+		rc = fabrics_fill(fake, report);
 	return rc ? rc : nodes_fill(fake, false, &report->num_nodes, &report->nodes);
 }
 

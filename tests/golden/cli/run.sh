@@ -142,7 +142,8 @@ golden_json ready-topology-json '
 	([.networks[] | keys] | unique) ==
 		[["addresses", "kind", "mtu", "name", "state", "tap"]] and
 	([.nodes[] | keys] | unique) ==
-		[["fabric", "id", "incarnation", "name", "state"]] and
+		[["fabric", "fabric_reason", "id", "incarnation", "name", "state"],
+		 ["fabric", "id", "incarnation", "name", "state"]] and
 	([.links[] | keys] | unique) == [["fabric", "from", "network", "state", "to"]] and
 	keys == ["links", "networks", "node", "nodes", "schema"] and
 	([.networks[].addresses | type] | unique) == ["array"]' \
