@@ -159,7 +159,10 @@ static void seed_failed(struct seeds *seeds, struct seed *seed, const char *word
 	if (strcmp(seed->logged, words) == 0)
 		return;
 	snprintf(seed->logged, sizeof(seed->logged), "%s", words);
-	log_warn("seed", "%s: %s; it is tried again", seed->address->text, words);
+	if (strstr(words, seed->address->text))
+		log_warn("seed", "%s; it is tried again", words);
+	else
+		log_warn("seed", "%s: %s; it is tried again", seed->address->text, words);
 }
 
 static void seed_up(struct seed *seed, const struct peer_life *life)
@@ -455,8 +458,10 @@ static void on_closed(void *arg, int error)
 	const char *why = world_channel_why(talk->channel);
 	char words[SEEDS_WORDS_MAX];
 
-	if (!*why)
-		why = error ? strerror(-error) : "it closed the connection";
+	if (!error)
+		why = "it closed the connection";
+	else if (!*why)
+		why = strerror(-error);
 	snprintf(words, sizeof(words), "%s", why);
 	talk_end(talk, words);
 }
