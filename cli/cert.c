@@ -27,6 +27,7 @@ refuse(char *error, size_t size, int ret, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): started a line above */
 	vsnprintf(error, size, format, args);
 	va_end(args);
 	ERR_clear_error();
@@ -194,7 +195,7 @@ static int open_to_read(const char *path, FILE **ret_file, char *error, size_t s
 static int read_both(struct cert *cert, const struct cert_files *files, char *error,
 		     size_t size)
 {
-	FILE *file;
+	FILE *file = NULL;
 	int ret = open_to_read(files->certificate, &file, error, size);
 
 	if (ret < 0)
@@ -270,7 +271,7 @@ static int finish_file(FILE *file, const char *path, bool ok, char *error, size_
 int cert_write(const struct cert *cert, const struct cert_files *files, char *ret_error,
 	       size_t error_size)
 {
-	FILE *file;
+	FILE *file = NULL;
 	int ret = open_new(files->key, 0600, &file, ret_error, error_size);
 
 	if (ret < 0)

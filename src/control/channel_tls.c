@@ -1,5 +1,6 @@
 /*
- * See channel_tls.h. TLS itself is tls_stream.c's.
+ * See channel_tls.h: a single channel. TLS itself is tls_stream.c's, listening is
+ * channel_tls_listen.c's.
  *
  * Theory of operation. A channel goes through its states in their order and may leave
  * out some:
@@ -25,23 +26,17 @@
  * the channel says its goodbye, half-closes, and throws away what comes until the other
  * side closes, too.
  */
-#include "control/channel_tls.h"
+#include "control/channel_tls_internal.h"
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "control/tls_stream.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
-#include <event2/listener.h>
-#include <net/if.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,9 +45,6 @@
 #define HEADER		  4
 #define CHUNK		  16384 /* bytes read or written in one go: a TLS record */
 #define CHUNKS_MAX	  16	/* in one turn, then others have theirs */
-#define WHY_MAX		  (CHANNEL_TLS_ADDRESS_MAX + TLS_WORDS_MAX)
-#define BACKLOG		  128
-#define ACCEPT_RETRY_MSEC 100
 #define USER_TIMEOUT_MSEC 10000
 #define KEEPALIVE_SEC	  5
 
@@ -62,16 +54,6 @@ enum tls_state {
 	TLS_STATE_OPEN,
 	TLS_STATE_ENDED,
 	TLS_STATE_LINGERING,
-};
-
-struct channel_tls {
-	struct event_base *base;
-	struct channel_tls_options options;
-	struct evconnlistener *listener; /* NULL until it listens */
-	struct event *retry;		 /* after accept failed: accept again */
-	struct tls_channel *channels;	 /* the youngest first */
-	struct log_limit greeting_limit;
-	struct log_limit accept_limit;
 };
 
 struct tls_channel {
@@ -92,25 +74,12 @@ struct tls_channel {
 	struct evbuffer *in;
 	struct evbuffer *out;
 	char address[CHANNEL_TLS_ADDRESS_MAX];
-	char why[WHY_MAX];
+	char why[CHANNEL_TLS_WHY_MAX];
 };
 
 static struct tls_channel *tls_channel_of(const struct world_channel *channel)
 {
 	return (struct tls_channel *)(uintptr_t)channel; /* its first member */
-}
-
-void channel_tls_format_address(const struct sockaddr *address, socklen_t length,
-				char text[CHANNEL_TLS_ADDRESS_MAX])
-{
-	char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 1], port[8];
-
-	if (getnameinfo(address, length, host, sizeof(host), port, sizeof(port),
-			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-		strcpy(text, "an unknown address");
-	else
-		snprintf(text, CHANNEL_TLS_ADDRESS_MAX,
-			 strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
 /* ---- life ---- */
@@ -142,23 +111,6 @@ static void set_deadline(struct tls_channel *self, long seconds)
 	event_add(self->deadline, &delay);
 }
 
-static void __attribute__((format(printf, 3, 4)))
-warn_limited(struct channel_tls *common, struct log_limit *limit, const char *format, ...)
-{
-	char text[WHY_MAX + 32], held[48] = "";
-	unsigned held_back;
-	va_list args;
-
-	if (!log_limit_pass(limit, clock_now_ns(), &held_back))
-		return;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	if (held_back)
-		snprintf(held, sizeof(held), " (and %u more such lines)", held_back);
-	log_warn(common->options.name, "%s%s", text, held);
-}
-
 /* ---- the end ---- */
 
 static void explain(struct tls_channel *self, int error)
@@ -188,8 +140,8 @@ static void end(struct tls_channel *self, int error)
 
 	explain(self, error);
 	if (is_stranger) {
-		warn_limited(self->common, &self->common->greeting_limit, "%s",
-			     self->why);
+		channel_tls_warn(self->common, &self->common->greeting_limit, "%s",
+				 self->why);
 		destroy(self);
 		return;
 	}
@@ -656,101 +608,18 @@ static int new_channel(struct channel_tls *common, int fd, bool is_accepted,
 	return 0;
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd,
-		      struct sockaddr *address, int length, void *arg)
+void channel_tls_take(struct channel_tls *common, int fd, const struct sockaddr *address,
+		      socklen_t length)
 {
-	struct channel_tls *common = arg;
 	struct tls_channel *self;
 
-	(void)listener;
 	make_room(common, TLS_STATE_GREETING, CHANNEL_TLS_HANDSHAKES_MAX);
 	if (new_channel(common, fd, true, &self) < 0)
 		return; /* the other side is told by the end of its connection */
-	channel_tls_format_address(address, (socklen_t)length, self->address);
+	channel_tls_format_address(address, length, self->address);
 	self->state = TLS_STATE_GREETING;
 	event_add(self->readable, NULL);
 	greet(self);
-}
-
-/* Out of descriptors, or of memory: not at once again, as nothing changes by that. */
-static void on_accept_error(struct evconnlistener *listener, void *arg)
-{
-	static const struct timeval delay = {.tv_usec = ACCEPT_RETRY_MSEC * 1000};
-	struct channel_tls *self = arg;
-
-	warn_limited(self, &self->accept_limit, "can't accept a connection: %s",
-		     strerror(EVUTIL_SOCKET_ERROR()));
-	evconnlistener_disable(listener);
-	event_add(self->retry, &delay);
-}
-
-static void on_retry(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	evconnlistener_enable(((struct channel_tls *)arg)->listener);
-}
-
-static int bind_socket(const struct sockaddr *address, socklen_t length, int *ret_fd)
-{
-	int fd =
-		socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int one = 1, ret;
-
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (address->sa_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	if (bind(fd, address, length) == 0 && listen(fd, BACKLOG) == 0) {
-		*ret_fd = fd;
-		return 0;
-	}
-	ret = -errno;
-	close(fd);
-	return ret;
-}
-
-static const char *remedy_of(int error)
-{
-	switch (error) {
-	case -EADDRNOTAVAIL:
-		return ": no interface of this host has it; set it up, or change "
-		       "'listen'";
-	case -EADDRINUSE:
-		return ": another process listens there (ss -ltnp names it); end it, or "
-		       "change the port in 'listen'";
-	case -EACCES:
-		return ": ports below 1024 need CAP_NET_BIND_SERVICE; change the port in "
-		       "'listen'";
-	default:
-		return "";
-	}
-}
-
-int channel_tls_listen(struct channel_tls *self, const struct sockaddr *address,
-		       socklen_t length, char *ret_error, size_t error_size)
-{
-	char text[CHANNEL_TLS_ADDRESS_MAX];
-	int fd = -1, ret = bind_socket(address, length, &fd);
-
-	channel_tls_format_address(address, length, text);
-	if (ret < 0) {
-		snprintf(ret_error, error_size, "can't listen on %s: %s%s", text,
-			 strerror(-ret), remedy_of(ret));
-		return ret;
-	}
-	self->listener =
-		evconnlistener_new(self->base, on_accept, self,
-				   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	if (!self->listener) {
-		close(fd);
-		snprintf(ret_error, error_size, "can't listen on %s: out of memory",
-			 text);
-		return -ENOMEM;
-	}
-	evconnlistener_set_error_cb(self->listener, on_accept_error);
-	return 0;
 }
 
 int channel_tls_dial(struct channel_tls *common, const struct sockaddr *address,
@@ -783,42 +652,12 @@ int channel_tls_dial(struct channel_tls *common, const struct sockaddr *address,
 	return 0;
 }
 
-/* OpenSSL writes with send(2) and without MSG_NOSIGNAL. */
-static void ignore_sigpipe(void)
+void channel_tls_drop_all(struct channel_tls *common)
 {
-	struct sigaction action;
+	struct tls_channel *next;
 
-	if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
-		signal(SIGPIPE, SIG_IGN);
-}
-
-int channel_tls_new(struct event_base *base, const struct channel_tls_options *options,
-		    struct channel_tls **ret_self)
-{
-	struct channel_tls *self = calloc(1, sizeof(*self));
-
-	if (!self)
-		return -ENOMEM;
-	ignore_sigpipe();
-	self->base = base;
-	self->options = *options;
-	self->retry = evtimer_new(base, on_retry, self);
-	if (!self->retry) {
-		free(self);
-		return -ENOMEM;
+	for (struct tls_channel *at = common->channels; at; at = next) {
+		next = at->next;
+		destroy(at);
 	}
-	*ret_self = self;
-	return 0;
-}
-
-void channel_tls_free(struct channel_tls *self)
-{
-	if (!self)
-		return;
-	while (self->channels)
-		destroy(self->channels);
-	if (self->listener)
-		evconnlistener_free(self->listener);
-	event_free(self->retry);
-	free(self);
 }

@@ -60,7 +60,7 @@ int channel_tls_listen(struct channel_tls *self, const struct sockaddr *address,
  * The channel is there at once, and what is sent is queued until it is connected; if it
  * can't be, it ends with the reason. -errno: not even tried (no route, no memory).
  */
-int channel_tls_dial(struct channel_tls *self, const struct sockaddr *address,
+int channel_tls_dial(struct channel_tls *common, const struct sockaddr *address,
 		     socklen_t length, struct world_channel **ret_channel);
 
 /* "10.0.0.1:7000", of the other end. */

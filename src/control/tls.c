@@ -96,7 +96,7 @@ static int read_certs(const struct material *material, const char *what, const c
 		      STACK_OF(X509) * certs)
 {
 	X509 *cert;
-	BIO *bio;
+	BIO *bio = NULL;
 	int ret = open_file(material, what, path, false, &bio);
 
 	if (ret < 0)
@@ -130,7 +130,7 @@ static int read_key(struct material *material)
 {
 	const char *path = material->options->key;
 	bool is_encrypted = false;
-	BIO *bio;
+	BIO *bio = NULL;
 	int ret = open_file(material, "key", path, true, &bio);
 
 	if (ret < 0)
@@ -339,8 +339,11 @@ int tls_context_new(const struct tls_options *options, struct tls_context **ret_
 		.error_size = error_size,
 	};
 	struct tls_context *context = calloc(1, sizeof(*context));
-	int ret = context ? read_files(&material) : refuse_memory(&material);
+	int ret;
 
+	if (!context)
+		return refuse_memory(&material);
+	ret = read_files(&material);
 	if (ret == 0)
 		ret = check_ca(&material);
 	if (ret == 0)
