@@ -451,6 +451,7 @@ TEST_CASE(tls, streams_that_end)
 	CHECK_INT(SSL_read(pair.ssl, bytes, sizeof(bytes)), 5);
 	CHECK_INT(SSL_read(pair.ssl, bytes, sizeof(bytes)), 0);
 	CHECK_INT(SSL_get_error(pair.ssl, 0), SSL_ERROR_ZERO_RETURN);
+	CHECK(!SSL_SESSION_is_resumable(SSL_get_session(pair.ssl)));
 	CHECK_INT(shutdown(pair.fds[1], SHUT_WR), 0); /* without a goodbye */
 	CHECK_INT(tls_stream_read(pair.stream, bytes, sizeof(bytes)), 0);
 	pair_close(&pair);
