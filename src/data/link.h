@@ -69,6 +69,7 @@ struct link {
 	struct shmnet_ring_rx rx;
 	uint8_t peer_mac[SHMNET_ETH_ALEN];
 	uint16_t peer_id;
+	bool is_remote;	   /* its peer reads no cast rings */
 	uint32_t lacks;	   /* SHMNET_OFFLOAD_*: what the peer's TAP doesn't take */
 	unsigned queue;	   /* of the port; 0: shared with others */
 	bool tx_pending;   /* submitted since the last publish */
@@ -106,6 +107,7 @@ struct port_view {
 	uint64_t labels[PLANE_CASTS_MAX]; /* keys of the rings that are written */
 	struct cast *by_label[PLANE_CASTS_MAX];
 	struct cast *broadcast; /* for all other labels, or NULL */
+	bool has_sharers;	/* links whose peers could read a cast ring */
 	uint32_t lacks;		/* what any of the links lacks */
 };
 

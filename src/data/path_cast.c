@@ -37,7 +37,7 @@ static void cast_fail(struct cast *cast, int error)
 
 /* ---- out ---- */
 
-/* NULL: there is none, not even the broadcast ring. Says so if one would pay. */
+/* NULL: there is none, not even the broadcast ring. Says so if somebody could read it. */
 static struct cast *find_ring(const struct port_view *view, struct port *port,
 			      const uint8_t *label)
 {
@@ -47,6 +47,8 @@ static struct cast *find_ring(const struct port_view *view, struct port *port,
 		if (view->labels[i] == key)
 			return view->by_label[i];
 	}
+	if (!view->has_sharers)
+		return view->broadcast;
 	now = clock_now_ns();
 	if (!view->broadcast)
 		port->has_news |= wants_count(&port->wants, WANT_BROADCAST, now);

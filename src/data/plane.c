@@ -64,6 +64,7 @@ static void view_clear(struct plane_view *view)
 		port->num_casts = 0;
 		port->num_labels = 0;
 		port->broadcast = NULL;
+		port->has_sharers = false;
 		port->lacks = 0;
 		memset(port->by_queue, 0, sizeof(port->by_queue));
 		for (unsigned page = 0; page < 256; page++) {
@@ -102,6 +103,7 @@ static void view_add_link(struct plane_view *view, struct link *link)
 
 	port->by_id[link->peer_id >> 8][link->peer_id & 0xff] = link;
 	port->links[port->num_links++] = link;
+	port->has_sharers |= !link->is_remote;
 	port->lacks |= link->lacks;
 	if (link->queue)
 		port->by_queue[link->queue] = link;
@@ -161,6 +163,7 @@ static struct link *link_new(const struct plane *plane, struct port *port,
 	link->port = port;
 	link->fabric = spec->fabric;
 	link->peer_id = spec->peer_id;
+	link->is_remote = spec->is_remote;
 	link->lacks = SHMNET_OFFLOADS & ~spec->offloads;
 	link->queue = take_free_queue(plane, port);
 	link->tx_map = spec->tx;
