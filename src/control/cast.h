@@ -1,6 +1,7 @@
 /*
  * The cast rings of a node's networks [31-33]: who makes them, who reads them, what
- * happens when their maker dies. One per membership.
+ * happens when their maker dies. One per membership. Peers on other machines share no
+ * memory with us: they get copies of all casts, and have no part in this.
  *
  * Knows the world only through world.h, the others only as struct peer. Says nothing
  * from within a call: what is to be told goes out from its own timer, so that no call

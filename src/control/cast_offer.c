@@ -31,7 +31,7 @@ static void warn_of_mode(const struct casts *casts, const struct peer *peer,
 
 void casts_link(struct casts *casts, struct peer *peer, unsigned network)
 {
-	if (!casts)
+	if (!casts || peer_is_remote(peer))
 		return;
 	for (struct cast_ring *ring = casts->networks[network].rings; ring;
 	     ring = ring->next)
@@ -61,7 +61,7 @@ static void clear_ring(struct casts *casts, struct cast_ring *ring, void *arg)
 
 void casts_forget(struct casts *casts, struct peer *peer, bool may_be_dead)
 {
-	if (!casts)
+	if (!casts || peer_is_remote(peer))
 		return;
 	if (may_be_dead)
 		casts_each_ring(casts, clear_ring, peer);

@@ -42,7 +42,8 @@ bool cast_no_sharer_reason(const struct casts *casts, const struct peer *peer,
 	enum cast_mode ours = cast_config(casts, network)->cast;
 	enum cast_mode theirs = peer_cast_mode(peer, network);
 
-	if (!peer_link(peer, network) || cast_may_share(casts, peer, network))
+	if (peer_is_remote(peer) || !peer_link(peer, network) ||
+	    cast_may_share(casts, peer, network))
 		return false;
 	if (ours != theirs)
 		cast_say(words, size,

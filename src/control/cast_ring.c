@@ -243,7 +243,7 @@ bool cast_may_share(const struct casts *casts, const struct peer *peer, unsigned
 {
 	enum cast_mode mode = cast_config(casts, network)->cast;
 
-	if (peer_cast_mode(peer, network) != mode)
+	if (peer_is_remote(peer) || peer_cast_mode(peer, network) != mode)
 		return false;
 	return mode == CAST_MODE_LANES || peer_uid(peer) == casts->owner->world->uid;
 }

@@ -260,7 +260,7 @@ static enum peer_event judge_up(struct peer *peer, bool is_late)
 	uint64_t limit = common_interval(peer) * peer->owner->config->liveness.misses;
 
 	if (!pulse->has_changed)
-		limit += PEER_PATIENCE_NS;
+		limit += peer_patience_ns(peer);
 	if (is_late)
 		pulse->heard_ns = now(peer->owner);
 	return has_passed(peer, pulse->heard_ns, limit) ? EVENT_SILENT : EVENT_NONE;

@@ -125,11 +125,13 @@ static bool is_listed(const struct node_config *config, uid_t uid)
 	return false;
 }
 
+/* Of another machine there is no user, but a certificate. */
 static bool admit_user(const struct peer_owner *owner,
 		       const struct world_credentials *credentials,
 		       struct peer_refuse *ret_refuse)
 {
-	if (credentials->uid == 0 || credentials->uid == owner->world->uid ||
+	if (credentials->is_remote || credentials->uid == 0 ||
+	    credentials->uid == owner->world->uid ||
 	    is_listed(owner->config, credentials->uid))
 		return true;
 	return turn_away(ret_refuse, PEER_REFUSAL_UID,
@@ -137,6 +139,17 @@ static bool admit_user(const struct peer_owner *owner,
 			 "'uids' of its fabric",
 			 (unsigned long)credentials->uid, (long)credentials->pid,
 			 (unsigned long)owner->world->uid, own_name(owner));
+}
+
+static bool admit_certificate(const struct world_credentials *credentials,
+			      const struct peer_hello *hello,
+			      struct peer_refuse *ret_refuse)
+{
+	if (!credentials->name[0] || strcmp(credentials->name, hello->name) == 0)
+		return true;
+	return turn_away(ret_refuse, PEER_REFUSAL_IDENTITY,
+			 "certificate of %s presented by node %s", credentials->name,
+			 hello->name);
 }
 
 static bool admit_version(const struct peer_owner *owner, const struct peer_hello *hello,
@@ -203,6 +216,7 @@ static bool admit_anybody(const struct membership *membership,
 
 	return admit_user(owner, credentials, ret_refuse) &&
 	       admit_version(owner, hello, ret_refuse) &&
+	       admit_certificate(credentials, hello, ret_refuse) &&
 	       admit_cluster(owner, hello, ret_refuse) &&
 	       admit_id(owner, hello, ret_refuse) &&
 	       admit_name(membership, hello, ret_refuse);
@@ -219,8 +233,10 @@ static bool admit_dialled(struct peer_owner *owner, struct peer *peer,
 	if (hello->id == peer_id(peer))
 		return true;
 	return turn_away(ret_refuse, PEER_REFUSAL_IDENTITY,
-			 "%s found id %u in the rendezvous and %s there says it is id %u",
-			 own_name(owner), peer_id(peer), hello->name, hello->id);
+			 "%s found id %u %s and %s there says it is id %u",
+			 own_name(owner), peer_id(peer),
+			 credentials->is_remote ? "at that address" : "in the rendezvous",
+			 hello->name, hello->id);
 }
 
 static bool admit_caller(const struct membership *membership,
@@ -238,6 +254,15 @@ static bool admit_caller(const struct membership *membership,
 			 hello->id, hello->name, config->id, config->name);
 }
 
+static const char *describe_place(const struct peer *peer, char *text, size_t size)
+{
+	if (peer_is_remote(peer))
+		snprintf(text, size, "on another machine");
+	else
+		snprintf(text, size, "pid %ld", (long)peer_pid(peer));
+	return text;
+}
+
 /*
  * The peer has a channel already. At its end: this is the next life, or the next
  * try, and the end is just not reported yet. Else the id is taken.
@@ -245,6 +270,8 @@ static bool admit_caller(const struct membership *membership,
 static bool admit_again(const struct membership *membership, struct peer *peer,
 			const struct peer_hello *hello, struct peer_refuse *ret_refuse)
 {
+	char place[32];
+
 	if (!peer_has_channel(peer))
 		return true;
 	if (peer_is_gone(peer)) {
@@ -252,8 +279,9 @@ static bool admit_again(const struct membership *membership, struct peer *peer,
 		return true;
 	}
 	return turn_away(ret_refuse, PEER_REFUSAL_DUPLICATE,
-			 "id %u of %s is that of %s (pid %ld), which is connected to %s",
-			 hello->id, hello->name, peer_name(peer), (long)peer_pid(peer),
+			 "id %u of %s is that of %s (%s), which is connected to %s",
+			 hello->id, hello->name, peer_name(peer),
+			 describe_place(peer, place, sizeof(place)),
 			 own_name(&membership->owner));
 }
 
@@ -390,13 +418,22 @@ static void on_guest_closed(void *arg, int error)
 	forget_guest(guest);
 }
 
+static uint64_t guest_patience(const struct guest *guest)
+{
+	const struct world_ops *ops = guest->membership->owner.world->ops;
+
+	return ops->channel_is_remote(guest->channel) ? PEER_PATIENCE_REMOTE_NS
+						      : PEER_PATIENCE_NS;
+}
+
 static void on_guest_timer(void *arg)
 {
 	struct guest *guest = arg;
 	struct peer_refuse refuse;
 
-	turn_away(&refuse, PEER_REFUSAL_TIMEOUT, "no HELLO reached %s within 3 s",
-		  own_name(&guest->membership->owner));
+	turn_away(&refuse, PEER_REFUSAL_TIMEOUT, "no HELLO reached %s within %u s",
+		  own_name(&guest->membership->owner),
+		  (unsigned)(guest_patience(guest) / 1000000000));
 	log_guest(guest->membership, refuse.words);
 	refuse_guest(guest, &refuse);
 }
@@ -423,7 +460,7 @@ static int guest_new(struct membership *membership, struct world_channel *channe
 	guest->next = membership->guests;
 	membership->guests = guest;
 	membership->num_guests++;
-	world->ops->timer_set(guest->timer, PEER_PATIENCE_NS);
+	world->ops->timer_set(guest->timer, guest_patience(guest));
 	world->ops->channel_set_handler(channel, &guest_handler, guest);
 	return 0;
 }
@@ -573,6 +610,8 @@ static struct peer *peer_at(struct peer_owner *owner, unsigned index)
 /* The memory that all write to is everybody's matter. */
 static void end_peer(struct peer_owner *owner, struct peer *peer, enum peer_end end)
 {
+	if (peer_is_remote(peer))
+		return;
 	if (end == PEER_END_CLOSED)
 		casts_end(owner->casts, peer);
 	else if (end == PEER_END_SILENT)
@@ -690,7 +729,7 @@ void membership_each_peer(const struct membership *membership,
 			.name = peer_name(peer),
 			.state = report_state(peer_state(peer)),
 			.peer_state = peer_state(peer),
-			.fabric = "shm",
+			.fabric = peer_fabric(peer),
 			.incarnation = peer_incarnation(peer),
 			.reason = peer_reason(peer),
 			.pid = peer_pid(peer),
@@ -709,7 +748,7 @@ static void report_link(const struct peer *peer, unsigned network,
 		.network = network,
 		.peer_id = peer_id(peer),
 		.peer_name = peer_name(peer),
-		.fabric = "shm",
+		.fabric = peer_fabric(peer),
 		.link = peer_link(peer, network),
 		.reason = peer_network_reason(peer, network),
 	};

@@ -36,7 +36,7 @@ struct member_report {
 	const char *name;
 	enum member_state state;
 	enum peer_state peer_state;
-	const char *fabric;
+	const char *fabric; /* it is reached by, or was; "" if it never was */
 	uint32_t incarnation;
 	const char *reason; /* "" if it is up */
 	pid_t pid;	    /* 0 if unknown */

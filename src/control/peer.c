@@ -4,10 +4,17 @@
  * Theory of operation
  * -------------------
  * The lower id dials. The dialler's HELLO is admitted by the membership, then both
- * sides offer at once: a doorbell, a ring for each common network, and READY as the
- * end of the offer. A session is complete when both halves are there and
+ * sides offer at once: their half of a connection, a ring for each common network, and
+ * READY as the end of the offer. A session is complete when both halves are there and
  * the other one's incarnation is above what we last knew of an earlier life; then
  * the links are made, all in one step.
+ *
+ * On one machine a connection is ready as soon as it is begun, and READY follows at once.
+ * Between two it is made by the fabric from what both have offered, and each side says
+ * READY when its own is; so who has heard it may send. That connection has a life of its
+ * own beside the channel: if it can't be made, or breaks, the channel's end may be on its
+ * way, or a refusal that says why, so these are waited for. If none comes the session is
+ * given up, with a word, and begun again at the pace of dialling.
  *
  * Two links of one pair and network always belong to one session: a side makes its
  * link after the other one's READY, and that one had left the session before by then.
@@ -20,7 +27,11 @@
  *
  * When a session ends, links go first and the channel last. So a peer that sees the
  * end of the channel knows that nothing is stored into its rings any more, and may
- * deliver what was finished but not published [31].
+ * deliver what was finished but not published [31]. Where nothing is stored directly,
+ * that is what the fabric has told of.
+ *
+ * Another machine that can't be reached ends a channel as soon as it was dialled. That is
+ * tried again for as long as the peer is known to be there, and said once.
  */
 #include "base/log.h"
 #include "control/peer_internal.h"
@@ -111,13 +122,11 @@ static const struct peer_row {
 	{REFUSED,                     EVENT_TIMER,         act_recall,         "recall",              PEER_ABSENT},
 	{REFUSED,                     EVENT_DISAPPEARED,   act_forget,         "forget",              PEER_ABSENT},
 
-	/* The rendezvous says what the channel knows better, or says it again; a lost
-	 * connection may have been ready a moment before. */
+	/* The rendezvous says what the channel knows better, or says it again. */
 	{ALIVE | WAITING | REFUSED,   EVENT_APPEARED,      act_none,           "none",                SAME},
 	{ALIVE,                       EVENT_CALLABLE,      act_none,           "none",                SAME},
 	{ALIVE | ABSENT,              EVENT_DISAPPEARED,   act_none,           "none",                SAME},
 	{FADING,                      EVENT_LOST,          act_none,           "none",                SAME},
-	{FADING,                      EVENT_CONNECTED,     act_none,           "none",                SAME},
 };
 /* clang-format on */
 
@@ -213,13 +222,27 @@ static void tell_refusal(struct peer *peer)
 	tell(peer, LOG_LEVEL_WARNING, EVENTS_REFUSED, peer->reason);
 }
 
+/* Another machine that is not reached is said once, however often it is tried. */
+static void tell_unreached(struct peer *peer)
+{
+	if (!peer->session.is_remote || peer->session.up_since_ns ||
+	    strcmp(peer->logged, peer->reason) == 0)
+		return;
+	memcpy(peer->logged, peer->reason, sizeof(peer->logged));
+	log_warn(peer_name(peer), "%s", peer->reason);
+}
+
 static void tell_up(struct peer *peer)
 {
-	char cause[EVENTS_CAUSE_MAX];
+	char cause[EVENTS_CAUSE_MAX], place[PEER_FABRIC_MAX + 8];
 
-	peer_say(cause, sizeof(cause), "id %u, incarnation %u, pid %ld, networks %u",
-		 peer->id, peer->incarnation, (long)peer->session.credentials.pid,
-		 peer_count_links(peer));
+	if (peer->session.is_remote)
+		peer_say(place, sizeof(place), "by %s", peer->fabric);
+	else
+		peer_say(place, sizeof(place), "pid %ld",
+			 (long)peer->session.credentials.pid);
+	peer_say(cause, sizeof(cause), "id %u, incarnation %u, %s, networks %u", peer->id,
+		 peer->incarnation, place, peer_count_links(peer));
 	tell(peer, LOG_LEVEL_INFO, EVENTS_UP, cause);
 }
 
@@ -315,7 +338,7 @@ static enum peer_event act_dial(struct peer *peer)
 		return EVENT_NO_ANSWER;
 	}
 	peer_take_channel(peer, channel);
-	world->ops->timer_set(peer->timer, PEER_PATIENCE_NS); /* says so then */
+	world->ops->timer_set(peer->timer, peer_patience_ns(peer)); /* says so then */
 	return peer_send_hello(peer);
 }
 
@@ -330,8 +353,8 @@ static enum peer_event act_wait(struct peer *peer)
 
 static void set_patience(struct peer *peer)
 {
-	peer->due_ns = now(peer) + PEER_PATIENCE_NS;
-	peer_ops(peer)->timer_set(peer->timer, PEER_PATIENCE_NS);
+	peer->due_ns = now(peer) + peer_patience_ns(peer);
+	peer_ops(peer)->timer_set(peer->timer, peer_patience_ns(peer));
 }
 
 static enum peer_event act_offer(struct peer *peer)
@@ -453,6 +476,7 @@ static enum peer_event act_linger(struct peer *peer)
 /* The peer may live and store: nothing is salvaged. */
 static enum peer_event act_give_up(struct peer *peer)
 {
+	tell_unreached(peer);
 	end_session(peer, PEER_END_OTHER, false);
 	leave(peer);
 	return settle(peer);
@@ -461,6 +485,7 @@ static enum peer_event act_give_up(struct peer *peer)
 /* The peer has left our memory before it said so. */
 static enum peer_event act_return(struct peer *peer)
 {
+	tell_unreached(peer);
 	end_session(peer, PEER_END_OTHER, true);
 	peer_hang_up(peer);
 	return settle(peer);
@@ -468,6 +493,7 @@ static enum peer_event act_return(struct peer *peer)
 
 static enum peer_event act_end(struct peer *peer)
 {
+	tell_unreached(peer);
 	end_session(peer, PEER_END_CLOSED, true);
 	peer_hang_up(peer);
 	return settle(peer);
@@ -481,8 +507,9 @@ static enum peer_event act_time_out(struct peer *peer)
 		return EVENT_NONE;
 	}
 	return peer_complain(peer, PEER_REFUSAL_TIMEOUT,
-			     "the handshake of %s and %s took more than 3 s",
-			     peer->owner->config->name, peer_name(peer));
+			     "the handshake of %s and %s took more than %u s",
+			     peer->owner->config->name, peer_name(peer),
+			     (unsigned)(peer_patience_ns(peer) / 1000000000));
 }
 
 static enum peer_event act_refuse(struct peer *peer)

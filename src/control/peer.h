@@ -14,11 +14,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PEER_PATIENCE_NS    (3000ull * 1000000) /* for the whole handshake */
-#define PEER_BACKOFF_MIN_NS (1000ull * 1000000) /* after a refusal, doubling */
-#define PEER_BACKOFF_MAX_NS (60000ull * 1000000)
-#define PEER_RETRY_MIN_NS   (20ull * 1000000) /* of a dial, doubling */
-#define PEER_RETRY_MAX_NS   (1000ull * 1000000)
+#define PEER_PATIENCE_NS	(3000ull * 1000000) /* for the whole handshake */
+/* The same, where a connection has to be made in it, with repetitions. */
+#define PEER_PATIENCE_REMOTE_NS (10000ull * 1000000)
+#define PEER_BACKOFF_MIN_NS	(1000ull * 1000000) /* after a refusal, doubling */
+#define PEER_BACKOFF_MAX_NS	(60000ull * 1000000)
+#define PEER_RETRY_MIN_NS	(20ull * 1000000) /* of a dial, doubling */
+#define PEER_RETRY_MAX_NS	(1000ull * 1000000)
 #define PEER_LINGER_NS                                                                   \
 	(100ull * 1000000) /* a dead doorbell waits for the channel's end */
 

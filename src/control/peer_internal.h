@@ -220,6 +220,12 @@ static inline bool peer_we_dial(const struct peer *peer)
 	return peer->owner->config->id < peer->id;
 }
 
+/* Of the whole handshake. */
+static inline uint64_t peer_patience_ns(const struct peer *peer)
+{
+	return peer->session.is_remote ? PEER_PATIENCE_REMOTE_NS : PEER_PATIENCE_NS;
+}
+
 static inline struct peer_lane *peer_lane(struct peer *peer, unsigned network)
 {
 	return &peer->session.lanes[network];

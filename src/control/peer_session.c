@@ -221,21 +221,22 @@ static enum peer_event take_refuse(struct peer *peer, const struct peer_message 
 /* clang-format off */
 static const struct message_row {
 	unsigned states; /* where it is legal */
+	bool is_local;	 /* it is about memory that both can map */
 	enum peer_event (*take)(struct peer *peer, const struct peer_message *message,
 				struct world_parcel *parcel);
 } messages[] = {
-	[PEER_MESSAGE_HELLO]       = {DIALLED,  take_hello},
-	[PEER_MESSAGE_READY]       = {OFFERING | FADING, take_ready},
-	[PEER_MESSAGE_RING]        = {OFFERED,  peer_take_ring},
-	[PEER_MESSAGE_BELL]        = {OFFERING | FADING, peer_take_bell},
-	[PEER_MESSAGE_INCARNATION] = {OFFERED,  take_incarnation},
-	[PEER_MESSAGE_REFUSE]      = {ALIVE,    take_refuse},
-	[PEER_MESSAGE_PROBE]       = {OFFERED,  peer_take_probe},
-	[PEER_MESSAGE_PROBED]      = {OFFERED,  peer_take_probed},
-	[PEER_MESSAGE_CAST]        = {OFFERED,  peer_take_cast},
-	[PEER_MESSAGE_READS]       = {OFFERED,  peer_take_reads},
-	[PEER_MESSAGE_WANT]        = {OFFERED,  peer_take_want},
-	[PEER_MESSAGE_LOOK]        = {0,        NULL}, /* seeds.c: on channels of its own */
+	[PEER_MESSAGE_HELLO]       = {DIALLED,           false, take_hello},
+	[PEER_MESSAGE_READY]       = {OFFERING | FADING, false, take_ready},
+	[PEER_MESSAGE_RING]        = {OFFERED,           false, peer_take_ring},
+	[PEER_MESSAGE_BELL]        = {OFFERING | FADING, false, peer_take_bell},
+	[PEER_MESSAGE_INCARNATION] = {OFFERED,           false, take_incarnation},
+	[PEER_MESSAGE_REFUSE]      = {ALIVE,             false, take_refuse},
+	[PEER_MESSAGE_PROBE]       = {OFFERED,           false, peer_take_probe},
+	[PEER_MESSAGE_PROBED]      = {OFFERED,           false, peer_take_probed},
+	[PEER_MESSAGE_CAST]        = {OFFERED,           true,  peer_take_cast},
+	[PEER_MESSAGE_READS]       = {OFFERED,           true,  peer_take_reads},
+	[PEER_MESSAGE_WANT]        = {OFFERED,           true,  peer_take_want},
+	[PEER_MESSAGE_LOOK]        = {0,                 false, NULL}, /* seeds.c: on channels of its own */
 };
 /* clang-format on */
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == PEER_MESSAGE_NUM_,
@@ -260,6 +261,10 @@ static enum peer_event take_message(struct peer *peer, const uint8_t *bytes,
 				     peer_name(peer), peer_message_name(message.type),
 				     num_fds, right);
 	row = &messages[message.type];
+	if (row->is_local && peer->session.is_remote)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent %s from another machine", peer_name(peer),
+				     peer_message_name(message.type));
 	if (!(row->states & (1u << peer->state)))
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 				     "%s sent %s out of turn (state %s)", peer_name(peer),
@@ -278,6 +283,19 @@ static void on_message(void *arg, const uint8_t *bytes, size_t length,
 	peer_happen(peer, take_message(peer, bytes, length, parcel));
 }
 
+static void describe_end(struct peer *peer, int error)
+{
+	const char *why = peer_ops(peer)->channel_why(peer->session.channel);
+
+	if (!*why && error)
+		why = strerror(-error);
+	peer_say(peer->reason, sizeof(peer->reason), "%s%s%s",
+		 peer->state == PEER_DIALLED && peer->session.is_remote
+			 ? "it can't be reached"
+			 : "its connection ended",
+		 *why ? ": " : "", why);
+}
+
 static void on_closed(void *arg, int error)
 {
 	struct peer *peer = arg;
@@ -288,8 +306,7 @@ static void on_closed(void *arg, int error)
 						peer_name(peer), WORLD_MESSAGE_MAX));
 		return;
 	}
-	peer_say(peer->reason, sizeof(peer->reason), "its connection ended%s%s",
-		 error ? ": " : "", error ? strerror(-error) : "");
+	describe_end(peer, error);
 	peer_happen(peer,
 		    error == 0 || error == -ECONNRESET ? EVENT_CLOSED : EVENT_BROKEN);
 }

@@ -94,7 +94,8 @@ struct world_handler {
 	/* What the peer needed came, and READY may be said. Once, if conn_is_ready() was
 	 * not true before. */
 	void (*conn_ready)(void *arg, struct world_conn *conn);
-	/* It can't be made, or is broken: `words` say why. Once. */
+	/* It can't be made, or is broken: `words` say why. Once; nothing is made of it
+	 * any more, only freed. */
 	void (*conn_lost)(void *arg, struct world_conn *conn, const char *words);
 	/*
 	 * -EPROTO: the peer broke the rules of the ring; else the connection died. `why`
@@ -179,7 +180,7 @@ struct world_ops {
 	 * Our half of a connection to who is at the other end of the channel. `active`:
 	 * of the two we are the one that connects, if that takes one. On failure *ret_why
 	 * has words, as every *ret_why here valid until the next call: "needs 2 GiB,
-	 * ...".
+	 * ...". -ENETDOWN: the fabric is down for now, it is worth trying again soon.
 	 */
 	int (*conn_new)(struct world *world, struct world_channel *channel,
 			uint16_t peer_id, bool active, struct world_conn **ret_conn,
