@@ -16,6 +16,7 @@
 #define NEWS_MAX_NS (SIM_DELAY_MAX_NS + 1)
 #define REST_NS	    (4 * SIM_S)	   /* after that, casts have settled */
 #define CAST_NS	    (300 * SIM_MS) /* from cast to cast */
+#define CONNECT_NS  (400 * SIM_MS) /* a connection between machines takes so long */
 
 const uint8_t sim_broadcast[SHMNET_ETH_ALEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 const uint8_t sim_group[SHMNET_ETH_ALEN] = {0x33, 0x33, 0, 0, 0, 0xfb};
@@ -35,8 +36,10 @@ struct sim_memory {
 	uint64_t died_ns;
 };
 
+/* How one end of a connection is reached: its doorbell, or its queue pair. */
 struct sim_socketpair {
 	struct sim_object object;
+	struct world_conn *conn; /* whose it is; NULL: a stranger's */
 };
 
 /* The memory of a cast ring. */
@@ -75,11 +78,15 @@ struct world_channel {
 	uid_t peer_uid;
 	pid_t peer_pid;	  /* tells its life, too */
 	uint64_t last_ns; /* when the last thing on its way to this end arrives */
-	bool is_closed;	  /* by its owner */
-	bool is_dead;	  /* closed, cut, or its owner died */
-	bool is_cut;	  /* dead, but both owners live */
-	bool had_end;	  /* `closed` was called */
+	bool is_remote;
+	bool is_closed; /* by its owner */
+	bool is_dead;	/* closed, cut, or its owner died */
+	bool is_cut;	/* dead, but both owners live */
+	bool had_end;	/* `closed` was called */
 	struct world_channel *next;
+	struct world_conn *conn;	   /* of its owner */
+	const char *why;		   /* of its end */
+	char certificate[CONFIG_NAME_MAX]; /* of the other end */
 	char refusal[PEER_WORDS_MAX];
 };
 
@@ -101,6 +108,9 @@ struct world_conn {
 	struct sim_socketpair *heard; /* ours: the peer rings it */
 	int fd;			      /* what rings it, to be sent; -1: that is over */
 	struct sim_socketpair *rung;  /* the peer's, once it was accepted */
+	struct world_channel *channel;
+	bool is_ready;
+	bool is_lost;
 	unsigned num_links;
 	unsigned num_rings;
 	bool is_freed;
@@ -165,6 +175,8 @@ struct sim_node {
 	bool is_alive;
 	bool is_paused;
 	bool is_visible; /* its socket is in the rendezvous */
+	unsigned host;
+	char certificate[CONFIG_NAME_MAX];
 	uint64_t resumed_ns;
 	uint64_t quiet_ns;	      /* when it was last known not to show life */
 	bool is_blind[SIM_NODES_MAX]; /* to the node of that index */
@@ -199,7 +211,7 @@ struct sim {
 	unsigned num_nodes;
 	struct sim_fd fds[FDS_MAX];
 	unsigned num_fds;
-	uint64_t epochs[SIM_NETWORKS];
+	uint64_t epochs[SIM_NODES_MAX][SIM_NETWORKS]; /* of each host */
 	uint64_t disturbed_ns; /* when something happened to the casts */
 	bool casts_always;
 	unsigned num_warnings;
@@ -615,6 +627,10 @@ static struct world_channel *connect_to(struct sim *sim, struct sim_node *from,
 
 	near->other = far;
 	far->other = near;
+	near->is_remote = far->is_remote = from && from->host != to->host;
+	memcpy(near->certificate, to->certificate, sizeof(near->certificate));
+	if (from)
+		memcpy(far->certificate, from->certificate, sizeof(far->certificate));
 	near->peer_uid = to->world.uid;
 	near->peer_pid = pid_of(to);
 	far->peer_uid = from ? from->world.uid : 0;
@@ -632,6 +648,20 @@ static struct sim_node *find_node(struct sim *sim, uint16_t id)
 	return NULL;
 }
 
+/* A call to another machine, which turns out to reach nobody. */
+static struct world_channel *call_nobody(struct sim_node *node)
+{
+	struct world_channel *near = new_end(node->sim, node);
+	struct world_channel *far = new_end(node->sim, NULL);
+
+	near->other = far;
+	far->other = near;
+	near->is_remote = true;
+	near->why = "connect: Connection refused";
+	end_channel(node->sim, far, -ECONNREFUSED);
+	return near;
+}
+
 static int op_dial(struct world *world, uint16_t node_id,
 		   struct world_channel **ret_channel)
 {
@@ -640,6 +670,10 @@ static int op_dial(struct world *world, uint16_t node_id,
 
 	if (!to || !to->is_visible)
 		return -ENOENT;
+	if (to->host != node->host && (!to->is_alive || fails(node->sim))) {
+		*ret_channel = call_nobody(node);
+		return 0;
+	}
 	if (!to->is_alive)
 		return -ECONNREFUSED;
 	if (fails(node->sim))
@@ -658,16 +692,64 @@ static void op_channel_set_handler(struct world_channel *channel,
 static void op_channel_credentials(struct world_channel *channel,
 				   struct world_credentials *ret)
 {
-	*ret = (struct world_credentials){
-		.pid = channel->peer_pid,
-		.uid = channel->peer_uid,
-	};
+	*ret = (struct world_credentials){.is_remote = channel->is_remote};
+	if (channel->is_remote) {
+		memcpy(ret->name, channel->certificate, sizeof(ret->name));
+	} else {
+		ret->pid = channel->peer_pid;
+		ret->uid = channel->peer_uid;
+	}
 }
 
 static bool op_channel_is_remote(const struct world_channel *channel)
 {
-	(void)channel;
-	return false;
+	return channel->is_remote;
+}
+
+/* What is said to another machine. */
+static void check_remote(const struct world_channel *channel, const uint8_t *bytes,
+			 size_t length, int fd)
+{
+	struct sim *sim = channel->node->sim;
+	const char *name = channel->node->name, *why;
+	struct peer_message message;
+
+	if (fd >= 0)
+		broken(sim, "%s sends a descriptor to another machine", name);
+	if (codec_peer_decode(bytes, length, &message, &why) < 0) {
+		broken(sim, "%s sends a message that %s", name, why);
+		return;
+	}
+	if (message.type == PEER_MESSAGE_CAST || message.type == PEER_MESSAGE_READS ||
+	    message.type == PEER_MESSAGE_WANT)
+		broken(sim, "%s speaks of cast rings to another machine", name);
+}
+
+/* All that a node may be refused for by another one; the rest a node doesn't do. */
+static bool may_refuse(const struct peer_refuse *refuse)
+{
+	return refuse->code != PEER_REFUSAL_PROTOCOL ||
+	       strstr(refuse->words, "broke the rules") || /* sim_fault_link() */
+	       strstr(refuse->words, "does not read its messages") ||
+	       strstr(refuse->words, "is REFUSE, HELLO is right"); /* as HELLO failed */
+}
+
+static void check_order(const struct world_channel *channel, const uint8_t *bytes,
+			size_t length)
+{
+	struct peer_message message;
+	const char *why;
+
+	if (codec_peer_decode(bytes, length, &message, &why) < 0)
+		return; /* of another version */
+	if (message.type == PEER_MESSAGE_READY &&
+	    (!channel->conn || !channel->conn->is_ready))
+		broken(channel->node->sim, "%s says READY before its connection is",
+		       channel->node->name);
+	if (message.type == PEER_MESSAGE_REFUSE && channel->other->node &&
+	    !may_refuse(&message.refuse))
+		broken(channel->node->sim, "%s refuses %s: %s", channel->node->name,
+		       channel->other->node->name, message.refuse.words);
 }
 
 static int op_channel_send(struct world_channel *channel, const uint8_t *bytes,
@@ -680,6 +762,9 @@ static int op_channel_send(struct world_channel *channel, const uint8_t *bytes,
 		broken(node->sim, "%s sends on a channel that it closed", node->name);
 	if (length > WORLD_MESSAGE_MAX)
 		broken(node->sim, "%s sends %zu bytes", node->name, length);
+	if (channel->is_remote)
+		check_remote(channel, bytes, length, fd);
+	check_order(channel, bytes, length);
 	if (fd >= 0 && !found)
 		broken(node->sim, "%s sends descriptor %d, which is not open", node->name,
 		       fd);
@@ -698,8 +783,7 @@ static bool op_channel_at_end(struct world_channel *channel)
 
 static const char *op_channel_why(const struct world_channel *channel)
 {
-	(void)channel;
-	return "";
+	return channel->why ? channel->why : "";
 }
 
 static void op_channel_close(struct world_channel *channel)
@@ -749,24 +833,56 @@ static int op_ring_new(struct world_conn *conn, unsigned network, uint64_t size,
 	memory->size = size;
 	*ret_ring = show_ring(conn, memory);
 	(*ret_ring)->is_ours = true;
-	(*ret_ring)->fd = open_fd(node, memory, NULL);
+	if (!conn->channel->is_remote)
+		(*ret_ring)->fd = open_fd(node, memory, NULL);
 	return 0;
+}
+
+/* What comes from another machine is the place of an object, which must be one. */
+static void *find_object(struct sim *sim, const uint8_t *bytes, size_t length)
+{
+	struct sim_object *object = sim->objects;
+	void *wanted;
+
+	if (length != sizeof(wanted))
+		return NULL;
+	memcpy(&wanted, bytes, sizeof(wanted));
+	while (object && object != wanted)
+		object = object->next;
+	return object;
+}
+
+static void offer_object(const void *object, struct world_offer *ret)
+{
+	ret->fd = -1;
+	ret->length = sizeof(object);
+	memcpy(ret->bytes, &object, sizeof(object));
+}
+
+static struct sim_memory *take_memory(struct world_conn *conn,
+				      struct world_parcel *parcel, const uint8_t *bytes,
+				      size_t length)
+{
+	struct sim_node *node = conn->node;
+	struct sim_fd *fd;
+
+	if (conn->channel->is_remote)
+		return find_object(node->sim, bytes, length);
+	fd = find_fd(node, parcel->fd);
+	close_fd(node, parcel->fd);
+	parcel->fd = -1;
+	return fd ? fd->memory : NULL;
 }
 
 static int op_ring_accept(struct world_conn *conn, struct world_parcel *parcel,
 			  const uint8_t *bytes, size_t length, uint64_t size,
 			  struct world_ring **ret_ring, const char **ret_why)
 {
-	struct sim_node *node = conn->node;
-	struct sim_fd *fd = find_fd(node, parcel->fd);
-	struct sim_memory *memory = fd ? fd->memory : NULL;
+	struct sim_memory *memory = take_memory(conn, parcel, bytes, length);
 
-	(void)bytes;
-	(void)length;
-	if (!conn->rung)
-		broken(node->sim, "%s accepts a ring before the connection", node->name);
-	close_fd(node, parcel->fd);
-	parcel->fd = -1;
+	if (!conn->rung || conn->is_lost)
+		broken(conn->node->sim, "%s accepts a ring of a connection that %s",
+		       conn->node->name, conn->rung ? "is lost" : "is not accepted");
 	if (!memory || memory->size != size) {
 		*ret_why = "it is no memory of that size";
 		return -EPROTO;
@@ -779,6 +895,8 @@ static void op_ring_offer(const struct world_ring *ring, struct world_offer *ret
 {
 	ret->fd = ring->fd;
 	ret->length = 0;
+	if (ring->conn->channel->is_remote)
+		offer_object(ring->memory, ret);
 }
 
 static void leave_memory(struct world_ring *ring)
@@ -804,7 +922,8 @@ static void op_ring_free(struct world_ring *ring)
 	node->num_open--;
 	if (!ring->is_ours)
 		return;
-	close_fd(node, ring->fd);
+	if (ring->fd >= 0)
+		close_fd(node, ring->fd);
 	leave_memory(ring);
 }
 
@@ -824,8 +943,12 @@ static int op_conn_new(struct world *world, struct world_channel *channel,
 	}
 	conn = new_object(node->sim, sizeof(*conn));
 	conn->node = node;
+	conn->channel = channel;
+	channel->conn = conn;
 	conn->heard = new_object(node->sim, sizeof(*conn->heard));
-	conn->fd = open_fd(node, NULL, conn->heard);
+	conn->heard->conn = conn;
+	conn->is_ready = !channel->is_remote;
+	conn->fd = channel->is_remote ? -1 : open_fd(node, NULL, conn->heard);
 	node->num_open++;
 	*ret_conn = conn;
 	return 0;
@@ -835,6 +958,8 @@ static void op_conn_offer(const struct world_conn *conn, struct world_offer *ret
 {
 	ret->fd = conn->fd;
 	ret->length = 0;
+	if (conn->channel->is_remote)
+		offer_object(conn->heard, ret);
 }
 
 static void stop_offering(struct world_conn *conn)
@@ -844,22 +969,100 @@ static void stop_offering(struct world_conn *conn)
 	conn->fd = -1;
 }
 
+static void run_conn_ready(struct sim *sim, struct sim_node *node, void *arg,
+			   uint64_t number)
+{
+	struct world_conn *conn = arg;
+
+	(void)number;
+	if (conn->is_freed || conn->is_lost)
+		return;
+	trace(sim, "%s: connected to %s", node->name, end_name(conn->channel->other));
+	conn->is_ready = true;
+	node->world.handler->conn_ready(node->world.handler_arg, conn);
+}
+
+static void run_conn_lost(struct sim *sim, struct sim_node *node, void *arg,
+			  uint64_t number)
+{
+	struct world_conn *conn = arg;
+
+	(void)number;
+	if (conn->is_freed || conn->is_lost)
+		return;
+	trace(sim, "%s: loses its connection to %s", node->name,
+	      end_name(conn->channel->other));
+	conn->is_lost = true;
+	node->world.handler->conn_lost(node->world.handler_arg, conn,
+				       "the wire was cut in the simulator");
+}
+
+static void lose_conn(struct world_conn *conn)
+{
+	struct sim *sim = conn->node->sim;
+
+	at(sim, sim->now_ns + random_delay(sim), conn->node, run_conn_lost, conn, 0);
+}
+
+static struct world_conn *other_conn(const struct world_conn *conn)
+{
+	return conn->rung ? conn->rung->conn : NULL;
+}
+
+static bool has_both_halves(const struct world_conn *conn)
+{
+	const struct world_conn *other = other_conn(conn);
+
+	return other && other->rung == conn->heard;
+}
+
+/* Either may be first, by far. A request that gets lost is found by the handshake's end.
+ */
+static void connect_half(struct world_conn *conn)
+{
+	struct sim *sim = conn->node->sim;
+
+	if (fails(sim))
+		lose_conn(conn);
+	else if (!fails(sim))
+		at(sim, sim->now_ns + random_delay(sim) + sim_random(sim, CONNECT_NS),
+		   conn->node, run_conn_ready, conn, 0);
+}
+
+static void connect_halves(struct world_conn *conn)
+{
+	if (!conn->channel->is_remote || !has_both_halves(conn))
+		return;
+	connect_half(conn);
+	connect_half(other_conn(conn));
+}
+
+static struct sim_socketpair *take_doorbell(struct world_conn *conn,
+					    struct world_parcel *parcel,
+					    const uint8_t *bytes, size_t length)
+{
+	struct sim_node *node = conn->node;
+	struct sim_fd *fd;
+
+	if (conn->channel->is_remote)
+		return find_object(node->sim, bytes, length);
+	fd = find_fd(node, parcel->fd);
+	close_fd(node, parcel->fd);
+	parcel->fd = -1;
+	stop_offering(conn);
+	return fd ? fd->doorbell : NULL;
+}
+
 static int op_conn_accept(struct world_conn *conn, struct world_parcel *parcel,
 			  const uint8_t *bytes, size_t length, const char **ret_why)
 {
 	struct sim_node *node = conn->node;
-	struct sim_fd *fd = find_fd(node, parcel->fd);
-	struct sim_socketpair *doorbell = fd ? fd->doorbell : NULL;
+	struct sim_socketpair *doorbell = take_doorbell(conn, parcel, bytes, length);
 
-	(void)bytes;
-	(void)length;
-	if (conn->is_freed || conn->rung || doorbell == conn->heard)
+	if (conn->is_freed || conn->is_lost || conn->rung || doorbell == conn->heard)
 		broken(node->sim, "%s mixes up the doorbells", node->name);
-	close_fd(node, parcel->fd);
-	parcel->fd = -1;
-	stop_offering(conn);
 	if (!doorbell) {
-		*ret_why = "is no socket";
+		*ret_why = "is no doorbell";
 		return -EPROTO;
 	}
 	if (fails(node->sim)) {
@@ -867,19 +1070,18 @@ static int op_conn_accept(struct world_conn *conn, struct world_parcel *parcel,
 		return -ENOMEM;
 	}
 	conn->rung = doorbell;
+	connect_halves(conn);
 	return 0;
 }
 
 static bool op_conn_is_ready(const struct world_conn *conn)
 {
-	(void)conn;
-	return true;
+	return conn->is_ready;
 }
 
 static const char *op_conn_fabric(const struct world_conn *conn)
 {
-	(void)conn;
-	return "shm";
+	return conn->channel->is_remote ? "rdma/sim" : "shm";
 }
 
 static void op_conn_free(struct world_conn *conn)
@@ -892,6 +1094,9 @@ static void op_conn_free(struct world_conn *conn)
 	stop_offering(conn);
 	conn->is_freed = true;
 	conn->node->num_open--;
+	conn->channel->conn = NULL;
+	if (conn->channel->is_remote && has_both_halves(conn))
+		lose_conn(other_conn(conn));
 }
 
 static unsigned index_of(const struct sim_node *node)
@@ -935,6 +1140,10 @@ static void check_spec(struct sim_node *node, const struct world_link_spec *spec
 	if (spec->offloads != node->networks[spec->network].offloads)
 		broken(node->sim, "%s links offloads that the peer didn't tell",
 		       node->name);
+	if (!spec->conn->is_ready ||
+	    (other_conn(spec->conn) && !other_conn(spec->conn)->is_ready))
+		broken(node->sim, "%s links to %u before both sides are connected",
+		       node->name, spec->peer_id);
 	if (spec->tx->memory->maker != spec->peer_id)
 		broken(node->sim, "%s links a ring of %u as that of %u", node->name,
 		       spec->tx->memory->maker, spec->peer_id);
@@ -1146,6 +1355,8 @@ static void op_cast_set_reader(struct world_cast *cast, struct world_link *link)
 		at_link = at_link->next;
 	if (!at_link || link->spec.network != cast->spec.network)
 		broken(node->sim, "%s has a reader without a link", node->name);
+	else if (link->spec.conn->channel->is_remote)
+		broken(node->sim, "%s has a reader on another machine", node->name);
 	else
 		cast->readers[find_index(node->sim, link->spec.peer_id)] = link;
 }
@@ -1204,7 +1415,8 @@ static int op_claim_epoch(struct world *world, unsigned network, uint64_t known,
 			  bool anyway, uint64_t limit, uint64_t *ret_epoch)
 {
 	struct sim *sim = node_of(world)->sim;
-	uint64_t epoch = sim->epochs[network];
+	uint64_t *last = &sim->epochs[node_of(world)->host][network];
+	uint64_t epoch = *last;
 
 	if (epoch > known && !anyway)
 		return -EAGAIN;
@@ -1213,7 +1425,7 @@ static int op_claim_epoch(struct world *world, unsigned network, uint64_t known,
 	epoch = epoch > known ? epoch : known;
 	if (epoch >= limit)
 		return -EOVERFLOW;
-	*ret_epoch = sim->epochs[network] = epoch + 1;
+	*ret_epoch = *last = epoch + 1;
 	return 0;
 }
 
@@ -1349,6 +1561,7 @@ struct sim_node *sim_add_node(struct sim *sim, uint16_t id, const char *name)
 	if (!node || sim->num_nodes == SIM_NODES_MAX)
 		abort();
 	snprintf(node->name, sizeof(node->name), "%s", name);
+	snprintf(node->certificate, sizeof(node->certificate), "%s", name);
 	node->sim = sim;
 	node->world.ops = &sim_ops;
 	make_config(node, id);
@@ -1681,6 +1894,18 @@ void sim_cut(struct sim_node *a, struct sim_node *b)
 	}
 }
 
+bool sim_lose_conn(struct sim_node *node, struct sim_node *peer)
+{
+	for (struct world_channel *end = node->sim->channels; end; end = end->next) {
+		if (end->node == node && end->other->node == peer && end->is_remote &&
+		    end->conn) {
+			lose_conn(end->conn);
+			return true;
+		}
+	}
+	return false;
+}
+
 static void run_fault(struct sim *sim, struct sim_node *node, void *arg, uint64_t number)
 {
 	struct world_link *fault = arg;
@@ -1714,6 +1939,16 @@ struct node_config *sim_config(struct sim_node *node)
 	return &node->config;
 }
 
+void sim_set_host(struct sim_node *node, unsigned host)
+{
+	node->host = host;
+}
+
+void sim_set_certificate(struct sim_node *node, const char *name)
+{
+	snprintf(node->certificate, sizeof(node->certificate), "%s", name);
+}
+
 void sim_set_uid(struct sim_node *node, uid_t uid)
 {
 	node->world.uid = uid;
@@ -1741,6 +1976,18 @@ struct world_channel *sim_dial_stranger(struct sim *sim, struct sim_node *node, 
 	struct world_channel *channel = connect_to(sim, NULL, node);
 
 	channel->other->peer_uid = uid;
+	return channel;
+}
+
+struct world_channel *sim_dial_foreigner(struct sim *sim, struct sim_node *node,
+					 const char *certificate)
+{
+	struct world_channel *channel = connect_to(sim, NULL, node);
+
+	channel->is_remote = true;
+	channel->other->is_remote = true;
+	snprintf(channel->other->certificate, sizeof(channel->other->certificate), "%s",
+		 certificate);
 	return channel;
 }
 
@@ -1935,6 +2182,19 @@ static void check_suspect(const struct sim_node *node, unsigned index)
 		       suspect->name);
 }
 
+/* Of another machine it isn't told: then the world knows. */
+static pid_t pid_seen(const struct sim_node *node, const struct member_report *report)
+{
+	const struct world_channel *end = node->sim->channels;
+
+	if (report->pid)
+		return report->pid;
+	while (end && (end->node != node || !end->conn || !end->other->node ||
+		       end->other->node->config.id != report->id))
+		end = end->next;
+	return end ? end->peer_pid : 0;
+}
+
 static void check_report(const struct member_report *report, void *arg)
 {
 	struct sim_node *node = arg;
@@ -1951,11 +2211,11 @@ static void check_report(const struct member_report *report, void *arg)
 		if (report->incarnation < node->seen[i] ||
 		    (report->incarnation == node->seen[i] &&
 		     report->incarnation != UINT32_MAX &&
-		     report->pid != node->seen_pid[i]))
+		     pid_seen(node, report) != node->seen_pid[i]))
 			broken(sim, "%s has not risen in the eyes of %s",
 			       sim->nodes[i]->name, node->name);
 		node->seen[i] = report->incarnation;
-		node->seen_pid[i] = report->pid;
+		node->seen_pid[i] = pid_seen(node, report);
 	}
 	if (report->state == MEMBER_DOWN && !*report->reason)
 		broken(sim, "%s does not say why %s is down", node->name, report->name);
@@ -2015,7 +2275,7 @@ static bool may_share(const struct sim_node *a, const struct sim_node *b,
 {
 	enum cast_mode mode = a->networks[network].cast;
 
-	return mode == b->networks[network].cast &&
+	return a->host == b->host && mode == b->networks[network].cast &&
 	       (mode == CAST_MODE_LANES || a->world.uid == b->world.uid);
 }
 

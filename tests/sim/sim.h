@@ -6,6 +6,10 @@
  * faults come from the seed, so a seed replays exactly; sim_hash() is that of
  * all that happened. Rings and links are fakes that record who attached what.
  *
+ * Nodes are on one host unless they are told otherwise. Between hosts a channel carries
+ * bytes only and is there before anybody is reached, and a connection takes a while on
+ * each side, or is lost.
+ *
  * After every event the invariants are checked; the first that breaks is kept as
  * sim_error(), and the world stands still from then on:
  *
@@ -26,6 +30,9 @@
  *  - who stops copying casts to a peer has the peer read the ring;
  *  - when nothing has happened for a while, nodes that are linked and may share write to
  *    one and the same ring of each group, and each knows that the other one reads it;
+ *  - no node is told that it broke the rules, but for faults that a test made;
+ *  - READY is not said before the connection is there, no link is made before both sides'
+ *    is, and nobody speaks of descriptors or cast rings to another machine;
  *  - the logic logs no error: it met no event that its tables don't know.
  */
 #ifndef SIM_H
@@ -65,6 +72,9 @@ struct sim_node *sim_add_node(struct sim *sim, uint16_t id, const char *name);
 /* To be changed between lives. */
 struct node_config *sim_config(struct sim_node *node);
 void sim_set_uid(struct sim_node *node, uid_t uid);
+void sim_set_host(struct sim_node *node, unsigned host); /* below SIM_NODES_MAX */
+/* What other hosts see of it; its name if nothing is said. */
+void sim_set_certificate(struct sim_node *node, const char *name);
 
 void sim_start(struct sim_node *node);
 void sim_kill(struct sim_node *node); /* its socket stays in the rendezvous */
@@ -80,6 +90,9 @@ void sim_blind(struct sim_node *node, const struct sim_node *other, bool is_blin
 
 /* What `node` told of its peers, in this life. */
 const struct events *sim_events(const struct sim_node *node);
+
+/* The connection of the two is lost on `node`'s side; false if they have none. */
+bool sim_lose_conn(struct sim_node *node, struct sim_node *peer);
 
 /* The channel of the two breaks, both live on. */
 void sim_cut(struct sim_node *a, struct sim_node *b);
@@ -119,6 +132,9 @@ void sim_show_again(struct sim_node *node);
 /* Somebody without a membership dials `node` and sends this; see sim_stranger_*. */
 struct world_channel *sim_dial_stranger(struct sim *sim, struct sim_node *node,
 					uid_t uid);
+/* The same from another host. */
+struct world_channel *sim_dial_foreigner(struct sim *sim, struct sim_node *node,
+					 const char *certificate);
 void sim_stranger_send(struct world_channel *channel, const struct peer_message *message);
 void sim_stranger_send_bytes(struct world_channel *channel, const void *bytes,
 			     size_t length, bool with_fd, unsigned surplus);

@@ -1,0 +1,605 @@
+/*
+ * Nodes on several hosts, in a world made of a seed (sim.h): connections that take a
+ * while or get lost, calls that reach nobody, certificates, and what is not said between
+ * machines. The invariants of sim.h hold throughout.
+ *
+ *     SHMNET_SIM_SEEDS=N   so many random schedules instead of 500
+ *     SHMNET_SIM_SEED=S    only that one, with everything that happens on stderr
+ */
+#include "sim.h"
+
+#include "shim.h"
+
+#include <shmnet/wire.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SEEDS	   500
+#define SETTLED_NS (150 * SIM_S) /* two of the longest backoff, and some */
+
+/* n1 and so on, each on a host of its own. */
+static struct sim *some_hosts(uint64_t seed, unsigned count)
+{
+	struct sim *sim = sim_new(seed);
+
+	for (unsigned i = 0; i < count; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "n%u", i + 1);
+		sim_set_host(sim_add_node(sim, (uint16_t)(i + 1), name), i);
+	}
+	return sim;
+}
+
+static void start_all(struct sim *sim)
+{
+	for (unsigned i = 0; i < sim_num_nodes(sim); i++)
+		sim_start(sim_node_at(sim, i));
+}
+
+static struct sim *hosts_linked(uint64_t seed, unsigned count)
+{
+	struct sim *sim = some_hosts(seed, count);
+
+	start_all(sim);
+	sim_run(sim, 2 * SIM_S);
+	return sim;
+}
+
+static void finish(struct sim *sim)
+{
+	sim_stop_all(sim);
+	CHECK_STR(sim_error(sim), NULL);
+	CHECK_INT(sim_count_casts(sim), 0);
+	sim_free(sim);
+}
+
+static bool all_linked(struct sim *sim)
+{
+	bool ok = true;
+
+	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
+		for (unsigned j = 0; j < i; j++) {
+			struct sim_node *a = sim_node_at(sim, i),
+					*b = sim_node_at(sim, j);
+
+			ok = ok && sim_linked(a, b, 0) && sim_linked(a, b, 1);
+		}
+	}
+	return ok;
+}
+
+static enum member_state view(struct sim_node *node, const struct sim_node *other)
+{
+	return sim_view(node, other, NULL, NULL);
+}
+
+static const char *reason(struct sim_node *node, const struct sim_node *other)
+{
+	const char *words;
+
+	sim_view(node, other, NULL, &words);
+	return words;
+}
+
+static void check_contains(const char *words, const char *part)
+{
+	if (!CHECK(strstr(words, part)))
+		fprintf(stderr, "  \"%s\" lacks \"%s\"\n", words, part);
+}
+
+struct fabric_of {
+	const char *name;
+	const char *fabric;
+};
+
+static void find_fabric(const struct member_report *report, void *arg)
+{
+	struct fabric_of *wanted = arg;
+
+	if (strcmp(report->name, wanted->name) == 0)
+		wanted->fabric = report->fabric;
+}
+
+static const char *fabric_of(struct sim_node *node, const char *name)
+{
+	struct fabric_of wanted = {name, "none"};
+
+	membership_each_peer(sim_membership(node), find_fabric, &wanted);
+	return wanted.fabric;
+}
+
+static void note_reason(const char *words, void *arg)
+{
+	(void)arg;
+	fprintf(stderr, "  %s\n", words);
+}
+
+/* ---- what works as on one machine ---- */
+
+TEST_CASE(hosts, find_each_other_in_any_order)
+{
+	for (uint64_t seed = 1; seed <= 50 && !test_failed(); seed++) {
+		struct sim *sim = some_hosts(seed, 3);
+		unsigned first = (unsigned)sim_random(sim, 3);
+
+		for (unsigned i = 0; i < 3; i++) {
+			sim_start(sim_node_at(sim, (first + i * (1 + seed % 2)) % 3));
+			sim_run(sim, sim_random(sim, SIM_S));
+		}
+		sim_run(sim, 2 * SIM_S);
+		CHECK(all_linked(sim));
+		CHECK_STR(fabric_of(sim_node_at(sim, 0), "n2"), "rdma/sim");
+		finish(sim);
+	}
+}
+
+TEST_CASE(hosts, a_killed_node_is_down_at_once_and_back_when_it_starts)
+{
+	for (uint64_t seed = 1; seed <= 50 && !test_failed(); seed++) {
+		struct sim *sim = hosts_linked(seed, 3);
+		struct sim_node *victim = sim_node_at(sim, (unsigned)(seed % 3));
+		struct sim_node *other = sim_node_at(sim, (unsigned)((seed + 1) % 3));
+		uint32_t first, next;
+
+		sim_view(other, victim, &first, NULL);
+		sim_kill(victim);
+		sim_run(sim, SIM_DELAY_MAX_NS + 1);
+		CHECK_INT(view(other, victim), MEMBER_DOWN);
+		sim_run(sim, sim_random(sim, 5 * SIM_S));
+		sim_start(victim);
+		sim_run(sim, 2 * SIM_S);
+		CHECK(all_linked(sim));
+		sim_view(other, victim, &next, NULL);
+		CHECK_INT(next, first + 1);
+		finish(sim);
+	}
+}
+
+TEST_CASE(hosts, a_stopped_node_is_suspected_then_down_and_back_when_it_goes_on)
+{
+	for (uint64_t seed = 1; seed <= 50 && !test_failed(); seed++) {
+		struct sim *sim = hosts_linked(seed, 3);
+		struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+
+		sim_pause(n2);
+		sim_run(sim, 850 * SIM_MS);
+		CHECK(view(n1, n2) != MEMBER_UP);
+		sim_run(sim, 250 * SIM_MS);
+		CHECK_INT(view(n1, n2), MEMBER_DOWN);
+		check_contains(reason(n1, n2), "asked n3: nobody heard it");
+		sim_run(sim, sim_random(sim, 30 * SIM_S));
+		sim_resume(n2);
+		sim_run(sim, 2 * SIM_S);
+		CHECK(all_linked(sim));
+		finish(sim);
+	}
+}
+
+/* ---- of one network some share memory and some don't ---- */
+
+/* n1 and n2 on one host, n3 and n4 on another. */
+static struct sim *two_and_two(uint64_t seed)
+{
+	struct sim *sim = some_hosts(seed, 4);
+
+	for (unsigned i = 0; i < 4; i++)
+		sim_set_host(sim_node_at(sim, i), i / 2);
+	start_all(sim);
+	sim_run(sim, 2 * SIM_S);
+	return sim;
+}
+
+TEST_CASE(hosts, each_pair_has_the_fabric_of_its_channel)
+{
+	struct sim *sim = two_and_two(1);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n4 = sim_node_at(sim, 3);
+
+	CHECK(all_linked(sim));
+	CHECK_STR(fabric_of(n1, "n2"), "shm");
+	CHECK_STR(fabric_of(n1, "n3"), "rdma/sim");
+	CHECK_STR(fabric_of(n4, "n2"), "rdma/sim");
+	CHECK_STR(fabric_of(n4, "n3"), "shm");
+	finish(sim);
+}
+
+static bool casts_go_right(struct sim *sim)
+{
+	bool ok = true;
+
+	for (unsigned i = 0; i < 4; i++) {
+		for (unsigned j = 0; j < 4; j++)
+			ok = ok &&
+			     (i == j ||
+			      sim_casts_by_ring(sim_node_at(sim, i), sim_node_at(sim, j),
+						0, sim_broadcast) == (i / 2 == j / 2));
+	}
+	return ok;
+}
+
+TEST_CASE(hosts, casts_go_by_rings_at_home_and_as_copies_abroad)
+{
+	for (uint64_t seed = 1; seed <= 20 && !test_failed(); seed++) {
+		struct sim *sim = two_and_two(seed);
+		struct sim_node *n1 = sim_node_at(sim, 0), *n3 = sim_node_at(sim, 2);
+
+		sim_cast_always(sim);
+		sim_run(sim, 10 * SIM_S);
+		CHECK(casts_go_right(sim));
+		CHECK(sim_cast_id(n1, 0, sim_broadcast) !=
+		      sim_cast_id(n3, 0, sim_broadcast));
+		sim_kill(n3);
+		sim_run(sim, 5 * SIM_S);
+		sim_start(n3);
+		sim_run(sim, 20 * SIM_S);
+		CHECK(casts_go_right(sim));
+		for (unsigned i = 0; i < 4; i++)
+			CHECK_INT(membership_each_reason(
+					  sim_membership(sim_node_at(sim, i)),
+					  note_reason, NULL),
+				  0);
+		finish(sim);
+	}
+}
+
+TEST_CASE(hosts, who_is_alone_on_its_host_makes_no_cast_ring)
+{
+	struct sim *sim = hosts_linked(3, 3);
+
+	sim_cast_always(sim);
+	sim_run(sim, 10 * SIM_S);
+	CHECK_INT(sim_count_casts(sim), 0);
+	finish(sim);
+}
+
+/* A silent peer abroad can't be in the middle of a slot at home. */
+TEST_CASE(hosts, a_silent_node_abroad_leaves_cast_rings_alone)
+{
+	struct sim *sim = two_and_two(4);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n3 = sim_node_at(sim, 2);
+	uint64_t id;
+
+	sim_cast_always(sim);
+	sim_run(sim, 10 * SIM_S);
+	id = sim_cast_id(n1, 0, sim_broadcast);
+	sim_pause(n3);
+	sim_run(sim, 5 * SIM_S);
+	CHECK_INT(view(n1, n3), MEMBER_DOWN);
+	CHECK_U64(sim_cast_id(n1, 0, sim_broadcast), id);
+	finish(sim);
+}
+
+/* ---- connections that are lost, calls that reach nobody ---- */
+
+TEST_CASE(hosts, a_lost_connection_is_named_and_comes_back)
+{
+	for (uint64_t seed = 1; seed <= 50 && !test_failed(); seed++) {
+		struct sim *sim = hosts_linked(seed, 3);
+		struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+		struct sim_node *n3 = sim_node_at(sim, 2);
+
+		CHECK(sim_lose_conn(seed % 2 ? n1 : n2, seed % 2 ? n2 : n1));
+		sim_run(sim, SIM_DELAY_MAX_NS + 1);
+		CHECK(sim_linked(n1, n3, 0) && sim_linked(n2, n3, 0));
+		check_contains(seed % 2 ? reason(n1, n2) : reason(n2, n1),
+			       "its connection died: the wire was cut in the simulator");
+		sim_run(sim, 2 * SIM_S);
+		CHECK(all_linked(sim));
+		finish(sim);
+	}
+}
+
+/* Before it was ready on one side, on both, or on none. */
+TEST_CASE(hosts, a_connection_lost_in_the_handshake_is_tried_again)
+{
+	for (uint64_t seed = 1; seed <= 200 && !test_failed(); seed++) {
+		struct sim *sim = some_hosts(seed, 2);
+		struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+		bool lost = false;
+
+		start_all(sim);
+		for (unsigned i = 0; i < 100 && !lost; i++) {
+			sim_run(sim, 5 * SIM_MS);
+			lost = sim_lose_conn(seed % 2 ? n1 : n2, seed % 2 ? n2 : n1);
+			sim_run(sim, sim_random(sim, 5 * SIM_MS));
+		}
+		CHECK(lost);
+		sim_run(sim, 3 * SIM_S);
+		CHECK(all_linked(sim));
+		finish(sim);
+	}
+}
+
+TEST_CASE(hosts, one_that_is_not_reached_is_called_again_and_said_once)
+{
+	struct sim *sim = hosts_linked(5, 2);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+	unsigned before;
+
+	sim_kill(n2);
+	sim_run(sim, 2 * SIM_S);
+	CHECK_INT(view(n1, n2), MEMBER_DOWN);
+	CHECK_STR(reason(n1, n2), "it can't be reached: connect: Connection refused");
+	before = sim_count_warnings(sim);
+	sim_run(sim, 300 * SIM_S);
+	CHECK_INT(sim_count_warnings(sim), before);
+	CHECK_STR(reason(n1, n2), "it can't be reached: connect: Connection refused");
+	sim_start(n2);
+	sim_run(sim, 2 * SIM_S);
+	CHECK(all_linked(sim));
+	CHECK_STR(reason(n1, n2), "");
+	finish(sim);
+}
+
+/* ---- who is who ---- */
+
+TEST_CASE(hosts, a_certificate_of_another_name_is_refused_by_who_is_called)
+{
+	struct sim *sim = some_hosts(6, 3);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n3 = sim_node_at(sim, 2);
+
+	sim_set_certificate(n1, "n9");
+	start_all(sim);
+	sim_run(sim, 5 * SIM_S);
+	CHECK(!sim_linked(n1, n3, 0));
+	check_contains(reason(n3, n1), "certificate of n9 presented by node n1");
+	check_contains(reason(n1, n3), "refused: certificate of n9 presented by node n1");
+	CHECK(sim_linked(sim_node_at(sim, 1), n3, 0));
+	finish(sim);
+}
+
+TEST_CASE(hosts, a_certificate_of_another_name_is_refused_by_who_calls)
+{
+	struct sim *sim = some_hosts(7, 3);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n3 = sim_node_at(sim, 2);
+
+	sim_set_certificate(n3, "n9");
+	start_all(sim);
+	sim_run(sim, 5 * SIM_S);
+	CHECK(!sim_linked(n1, n3, 0));
+	check_contains(reason(n1, n3), "certificate of n9 presented by node n3");
+	check_contains(reason(n3, n1), "certificate of n9 presented by node n3");
+	finish(sim);
+}
+
+TEST_CASE(hosts, without_certificates_there_is_nothing_to_compare)
+{
+	struct sim *sim = some_hosts(8, 2);
+
+	sim_set_certificate(sim_node_at(sim, 0), "");
+	sim_set_certificate(sim_node_at(sim, 1), "");
+	start_all(sim);
+	sim_run(sim, 2 * SIM_S);
+	CHECK(all_linked(sim));
+	finish(sim);
+}
+
+/* Users are of one machine. */
+TEST_CASE(hosts, another_uid_on_another_machine_is_no_matter)
+{
+	struct sim *sim = some_hosts(9, 2);
+
+	sim_set_uid(sim_node_at(sim, 0), 1000);
+	sim_set_uid(sim_node_at(sim, 1), 1001);
+	start_all(sim);
+	sim_run(sim, 2 * SIM_S);
+	CHECK(all_linked(sim));
+	finish(sim);
+}
+
+/* ---- strangers ---- */
+
+static struct peer_message hello_of(uint16_t id, const char *name)
+{
+	struct peer_message message = {
+		.type = PEER_MESSAGE_HELLO,
+		.hello = {.wire_version = SHMNET_WIRE_VERSION,
+			  .cluster = "sim",
+			  .id = id,
+			  .nonce = 77,
+			  .num_networks = 1,
+			  .networks = {{.name = "lan0", .mtu = 1500}}},
+	};
+
+	snprintf(message.hello.name, sizeof(message.hello.name), "%s", name);
+	return message;
+}
+
+/* Says HELLO as x, id 1, then the message, with a descriptor or without. */
+static void check_foreigner(const struct peer_message *message, bool with_fd,
+			    const char *words)
+{
+	struct peer_message hello = hello_of(1, "x");
+	struct sim *sim = some_hosts(10, 2);
+	struct sim_node *n2 = sim_node_at(sim, 1);
+	struct world_channel *channel;
+	uint8_t bytes[4096];
+	size_t length;
+
+	sim_start(n2);
+	channel = sim_dial_foreigner(sim, n2, "x");
+	sim_stranger_send(channel, &hello);
+	if (message) {
+		REQUIRE(codec_peer_encode(message, bytes, sizeof(bytes), &length) == 0);
+		sim_stranger_send_bytes(channel, bytes, length, with_fd, 0);
+	}
+	sim_run(sim, 11 * SIM_S);
+	CHECK_STR(sim_stranger_refusal(channel), words);
+	CHECK(sim_stranger_is_closed(channel));
+	finish(sim);
+}
+
+TEST_CASE(hosts, what_another_machine_may_not_say)
+{
+	struct peer_message message = {.type = PEER_MESSAGE_BELL};
+
+	check_foreigner(&message, true, "x sent BELL with 1 descriptors, 0 is right");
+	check_foreigner(&message, false, "the doorbell of x: is no doorbell");
+	message.bell.wire = (struct peer_wire){.length = 8, .bytes = {1, 2, 3}};
+	check_foreigner(&message, false, "the doorbell of x: is no doorbell");
+	message = (struct peer_message){
+		.type = PEER_MESSAGE_CAST,
+		.cast = {"lan0", 5, 256, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 1, 1}};
+	check_foreigner(&message, false, "x sent CAST from another machine");
+	message = (struct peer_message){.type = PEER_MESSAGE_READS, .reads = {"lan0", 5}};
+	check_foreigner(&message, false, "x sent READS from another machine");
+	message = (struct peer_message){.type = PEER_MESSAGE_WANT, .want = {"lan0", 5}};
+	check_foreigner(&message, false, "x sent WANT from another machine");
+	check_foreigner(NULL, false, "the handshake of n2 and x took more than 10 s");
+}
+
+TEST_CASE(hosts, a_second_life_of_an_id_is_refused_in_words)
+{
+	struct peer_message hello = hello_of(1, "x");
+	struct sim *sim = hosts_linked(11, 2);
+	struct sim_node *n2 = sim_node_at(sim, 1);
+	struct world_channel *channel = sim_dial_foreigner(sim, n2, "x");
+
+	sim_stranger_send(channel, &hello);
+	sim_run(sim, SIM_S);
+	CHECK_STR(sim_stranger_refusal(channel),
+		  "id 1 of x is that of n1 (on another machine), which is connected to "
+		  "n2");
+	CHECK(all_linked(sim));
+	finish(sim);
+}
+
+TEST_CASE(hosts, one_that_says_nothing_has_ten_seconds)
+{
+	struct sim *sim = some_hosts(12, 2);
+	struct sim_node *n2 = sim_node_at(sim, 1);
+	struct world_channel *channel;
+
+	sim_start(n2);
+	channel = sim_dial_foreigner(sim, n2, "x");
+	sim_run(sim, 9 * SIM_S);
+	CHECK_STR(sim_stranger_refusal(channel), "");
+	sim_run(sim, 2 * SIM_S);
+	CHECK_STR(sim_stranger_refusal(channel), "no HELLO reached n2 within 10 s");
+	finish(sim);
+}
+
+/* ---- random schedules ---- */
+
+static struct sim_node *some_node(struct sim *sim)
+{
+	return sim_node_at(sim, (unsigned)sim_random(sim, sim_num_nodes(sim)));
+}
+
+static void end_or_begin(struct sim *sim, struct sim_node *node)
+{
+	if (!sim_is_alive(node)) {
+		sim_start(node);
+		return;
+	}
+	if (sim_random(sim, 4))
+		sim_kill(node);
+	else
+		sim_stop(node);
+	if (sim_random(sim, 2))
+		sim_start(node);
+}
+
+static void pause_or_resume(struct sim_node *node)
+{
+	if (!sim_is_alive(node))
+		return;
+	if (sim_is_paused(node))
+		sim_resume(node);
+	else
+		sim_pause(node);
+}
+
+static void hurt_some_link(struct sim *sim, struct sim_node *node)
+{
+	if (sim_is_alive(node))
+		sim_fault_link(node, some_node(sim),
+			       (unsigned)sim_random(sim, SIM_NETWORKS),
+			       sim_random(sim, 2) ? -EPROTO : -EIO);
+}
+
+static void do_something(struct sim *sim)
+{
+	struct sim_node *node = some_node(sim);
+
+	switch (sim_random(sim, 8)) {
+	case 0:
+	case 1:
+		end_or_begin(sim, node);
+		break;
+	case 2:
+		pause_or_resume(node);
+		break;
+	case 3:
+		sim_cut(node, some_node(sim));
+		break;
+	case 4:
+		hurt_some_link(sim, node);
+		break;
+	case 5:
+	case 6:
+		sim_lose_conn(node, some_node(sim));
+		break;
+	case 7:
+		sim_show_again(node);
+		break;
+	}
+}
+
+static void heal(struct sim *sim)
+{
+	sim_set_failures(sim, 0);
+	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
+		struct sim_node *node = sim_node_at(sim, i);
+
+		if (!sim_is_alive(node))
+			sim_start(node);
+		else if (sim_is_paused(node))
+			sim_resume(node);
+	}
+}
+
+static void run_schedule(struct sim *sim)
+{
+	unsigned num_nodes = 3 + (unsigned)sim_random(sim, 3);
+	unsigned num_hosts = 2 + (unsigned)sim_random(sim, num_nodes - 1);
+	unsigned num_faults = 10 + (unsigned)sim_random(sim, 50);
+
+	for (unsigned i = 0; i < num_nodes; i++) {
+		struct sim_node *node;
+		char name[16];
+
+		snprintf(name, sizeof(name), "n%u", i + 1);
+		node = sim_add_node(sim, (uint16_t)(i + 1), name);
+		sim_set_host(node, (unsigned)sim_random(sim, num_hosts));
+		sim_start(node);
+	}
+	if (sim_random(sim, 2))
+		sim_cast_always(sim);
+	sim_set_failures(sim, (unsigned)sim_random(sim, 4) * 10);
+	for (unsigned i = 0; i < num_faults && !sim_error(sim); i++) {
+		do_something(sim);
+		sim_run(sim,
+			sim_random(sim, sim_random(sim, 3) ? 60 * SIM_MS : 3 * SIM_S));
+	}
+	heal(sim);
+	sim_run(sim, SETTLED_NS);
+}
+
+static bool agree(struct sim *sim)
+{
+	return all_linked(sim);
+}
+
+static const struct sim_schedule schedule = {
+	.run = run_schedule,
+	.agree = agree,
+	.complaint = "the nodes did not find each other again",
+};
+
+TEST_CASE(host_schedule, random_faults_break_nothing)
+{
+	CHECK_INT(sim_try_seeds(&schedule, SEEDS), 0);
+}
