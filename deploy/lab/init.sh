@@ -47,6 +47,10 @@ for dir in proc sys dev; do
 done
 mount -t tmpfs -o mode=755 tmpfs /new/run
 mkdir -p /new/run/netns /new/run/lock /new/dev/shm /new/dev/pts /new/lab
+ln -s /proc/self/fd /new/dev/fd
+for stream in stdin/0 stdout/1 stderr/2; do
+	ln -s "/proc/self/fd/${stream#*/}" "/new/dev/${stream%/*}"
+done
 mount -t tmpfs -o mode=1777 tmpfs /new/dev/shm
 mount -t devpts -o mode=600,ptmxmode=666 devpts /new/dev/pts
 mount -t 9p -o $options,rw,cache=none,access=any share /new/lab
