@@ -13,8 +13,8 @@ set -u
 NETWORK_KEYS='cast_depth: 8192'
 NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
 NODES=(n1 n2 n3 n4)
-KILLS=50
-NUMBERS=10000
+KILLS=$((50 / SLOW))
+NUMBERS=$((10000 / SLOW))
 
 # --- rings -----------------------------------------------------------------------
 
@@ -174,11 +174,11 @@ check "a fourth one joins" mesh_is_whole "${NODES[@]}"
 
 # --- numbers -----------------------------------------------------------------------
 
-check "$NUMBERS broadcasts of each node, 1,000 a second" count_numbers 1000 "${NODES[@]}"
+check "$NUMBERS broadcasts of each node, slowly" count_numbers $((1000 / SLOW)) "${NODES[@]}"
 check "reach each other node once, and their sender never" each_once
 check "and the books balance" conserved "${NODES[@]}"
 cp "$LAB/stats" "$LAB/stats.before"
-check "as many at ten times that rate" count_numbers 10000 "${NODES[@]}"
+check "as many at ten times that rate" count_numbers $((10000 / SLOW)) "${NODES[@]}"
 flood_is_counted
 check "as many as fast as they can" count_numbers 1000000 "${NODES[@]}"
 flood_is_counted
@@ -246,7 +246,7 @@ has_lanes() { # node
 		awk -v own="${1#n}" '$3 == own { exit $5 != 3 }' "$LAB/lanes"
 }
 check "each node has one of its own, which the others read" lanes_are_there
-check "$NUMBERS broadcasts of each node" count_numbers 1000 "${NODES[@]}"
+check "$NUMBERS broadcasts of each node" count_numbers $((1000 / SLOW)) "${NODES[@]}"
 check "reach each other node once, and their sender never" each_once
 check "and the books balance" conserved "${NODES[@]}"
 for node in "${NODES[@]}"; do
@@ -312,14 +312,14 @@ if "${other_user[@]}" true 2>/dev/null; then
 	check "those of root share a ring" wait_for 5 has_rings n1 1
 	check "and say why the third does not" says_why
 	check "which has none" has_rings n3 0
-	check "$NUMBERS broadcasts of each" count_numbers 1000 n1 n2 n3
+	check "$NUMBERS broadcasts of each" count_numbers $((1000 / SLOW)) n1 n2 n3
 	check "reach each other node once, and their sender never" each_once
 	check "they end" users_down
 	NETWORK_KEYS='cast: lanes, cast_depth: 8192'
 	check "the same with lanes" users_up
 	check "each has one of its own" lanes_of_users
 	check "and there is nothing to say" ctl n1 status
-	check "$NUMBERS broadcasts of each" count_numbers 1000 n1 n2 n3
+	check "$NUMBERS broadcasts of each" count_numbers $((1000 / SLOW)) n1 n2 n3
 	check "reach each other node once, and their sender never" each_once
 	check "they end" users_down
 else

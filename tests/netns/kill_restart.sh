@@ -11,6 +11,7 @@ set -u
 NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64" "lan1 shm1 9000 10.78.0.%/24")
 ROUNDS=50
 [ -z "${SHMNET_TEST_LONG-}" ] || ROUNDS=500
+ROUNDS=$((ROUNDS / SLOW))
 
 now_us() {
 	echo "${EPOCHREALTIME/./}"
@@ -19,7 +20,7 @@ now_us() {
 # Reads on in the log that is open as 8 until a line has the pattern. A line may become
 # visible in two parts, where it crosses a page.
 log_says() { # pattern, seconds
-	local end=$((${EPOCHREALTIME/./} + $2 * 1000000)) line part=''
+	local end=$((${EPOCHREALTIME/./} + $2 * SLOW * 1000000)) line part=''
 	while [ "${EPOCHREALTIME/./}" -lt "$end" ]; do
 		read -r line <&8 || { part+=$line && continue; }
 		[[ $part$line == *"$1"* ]] && return
@@ -73,7 +74,7 @@ gap_figure() { # column, what
 }
 
 seen_in_time() {
-	[ "$(cut -d' ' -f1 "$LAB/gaps" | sort -n | tail -n 1)" -lt 2000000 ]
+	[ "$(cut -d' ' -f1 "$LAB/gaps" | sort -n | tail -n 1)" -lt $((SLOW * 2000000)) ]
 }
 
 # shellcheck disable=SC2016 # for another shell

@@ -24,6 +24,9 @@
 # and their TAPs are in their hosts by `node.netns`. SHMNET_NODES_IN has that effect for
 # any fabric: "self" is the namespace of the script, another word a host that is made.
 #
+# SHMNET_TEST_SLOW=4 says that this machine is four times as slow as others, an emulated
+# one for instance: waits are that much longer, and what is sent that much less.
+#
 # Programs come from $SHMNET_BIN, a build directory or one that holds them;
 # without it from build/gcc or build of this tree.
 
@@ -39,10 +42,12 @@ RDMA_ADDRESS=${SHMNET_RDMA_ADDRESS:-192.0.2.1}
 # Where nodes run; empty: each in its host.
 NODES_IN=${SHMNET_NODES_IN-}
 [ "$FABRIC" != rdma ] || NODES_IN=${NODES_IN:-self}
+# How many times as long others have to wait, and by how much to divide amounts.
+SLOW=${SHMNET_TEST_SLOW:-1}
 # Seconds that a node has to answer, and to go when told to.
 NODE_DEADLINE=10
 # Seconds that a command in a namespace may take.
-COMMAND_DEADLINE=60
+COMMAND_DEADLINE=$((60 * SLOW))
 
 LAB=''
 checks_passed=0
@@ -145,9 +150,9 @@ not() {
 	! "$@"
 }
 
-# True once the command is; polls it for this many seconds at the most.
+# True once the command is; polls it for this many seconds at the most, times $SLOW.
 wait_for() { # seconds, command...
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	local end=$((${EPOCHREALTIME/./} + $1 * SLOW * 1000000))
 	shift
 	until "$@"; do
 		[ "${EPOCHREALTIME/./}" -lt $end ] || return 1
