@@ -1,10 +1,12 @@
 /*
- * Numbered broadcast frames, from several nodes at once: one of these runs at each.
+ * Numbered frames to all, from several nodes at once: one of these runs at each.
  *
- *     casts count INTERFACE ID NODES COUNT RATE DIRECTORY
+ *     casts count INTERFACE ID NODES COUNT RATE DIRECTORY [TO]
  *
  * sends COUNT frames, RATE of them per second, once all NODES have left a file in the
- * directory. Ends when it has all of the others, or when none came for 3 s. Prints
+ * directory. TO is the group's MAC address; or "each": a frame of each number to each of
+ * the other nodes, whose ids are 1 to NODES, RATE of all these per second. Ends when it
+ * has all of the others, or when none came for 3 s. Prints
  * {"node": ID, "own": frames of its own that came back, "from": {"2": {"seen": numbers
  * that came, "twice": that came again}, ...}}.
  *
@@ -51,6 +53,7 @@ struct other {
 struct run {
 	int fd;
 	unsigned id, nodes, count;
+	bool to_each; /* by unicast */
 	struct frame frame;
 	struct other others[NODES_MAX + 1];
 	unsigned num_own, num_sent;
@@ -91,16 +94,31 @@ static void open_socket(struct run *run, const char *interface)
 	    setsockopt(run->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0 ||
 	    bind(run->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		die(interface);
-	memset(run->frame.to, 0xff, sizeof(run->frame.to));
 	memcpy(run->frame.from, request.ifr_hwaddr.sa_data, sizeof(run->frame.from));
 	run->frame.type = htons(TYPE);
 	run->frame.id = (uint16_t)run->id;
 }
 
+/* Of the frame that is sent next: its number, and whom to. */
+static void address_frame(struct run *run)
+{
+	unsigned others = run->nodes - 1, to;
+
+	run->frame.number = run->num_sent;
+	if (!run->to_each)
+		return;
+	run->frame.number = run->num_sent / others;
+	to = run->num_sent % others + 1;
+	to += to >= run->id;
+	memcpy(run->frame.to, run->frame.from, 4); /* wire.h: then comes the id */
+	run->frame.to[4] = (uint8_t)(to >> 8);
+	run->frame.to[5] = (uint8_t)to;
+}
+
 /* True if it went: the interface may be full, or down for a moment. */
 static bool send_frame(struct run *run)
 {
-	run->frame.number = run->num_sent;
+	address_frame(run);
 	run->frame.sent_ns = now_ns();
 	return send(run->fd, &run->frame, sizeof(run->frame), 0) > 0;
 }
@@ -203,6 +221,7 @@ static void print_count(const struct run *run)
 
 static void count(struct run *run, unsigned rate, const char *directory)
 {
+	unsigned to_send = run->to_each ? run->count * (run->nodes - 1) : run->count;
 	uint64_t start_ns, next_ns;
 	struct frame frame;
 
@@ -211,17 +230,17 @@ static void count(struct run *run, unsigned rate, const char *directory)
 	show_self(run, directory);
 	meet(run, directory);
 	start_ns = run->last_ns = now_ns();
-	while (run->num_sent < run->count || !is_complete(run)) {
-		next_ns = run->num_sent < run->count
+	while (run->num_sent < to_send || !is_complete(run)) {
+		next_ns = run->num_sent < to_send
 				  ? start_ns + run->num_sent * 1000000000ull / rate
 				  : now_ns() + 10000000;
-		if (run->num_sent < run->count && now_ns() >= next_ns)
+		if (run->num_sent < to_send && now_ns() >= next_ns)
 			run->num_sent += send_frame(run);
 		else
 			wait_until(run, next_ns);
 		for (unsigned i = 0; i < 64 && receive_frame(run, &frame); i++)
 			note_frame(run, &frame);
-		if (run->num_sent == run->count && now_ns() - run->last_ns > PATIENCE)
+		if (run->num_sent == to_send && now_ns() - run->last_ns > PATIENCE)
 			break;
 	}
 	print_count(run);
@@ -267,17 +286,28 @@ static void watch(struct run *run)
 	}
 }
 
+/* A group's MAC address, or "each". */
+static bool parse_to(struct run *run, const char *to)
+{
+	uint8_t *mac = run->frame.to;
+
+	run->to_each = strcmp(to, "each") == 0;
+	return run->to_each || sscanf(to, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0],
+				      &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) == 6;
+}
+
 int main(int argc, char **argv)
 {
-	struct run run = {0};
+	struct run run = {.frame.to = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
 	if (argc >= 4)
 		run.id = (unsigned)atoi(argv[3]);
-	if (argc == 8 && strcmp(argv[1], "count") == 0) {
+	if (argc >= 8 && strcmp(argv[1], "count") == 0) {
 		run.nodes = (unsigned)atoi(argv[4]);
 		run.count = (unsigned)atoi(argv[5]);
 	}
-	if (run.id == 0 || run.id > NODES_MAX || run.nodes > NODES_MAX) {
+	if (run.id == 0 || run.id > NODES_MAX || run.nodes > NODES_MAX ||
+	    (argc == 9 && !parse_to(&run, argv[8]))) {
 		fprintf(stderr, "usage: see the top of casts.c\n");
 		return 2;
 	}

@@ -14,7 +14,6 @@ NETWORK_KEYS='cast_depth: 8192'
 NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
 NODES=(n1 n2 n3 n4)
 KILLS=$((50 / SLOW))
-NUMBERS=$((10000 / SLOW))
 
 # --- rings -----------------------------------------------------------------------
 
@@ -57,31 +56,6 @@ broadcast() { # node
 }
 
 # --- numbers ---------------------------------------------------------------------
-
-count_numbers() { # rate, node...
-	local rate=$1 node binary
-	shift
-	binary=$(program casts) || return
-	rm -rf "$LAB/meet" && mkdir "$LAB/meet"
-	for node in "$@"; do
-		: >"$LAB/count-$node.log"
-		start "count-$node" "$node" "$binary" count shm0 "${node#n}" $# \
-			"$NUMBERS" "$rate" "$LAB/meet"
-	done
-	for node in "$@"; do
-		finish "count-$node" 60 || return
-	done
-	for node in "$@"; do
-		cat "$LAB/count-$node.log"
-	done | jq -s . >"$LAB/counts" && cat "$LAB/counts"
-}
-
-each_once() {
-	jq -e --argjson n "$NUMBERS" 'all(.own == 0 and all(.from[]; .seen == $n and .twice == 0))' \
-		"$LAB/counts" && return
-	cat "$LAB/counts"
-	return 1
-}
 
 none_twice() {
 	jq -e 'all(.own == 0 and all(.from[]; .twice == 0))' "$LAB/counts"
@@ -174,13 +148,13 @@ check "a fourth one joins" mesh_is_whole "${NODES[@]}"
 
 # --- numbers -----------------------------------------------------------------------
 
-check "$NUMBERS broadcasts of each node, slowly" count_numbers $((1000 / SLOW)) "${NODES[@]}"
+check "$NUMBERS broadcasts of each node, slowly" count_numbers $((1000 / SLOW)) broadcast "${NODES[@]}"
 check "reach each other node once, and their sender never" each_once
 check "and the books balance" conserved "${NODES[@]}"
 cp "$LAB/stats" "$LAB/stats.before"
-check "as many at ten times that rate" count_numbers $((10000 / SLOW)) "${NODES[@]}"
+check "as many at ten times that rate" count_numbers $((10000 / SLOW)) broadcast "${NODES[@]}"
 flood_is_counted
-check "as many as fast as they can" count_numbers 1000000 "${NODES[@]}"
+check "as many as fast as they can" count_numbers 1000000 broadcast "${NODES[@]}"
 flood_is_counted
 
 [ "$FABRIC" = shm ] || lab_end # all else is about cast rings, which are shared memory
@@ -246,7 +220,7 @@ has_lanes() { # node
 		awk -v own="${1#n}" '$3 == own { exit $5 != 3 }' "$LAB/lanes"
 }
 check "each node has one of its own, which the others read" lanes_are_there
-check "$NUMBERS broadcasts of each node" count_numbers $((1000 / SLOW)) "${NODES[@]}"
+check "$NUMBERS broadcasts of each node" count_numbers $((1000 / SLOW)) broadcast "${NODES[@]}"
 check "reach each other node once, and their sender never" each_once
 check "and the books balance" conserved "${NODES[@]}"
 for node in "${NODES[@]}"; do
@@ -312,14 +286,14 @@ if "${other_user[@]}" true 2>/dev/null; then
 	check "those of root share a ring" wait_for 5 has_rings n1 1
 	check "and say why the third does not" says_why
 	check "which has none" has_rings n3 0
-	check "$NUMBERS broadcasts of each" count_numbers $((1000 / SLOW)) n1 n2 n3
+	check "$NUMBERS broadcasts of each" count_numbers $((1000 / SLOW)) broadcast n1 n2 n3
 	check "reach each other node once, and their sender never" each_once
 	check "they end" users_down
 	NETWORK_KEYS='cast: lanes, cast_depth: 8192'
 	check "the same with lanes" users_up
 	check "each has one of its own" lanes_of_users
 	check "and there is nothing to say" ctl n1 status
-	check "$NUMBERS broadcasts of each" count_numbers $((1000 / SLOW)) n1 n2 n3
+	check "$NUMBERS broadcasts of each" count_numbers $((1000 / SLOW)) broadcast n1 n2 n3
 	check "reach each other node once, and their sender never" each_once
 	check "they end" users_down
 else

@@ -2,8 +2,7 @@
 # What a node says when the machine or a peer is not as it must be: each case's exit
 # status and words are in tests/golden/system/CASE, and nothing is left behind.
 #
-# With GOLDEN_UPDATE=1 in the environment the files are written instead of compared.
-# In them LAB stands for the test's directory, PID and N for numbers that change.
+# golden.sh says how they are written.
 # timeout: 240
 set -u
 here=$(dirname "$(realpath "$0")")
@@ -11,45 +10,11 @@ here=$(dirname "$(realpath "$0")")
 . "$here/lib.sh"
 # shellcheck source=tests/netns/traffic.sh
 . "$here/traffic.sh"
+# shellcheck source=tests/netns/golden.sh
+. "$here/golden.sh"
 
 golden=$here/../golden/system
 NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
-
-# --- comparing -------------------------------------------------------------------
-
-# Numbers that differ from run to run, and only those.
-normalise() {
-	sed -E "s|$LAB|LAB|g; s|^$daemon:|shmnet-node:|; s|$lab_prefix|PREFIX|g; s/\bpid [0-9]+/pid PID/g
-		s/[0-9.]+ MiB (are left|are available)/N MiB \1/g"
-}
-
-like_golden() { # case; what was said on stdin
-	normalise >"$LAB/$1.said"
-	if [ -n "${GOLDEN_UPDATE-}" ]; then
-		cp "$LAB/$1.said" "$golden/$1"
-		return
-	fi
-	diff -u --label "golden/system/$1" --label now "$golden/$1" "$LAB/$1.said"
-}
-
-# Runs the command in the host; its exit status and words are those of the file.
-says() { # case, command...
-	local name=$1 status
-	shift
-	COMMAND_DEADLINE=20 in_ns n1 "$@" >"$LAB/out" 2>&1 </dev/null
-	status=$?
-	{
-		echo "exit $status"
-		cat "$LAB/out"
-	} | like_golden "$name"
-}
-
-# The same, and afterwards the host is as it was before.
-refuses() { # case, command...
-	check "$1" says "$@"
-	baseline_same before && return
-	check "$1 leaves nothing behind" baseline_is before
-}
 
 # --- surroundings ------------------------------------------------------------------
 

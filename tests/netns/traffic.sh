@@ -117,6 +117,51 @@ captured() { # count, filter
 	[ "$(tcpdump -enr "$LAB/frames.pcap" "$2" 2>/dev/null | grep -c 'length')" -eq "$1" ]
 }
 
+# --- numbered frames ---------------------------------------------------------------
+
+# Frames of each kind that each of the nodes sends to all others.
+NUMBERS=$((10000 / SLOW))
+# The directory where those who count meet, and what they call it.
+MEET='' MEET_AS=''
+
+# Lets all the nodes send at once: to all ("broadcast"), to a group (its MAC address), or
+# to one another ("each"; the nodes are 1, 2, 3 and so on then). See casts.c.
+count_start() { # rate, to, node...
+	local rate=$1 to=$2 node binary id=0
+	shift 2
+	[ "$to" != broadcast ] || to=ff:ff:ff:ff:ff:ff
+	binary=$(program casts) || return
+	MEET=${MEET:-$LAB/meet}
+	rm -rf "$MEET" && mkdir "$MEET"
+	for node in "$@"; do
+		: >"$LAB/count-$node.log"
+		start "count-$node" "$node" "$binary" count shm0 $((++id)) $# \
+			"$NUMBERS" "$rate" "${MEET_AS:-$MEET}" "$to"
+	done
+}
+
+# Waits until all are done; leaves in $LAB/counts what each of them got.
+counts_take() { # node...
+	local node
+	for node in "$@"; do
+		finish "count-$node" 60 || return
+	done
+	for node in "$@"; do
+		cat "$LAB/count-$node.log"
+	done | jq -s . >"$LAB/counts" && cat "$LAB/counts"
+}
+
+count_numbers() { # rate, to, node...
+	count_start "$@" && counts_take "${@:3}"
+}
+
+each_once() {
+	jq -e --argjson n "$NUMBERS" 'all(.own == 0 and all(.from[]; .seen == $n and .twice == 0))' \
+		"$LAB/counts" && return
+	cat "$LAB/counts"
+	return 1
+}
+
 # --- the books -------------------------------------------------------------------
 
 # $LAB/stats: {"n1": its statistics, ...}
