@@ -122,13 +122,20 @@ tap_add() { # tap, bridge, MTU
 		ip -n "$ns" link set "$1" mtu "$3" master "$2" up
 }
 
+# Without KVM the machine's time stamp counter is the host's. What it would find out about
+# its rate while others use the processor may be far off, and its clock with it.
+tsc_rate() {
+	grep -qw hypervisor /proc/cpuinfo || return # may be any rate at the moment
+	awk '/^cpu MHz/ { printf "tsc_early_khz=%.0f", $4 * 1000; exit }' /proc/cpuinfo
+}
+
 # Becomes QEMU.
 machine_run() { # machine
 	local dir=$state/vm$1 accel mac
 	local append="console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 tsc=reliable"
 	append+=" lab.id=$1 lab.mtu=$mtu lab.modules=$(echo "$kernel"/lib/modules/*)"
 	accel=$(cat "$state/accel")
-	[ "$accel" = kvm ] || accel=tcg,thread=multi
+	[ "$accel" = kvm ] || { accel=tcg,thread=multi && append+=" $(tsc_rate)"; }
 	printf -v mac '52:54:00:00:%02x:%02x' 0 "$1"
 	exec nsenter --net="/run/netns/$ns" setsid qemu-system-x86_64 -name "$ns" -accel "$accel" -cpu max -smp "$cpus" \
 		-m "$mem" -nodefaults -display none -no-reboot \
@@ -161,9 +168,9 @@ machine_wait() { # machine
 	local end=$((SECONDS + boot_deadline))
 	until machine_ready "$1"; do
 		sleep 0.1
-		[ $SECONDS -lt $end ] && kill -0 "$(cat "$state/vm$1/pid")" && continue
+		[ $SECONDS -lt $end ] && [ -d "/proc/$(cat "$state/vm$1/pid")" ] && continue
 		{
-			echo "machine $1 does not come up; its last lines:"
+			echo "machine $1 does not come up (waited $((SECONDS - end + boot_deadline)) s); its last lines:"
 			tail -n 15 "$state/vm$1/qemu.log" "$state/vm$1/console"
 		} >&2
 		return 1
@@ -245,7 +252,8 @@ verb_up() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	[ -n "$share" ] || { share=$state/share && mkdir "$share"; }
-	share=$(realpath -e "$share") || die "no directory to share"
+	[ -d "$share" ] || die "--share: no directory $share"
+	share=$(realpath "$share")
 	accel_find >"$state/accel"
 	settings_save
 	initramfs_make "$state/initramfs" || die "the initramfs can't be made"
