@@ -25,7 +25,7 @@ vm_lab() { # verb, arguments...
 vm_begin() { # the script's arguments
 	[ "$(id -u)" -eq 0 ] || skip "not root: the lab makes a bridge and TAPs"
 	lab_begin "$@"
-	export SHMNET_NETNS_PREFIX=$lab_prefix
+	export SHMNET_NETNS_PREFIX=$lab_prefix SHMNET_LAB=lab
 	trap vm_cleanup EXIT
 	mkdir "$LAB/share"
 }
