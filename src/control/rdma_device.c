@@ -4,7 +4,9 @@
 #include <infiniband/verbs.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <linux/capability.h>
 #include <net/if.h>
@@ -104,36 +106,52 @@ static void search_begin(struct search *search, const uint8_t gid[16], char *why
 
 /* ---- what is wrong with one device ---- */
 
+/* What the kernel says to who opens it; 0 if it lets us. */
+static int try_node(const char *node)
+{
+	int fd = open(node, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+void rdma_device_explain(const char *node, int error, char *ret_words, size_t size)
+{
+	int err = try_node(node);
+	struct stat info = {.st_mode = 0};
+
+	stat(node, &info);
+	if (err == -ENOENT)
+		snprintf(ret_words, size,
+			 "%s is missing (modprobe ib_uverbs rdma_ucm; a container needs "
+			 "the files of /dev/infiniband passed)",
+			 node);
+	else if (err == -EACCES)
+		snprintf(ret_words, size,
+			 "%s has mode %04o and owner %u:%u, and this is user %u (give it "
+			 "the mode 0666 or a group by a udev rule)",
+			 node, info.st_mode & 07777, info.st_uid, info.st_gid, geteuid());
+	else if (err == -EPERM)
+		snprintf(ret_words, size,
+			 "%s is refused by the control group (a container needs the "
+			 "device allowed)",
+			 node);
+	else if (err == 0 && error == -EACCES)
+		snprintf(ret_words, size,
+			 "the process changed its credentials after it was opened");
+	else
+		snprintf(ret_words, size, "%s: %s", node, strerror(err ? -err : -error));
+}
+
 static int fail_open(struct search *search, const struct ibv_device *device, int error)
 {
-	char node[sizeof(device->dev_name) + 32];
-	struct stat stat_;
+	char node[sizeof(device->dev_name) + 32], words[RDMA_DEVICE_WHY_MAX - 128];
 
 	snprintf(node, sizeof(node), "/dev/infiniband/%s", device->dev_name);
-	if (stat(node, &stat_) < 0)
-		return search_fail(search, RANK_OPEN,
-				   "can't open %s: %s: %s (a container needs the files "
-				   "of /dev/infiniband passed)",
-				   device->name, node, strerror(errno));
-	if (error == EPERM)
-		return search_fail(search, RANK_OPEN,
-				   "can't open %s: %s is refused by the device policy of "
-				   "the control group (a container needs the device "
-				   "allowed)",
-				   device->name, node);
-	if (error == EACCES && access(node, R_OK | W_OK) < 0)
-		return search_fail(search, RANK_OPEN,
-				   "can't open %s: %s has mode %04o and owner %u:%u, and "
-				   "this is user %u (chmod or chown it by a udev rule)",
-				   device->name, node, stat_.st_mode & 07777,
-				   stat_.st_uid, stat_.st_gid, geteuid());
-	if (error == EACCES)
-		return search_fail(search, RANK_OPEN,
-				   "can't use %s: the process changed its credentials "
-				   "after it was opened",
-				   device->name);
-	return search_fail(search, RANK_OPEN, "can't open %s: %s", device->name,
-			   strerror(error));
+	rdma_device_explain(node, error, words, sizeof(words));
+	return search_fail(search, RANK_OPEN, "can't open %s: %s", device->name, words);
 }
 
 /* The addresses that the device has RoCEv2 GIDs for. */
@@ -178,9 +196,8 @@ static int fail_gid(struct search *search, const char *device,
 static int fail_port(struct search *search, const char *device, unsigned port,
 		     enum ibv_port_state state)
 {
-	return search_fail(search, RANK_PORT,
-			   "port %u of %s is down (%s): ip link set %s up", port, device,
-			   ibv_port_state_str(state),
+	return search_fail(search, RANK_PORT, "port %u of %s is %s: ip link set %s up",
+			   port, device, ibv_port_state_str(state),
 			   search->netdev[0] ? search->netdev : "NETDEV");
 }
 
@@ -224,11 +241,11 @@ static int try_device(struct search *search, struct ibv_device *ibv,
 				   ibv->name);
 	device.context = ibv_open_device(ibv);
 	if (!device.context)
-		return fail_open(search, ibv, errno);
+		return fail_open(search, ibv, -errno);
 	snprintf(device.name, sizeof(device.name), "%s", ibv->name);
 	snprintf(device.path, sizeof(device.path), "%s", ibv->dev_path);
 	ret = ibv_query_device(device.context, &attr);
-	ret = ret ? fail_open(search, ibv, ret) : find_port(search, &device);
+	ret = ret ? fail_open(search, ibv, -ret) : find_port(search, &device);
 	if (ret < 0) {
 		ibv_close_device(device.context);
 		return ret;
@@ -266,8 +283,32 @@ static int try_all(struct search *search, struct ibv_device **list, const char *
 			   names);
 }
 
+/* The first that the kernel has, whether programs may use it or not; "" if none. */
+static void find_in_kernel(char *ret_name, size_t size)
+{
+	DIR *dir = opendir("/sys/class/infiniband");
+	const struct dirent *entry;
+
+	ret_name[0] = '\0';
+	while (dir && (entry = readdir(dir))) {
+		if (entry->d_name[0] != '.')
+			snprintf(ret_name, size, "%.63s", entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 static int fail_none(struct search *search)
 {
+	char name[RDMA_DEVICE_NAME_MAX];
+
+	find_in_kernel(name, sizeof(name));
+	if (name[0])
+		return search_fail(search, RANK_OPEN,
+				   "%s is there, but has no file in /dev/infiniband "
+				   "(modprobe ib_uverbs; a container needs the files of "
+				   "/dev/infiniband passed)",
+				   name);
 	return search_fail(search, RANK_OPEN,
 			   "this host has no RDMA device; one in software: modprobe "
 			   "rdma_rxe; rdma link add rxe0 type rxe netdev %s",

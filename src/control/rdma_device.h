@@ -46,6 +46,9 @@ bool rdma_device_is_there(const struct rdma_device *device);
  */
 int rdma_device_check(const struct rdma_device *device, char *why);
 
+/* Why a file of /dev/infiniband can't be opened or used, which gave -errno. */
+void rdma_device_explain(const char *node, int error, char *ret_words, size_t size);
+
 /* The GID that belongs to an address. */
 void rdma_gid_of(const struct sockaddr *address, uint8_t ret_gid[16]);
 
