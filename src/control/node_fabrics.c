@@ -5,6 +5,7 @@
 #include "control/node_internal.h"
 
 #include "base/clock.h"
+#include "control/offer_rdma.h"
 #include "control/remote.h"
 #include "control/seeds.h"
 
@@ -27,9 +28,10 @@ static const struct remote *find_remote(const struct node *node)
 static void fill_rdma(const struct node *node, const struct config_fabric *fabric,
 		      struct report_fabric *report)
 {
-	const char *down = remote_down(find_remote(node));
+	const struct offer_rdma *rdma = world_event_rdma(node->world);
+	const char *down = offer_rdma_down(rdma);
 
-	REPORT_SET(report->device, remote_device(find_remote(node)));
+	REPORT_SET(report->device, offer_rdma_device(rdma));
 	REPORT_SET(report->listen, fabric->listen.text);
 	report->security = fabric->security;
 	if (!down)

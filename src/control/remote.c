@@ -175,19 +175,6 @@ bool remote_has(const struct remote *remote, uint16_t node_id)
 	return seeds_find(remote->seeds, node_id);
 }
 
-const char *remote_device(const struct remote *remote)
-{
-	const char *device = remote->options.fabric->device;
-
-	return device ? device : "";
-}
-
-const char *remote_down(const struct remote *remote)
-{
-	(void)remote;
-	return NULL;
-}
-
 const struct seeds *remote_seeds(const struct remote *remote)
 {
 	return remote->seeds;

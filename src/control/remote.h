@@ -50,12 +50,6 @@ int remote_dial(struct remote *remote, uint16_t node_id,
 /* Is the node known, that is, can it be dialled? */
 bool remote_has(const struct remote *remote, uint16_t node_id);
 
-/* "rxe0"; "" if it is not known yet which one. */
-const char *remote_device(const struct remote *remote);
-
-/* Why nobody can be reached now, in words; NULL: some can. */
-const char *remote_down(const struct remote *remote);
-
 const struct seeds *remote_seeds(const struct remote *remote);
 
 void remote_free(struct remote *remote); /* accepts NULL */

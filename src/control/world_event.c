@@ -10,6 +10,7 @@
 #include "control/channel.h"
 #include "control/channel_shm.h"
 #include "control/offer_cast.h"
+#include "control/offer_rdma.h"
 #include "control/offer_shm.h"
 #include "control/remote.h"
 #include "control/rendezvous.h"
@@ -31,6 +32,7 @@ struct world_event {
 		      8]; /* a bit for each that is in the rendezvous */
 	struct offer offer;
 	struct offer_fabric shm;
+	struct offer_rdma *rdma; /* NULL as `remote` is */
 	struct event *faults;
 	void (*port_fault)(void *arg, unsigned port, int error);
 	void (*pong)(void *arg, uint64_t token, uint64_t time_ns);
@@ -202,12 +204,12 @@ static int world_conn_new(struct world *world, struct world_channel *channel,
 			  uint16_t peer_id, bool active, struct world_conn **ret_conn,
 			  const char **ret_why)
 {
-	if (world_channel_is_remote(channel)) {
-		*ret_why = "no frames can be sent to other machines yet";
-		return -EOPNOTSUPP;
-	}
-	return offer_conn_new(&event_world(world)->shm, channel, peer_id, active,
-			      ret_conn, ret_why);
+	struct world_event *self = event_world(world);
+	struct offer_fabric *kind = &self->shm;
+
+	if (world_channel_is_remote(channel))
+		kind = offer_rdma_kind(self->rdma);
+	return offer_conn_new(kind, channel, peer_id, active, ret_conn, ret_why);
 }
 
 static int world_link_new(struct world *world, const struct world_link_spec *spec,
@@ -413,7 +415,11 @@ static int open_remote(struct world_event *self,
 		.stranger = on_stranger,
 		.arg = self,
 	};
+	int ret = offer_rdma_new(&self->offer, self->base, options->rdma, &self->rdma,
+				 ret_error, error_size);
 
+	if (ret < 0)
+		return ret;
 	return remote_new(self->base, &remote, &self->remote, ret_error, error_size);
 }
 
@@ -465,9 +471,15 @@ void world_event_free(struct world *world)
 		return;
 	remote_free(self->remote);
 	rendezvous_free(self->rendezvous);
+	offer_rdma_free(self->rdma);
 	if (self->faults)
 		event_free(self->faults);
 	free(self);
+}
+
+const struct offer_rdma *world_event_rdma(const struct world *world)
+{
+	return ((const struct world_event *)world)->rdma;
 }
 
 const struct remote *world_event_remote(const struct world *world)

@@ -19,12 +19,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct event_base;
 struct cast;
 struct config_fabric;
 struct config_network;
+struct event_base;
 struct link;
 struct link_counters;
+struct offer_rdma;
 struct plane;
 struct remote;
 
@@ -64,8 +65,9 @@ int world_event_start(struct world *world, char *ret_error, size_t error_size);
 /* Removes its own files only. Accepts NULL. */
 void world_event_free(struct world *world);
 
-/* The fabric of kind rdma; NULL: there is none. */
+/* The two halves of the fabric of kind rdma; NULL: there is none. */
 const struct remote *world_event_remote(const struct world *world);
+const struct offer_rdma *world_event_rdma(const struct world *world);
 
 /* Is the node in the rendezvous? */
 bool world_event_is_local(const struct world *world, uint16_t node_id);
