@@ -415,12 +415,12 @@ static int open_remote(struct world_event *self,
 		.stranger = on_stranger,
 		.arg = self,
 	};
-	int ret = offer_rdma_new(&self->offer, self->base, options->rdma, &self->rdma,
-				 ret_error, error_size);
+	int ret = remote_new(self->base, &remote, &self->remote, ret_error, error_size);
 
 	if (ret < 0)
 		return ret;
-	return remote_new(self->base, &remote, &self->remote, ret_error, error_size);
+	return offer_rdma_new(&self->offer, self->base, options->rdma, &self->rdma,
+			      ret_error, error_size);
 }
 
 int world_event_new(struct event_base *base, const struct world_event_options *options,

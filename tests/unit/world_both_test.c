@@ -3,7 +3,7 @@
  * node appears, is dialled, and disappears. Plain TCP on the loopback of a namespace.
  */
 #include "base/log.h"
-#include "control/config.h"
+#include "control/offer_rdma.h"
 #include "control/world_event.h"
 #include "data/plane.h"
 
@@ -47,9 +47,6 @@ void __wrap_log_write(enum log_level level, const char *subject, const char *for
 }
 
 /* ---- no device is needed for what is tested here ---- */
-
-struct offer;
-struct offer_rdma;
 
 int __wrap_offer_rdma_new(struct offer *offer, struct event_base *base,
 			  const struct config_fabric *config,
