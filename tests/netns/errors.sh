@@ -119,6 +119,43 @@ bad_netns() {
 	baseline_take before
 }
 
+fabric_with() { # keys of a fabric of kind rdma, which is n1's only one
+	node_with "s|{name: local, .*}|{name: roce, kind: rdma, $1}|"
+}
+
+bad_fabric() {
+	local certs=$LAB/certs keys
+	keys="ca: $certs/ca.crt, certificate: $certs/n2.crt, key: $certs/n2.key"
+	fabric_with "listen: '127.0.0.1:7471', $keys"
+	refuses rdma-no-certificate "$daemon" --config "$LAB/case.yaml"
+	{
+		"$client" keygen ca --cluster default --dir "$certs" &&
+			"$client" keygen node n2 --dir "$certs"
+	} >"$LAB/out" 2>&1 || cat "$LAB/out"
+	refuses rdma-certificate-of-another "$daemon" --config "$LAB/case.yaml"
+	chmod 644 "$certs/n2.key"
+	refuses rdma-key-open-to-others "$daemon" --config "$LAB/case.yaml"
+	rm -r "$certs"
+
+	fabric_with "listen: '192.0.2.9:7471', security: none"
+	refuses rdma-listen-not-here "$daemon" --config "$LAB/case.yaml"
+	: >"$LAB/taken.log"
+	start taken n1 python3 -uc 'import socket
+listener = socket.create_server(("127.0.0.1", 7471))
+print("ready")
+listener.accept()'
+	wait_for 5 grep -q ready "$LAB/taken.log"
+	baseline_take before
+	fabric_with "listen: '127.0.0.1:7471', security: none"
+	refuses rdma-listen-taken "$daemon" --config "$LAB/case.yaml"
+	stop taken
+	baseline_take before
+	# In a namespace there may be none although the host has one, and the other way round.
+	if ! in_ns n1 sh -c 'ls -A /sys/class/infiniband 2>/dev/null' | grep -q .; then
+		refuses rdma-no-device "$daemon" --config "$LAB/case.yaml"
+	fi
+}
+
 # Directories: $1 is "rendezvous" or "runtime", $2 the key in the config.
 bad_directory() {
 	local kind=$1 key=$2 dir=$LAB/$1
@@ -338,6 +375,7 @@ bad_use
 bad_device
 bad_interface
 bad_netns
+bad_fabric
 bad_directory rendezvous path
 bad_directory runtime runtime_dir
 second_instance
