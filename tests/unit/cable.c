@@ -184,16 +184,28 @@ static bool make_fabrics(struct cable *cable)
 	       fabric_shm_new(hear[1], cable->ring[1], &cable->fabric[1]) == 0;
 }
 
-bool cable_plug(struct cable *cable, struct host *a, struct host *b)
+static bool plug(struct cable *cable, struct host *a, struct host *b, bool is_remote)
 {
 	struct plane_link specs[2];
 
 	memset(cable, 0, sizeof(*cable));
 	cable->host[0] = a;
 	cable->host[1] = b;
-	return make_rings(specs) && make_fabrics(cable) &&
-	       cable_attach(cable, 0, b->id, &specs[0]) &&
+	if (!make_rings(specs) || !make_fabrics(cable))
+		return false;
+	specs[0].is_remote = specs[1].is_remote = is_remote;
+	return cable_attach(cable, 0, b->id, &specs[0]) &&
 	       cable_attach(cable, 1, a->id, &specs[1]);
+}
+
+bool cable_plug(struct cable *cable, struct host *a, struct host *b)
+{
+	return plug(cable, a, b, false);
+}
+
+bool cable_plug_remote(struct cable *cable, struct host *a, struct host *b)
+{
+	return plug(cable, a, b, true);
 }
 
 /* Side 1 is played by the test. */

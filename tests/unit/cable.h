@@ -114,6 +114,8 @@ bool make_rings(struct plane_link specs[2]);
 bool cable_attach(struct cable *cable, unsigned side, unsigned peer_id,
 		  struct plane_link *spec);
 bool cable_plug(struct cable *cable, struct host *a, struct host *b);
+/* The same, as if the hosts shared no memory. */
+bool cable_plug_remote(struct cable *cable, struct host *a, struct host *b);
 
 /* Side 1 is played by the test. */
 bool cable_plug_played(struct cable *cable, struct host *a, unsigned peer_id);

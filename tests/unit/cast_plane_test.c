@@ -263,6 +263,35 @@ TEST_CASE(cast_plane, ring_that_is_wanted)
 	pair_close(&pair);
 }
 
+/* Who shares no memory gets copies, whatever there is; one that does makes it worth. */
+TEST_CASE(cast_plane, ring_is_wanted_for_who_could_read_it)
+{
+	struct plane_fault fault;
+	struct host hosts[3];
+	struct cable far, near;
+
+	REQUIRE(host_open(&hosts[0], 1, 1, 0) && host_open(&hosts[1], 2, 1, 0) &&
+		host_open(&hosts[2], 3, 1, 0));
+	REQUIRE(cable_plug_remote(&far, &hosts[0], &hosts[1]));
+	for (unsigned i = 0; i < 100; i++) {
+		send_cast(&hosts[0], i);
+		REQUIRE(expect_cast(&hosts[1], 1, i));
+	}
+	WAIT_UNTIL(process_rests());
+	CHECK(!plane_next_fault(hosts[0].plane, &fault));
+	REQUIRE(cable_plug(&near, &hosts[0], &hosts[2]));
+	send_cast(&hosts[0], 100);
+	REQUIRE(expect_cast(&hosts[1], 1, 100) && expect_cast(&hosts[2], 1, 100));
+	REQUIRE(host_wait_fault(&hosts[0], &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_CAST_WANTED);
+	for (unsigned side = 0; side < 2; side++) {
+		cable_detach(&far, side, false, NULL);
+		cable_detach(&near, side, false, NULL);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		host_close(&hosts[i]);
+}
+
 /* ---- a dead writer ---- */
 
 #define DEAD_RINGS 3u

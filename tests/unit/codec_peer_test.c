@@ -87,6 +87,10 @@ static struct peer_message make(enum peer_message_type type)
 		message.ring.size = SHMNET_RING_SIZE_MIN;
 		message.ring.salt = UINT64_MAX;
 		message.ring.epoch = 3;
+		message.ring.wire = (struct peer_wire){.length = 2, .bytes = {0, 255}};
+		break;
+	case PEER_MESSAGE_BELL:
+		message.bell.wire = (struct peer_wire){.length = 1};
 		break;
 	case PEER_MESSAGE_INCARNATION:
 		message.incarnation.value = UINT32_MAX;
@@ -181,6 +185,26 @@ TEST_CASE(codec_peer, every_type_goes_through)
 
 		check_same(&message);
 	}
+}
+
+TEST_CASE(codec_peer, what_a_fabric_says_may_be_nothing_but_not_empty)
+{
+	static const uint8_t empty[] = {0x22, 0x02, 0x0a, 0x00};
+	static const char *words = "has too many or too few bytes for a fabric (1 to "
+				   "192)";
+	struct peer_message message = {.type = PEER_MESSAGE_BELL};
+	uint8_t bytes[4 + 2 + PEER_WIRE_MAX + 1] = {0x22, 0xc4, 0x01, 0x0a, 0xc1, 0x01};
+
+	check_same(&message);
+	message.bell.wire.length = PEER_WIRE_MAX;
+	memset(message.bell.wire.bytes, 0xff, PEER_WIRE_MAX);
+	check_same(&message);
+	check_refused(empty, sizeof(empty), words);
+	check_refused(bytes, sizeof(bytes), words);
+	message = make(PEER_MESSAGE_RING);
+	message.ring.wire.length = 0;
+	memset(message.ring.wire.bytes, 0, PEER_WIRE_MAX);
+	check_same(&message);
 }
 
 TEST_CASE(codec_peer, the_largest_hello_goes_through)
