@@ -252,15 +252,6 @@ static void ring_linked(struct world_ring *ring)
 		ring->conn->kind->ops->ring_linked(ring);
 }
 
-/* To the plane, which unmaps only what has a base. */
-static struct ring_map lend(const struct ring_map *map)
-{
-	struct ring_map lent = *map;
-
-	lent.base = NULL;
-	return lent;
-}
-
 int offer_link_new(struct offer *offer, const struct world_link_spec *spec,
 		   struct world_link **ret_link)
 {
@@ -269,8 +260,8 @@ int offer_link_new(struct offer *offer, const struct world_link_spec *spec,
 		.peer_id = spec->peer_id,
 		.fabric = spec->conn->fabric,
 		.is_remote = spec->conn->kind->is_remote,
-		.tx = lend(&spec->tx->map),
-		.rx = lend(&spec->rx->map),
+		.tx = spec->tx->map,
+		.rx = spec->rx->map,
 		.tx_salt = spec->tx_salt,
 		.rx_salt = spec->rx_salt,
 		.tx_index = spec->tx->index,

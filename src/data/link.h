@@ -83,8 +83,6 @@ struct link {
 	uint64_t casts_taken;
 	struct link_counters counters;
 	struct command_state commands;
-	struct ring_map tx_map;
-	struct ring_map rx_map;
 };
 
 /* A connection that the worker's epoll watches. */

@@ -166,8 +166,6 @@ static struct link *link_new(const struct plane *plane, struct port *port,
 	link->is_remote = spec->is_remote;
 	link->lacks = SHMNET_OFFLOADS & ~spec->offloads;
 	link->queue = take_free_queue(plane, port);
-	link->tx_map = spec->tx;
-	link->rx_map = spec->rx;
 	shmnet_mac_make(link->peer_mac, port->tag, spec->peer_id);
 	shmnet_ring_tx_init(&link->tx, spec->tx.words, spec->tx.data, spec->tx.size,
 			    spec->tx_salt);
@@ -258,8 +256,6 @@ void plane_remove_link(struct plane *plane, struct link *link, bool peer_is_dead
 	count_unread(link);
 	if (ret_final)
 		*ret_final = link->counters;
-	ring_map_close(&link->tx_map);
-	ring_map_close(&link->rx_map);
 	free(link);
 }
 

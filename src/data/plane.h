@@ -48,9 +48,7 @@ struct plane_link {
 	uint16_t peer_id;
 	struct fabric *fabric; /* added by plane_add_fabric() */
 	bool is_remote;	       /* shares no memory with us: no cast rings */
-	/* The peer's memory, or the way to it; if `base` is set it's ours from here on.
-	 */
-	struct ring_map tx;
+	struct ring_map tx; /* the peer's memory, or the way to it; outlives the link */
 	struct ring_map rx; /* our memory, likewise */
 	uint64_t tx_salt;
 	uint64_t rx_salt;
@@ -151,7 +149,7 @@ void plane_free(struct plane *plane);
 int plane_add_fabric(struct plane *plane, struct fabric *fabric);
 void plane_remove_fabric(struct plane *plane, struct fabric *fabric);
 
-/* On failure the maps stay the caller's. -EEXIST if the peer has a link there. */
+/* -EEXIST if the peer has a link there. */
 int plane_add_link(struct plane *plane, const struct plane_link *spec,
 		   struct link **ret_link);
 

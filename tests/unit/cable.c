@@ -159,6 +159,8 @@ bool cable_attach(struct cable *cable, unsigned side, unsigned peer_id,
 	spec->port = host->port;
 	spec->peer_id = (uint16_t)peer_id;
 	spec->fabric = cable->fabric[side];
+	cable->maps[side][0] = spec->tx;
+	cable->maps[side][1] = spec->rx;
 	return plane_add_fabric(host->plane, spec->fabric) == 0 &&
 	       plane_add_link(host->plane, spec, &cable->link[side]) == 0;
 }
@@ -231,7 +233,11 @@ void cable_detach(struct cable *cable, unsigned side, bool peer_is_dead,
 {
 	struct host *host = cable->host[side];
 
-	plane_remove_link(host->plane, cable->link[side], peer_is_dead, ret_final);
+	if (cable->link[side])
+		plane_remove_link(host->plane, cable->link[side], peer_is_dead,
+				  ret_final);
+	ring_map_close(&cable->maps[side][0]);
+	ring_map_close(&cable->maps[side][1]);
 	plane_remove_fabric(host->plane, cable->fabric[side]);
 	fabric_close(cable->fabric[side]);
 	cable->fabric[side] = NULL;

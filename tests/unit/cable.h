@@ -46,7 +46,8 @@ struct cable {
 	struct fabric *fabric[2];
 	int ring[2]; /* with what each side rings; its fabric's */
 	struct link *link[2];
-	struct shmnet_ring_tx tx; /* the played peer's */
+	struct ring_map maps[2][2]; /* of each link */
+	struct shmnet_ring_tx tx;   /* the played peer's */
 	struct shmnet_ring_rx rx;
 	struct ring_map tx_map;
 	struct ring_map rx_map;
@@ -120,6 +121,7 @@ bool cable_plug_remote(struct cable *cable, struct host *a, struct host *b);
 /* Side 1 is played by the test. */
 bool cable_plug_played(struct cable *cable, struct host *a, unsigned peer_id);
 
+/* The link, too, unless it is NULL because it is gone. */
 void cable_detach(struct cable *cable, unsigned side, bool peer_is_dead,
 		  struct link_counters *ret_final);
 void cable_hang_up(struct cable *cable);

@@ -28,6 +28,7 @@ struct host {
 	struct plane *plane;
 	struct fabric *fabric;
 	struct link *link;
+	struct ring_map maps[2]; /* the link's */
 	unsigned port;
 };
 
@@ -51,9 +52,14 @@ static bool hosts_link(struct host *a, struct host *b)
 	to_b.tx_salt = to_a.rx_salt = RIG_SALT;
 	to_a.tx_salt = to_b.rx_salt = ~RIG_SALT;
 	to_a.offloads = to_b.offloads = SHMNET_OFFLOADS;
-	return rig_ring_open(RIG_RING_SIZE, &to_b.tx, &to_a.rx) &&
-	       rig_ring_open(RIG_RING_SIZE, &to_a.tx, &to_b.rx) &&
-	       plane_add_link(a->plane, &to_b, &a->link) == 0 &&
+	if (!rig_ring_open(RIG_RING_SIZE, &to_b.tx, &to_a.rx) ||
+	    !rig_ring_open(RIG_RING_SIZE, &to_a.tx, &to_b.rx))
+		return false;
+	a->maps[0] = to_b.tx;
+	a->maps[1] = to_b.rx;
+	b->maps[0] = to_a.tx;
+	b->maps[1] = to_a.rx;
+	return plane_add_link(a->plane, &to_b, &a->link) == 0 &&
 	       plane_add_link(b->plane, &to_a, &b->link) == 0;
 }
 
@@ -83,6 +89,8 @@ static void host_close(struct host *host)
 	fabric_close(host->fabric);
 	plane_free(host->plane);
 	rig_tap_close(&host->tap);
+	ring_map_close(&host->maps[0]);
+	ring_map_close(&host->maps[1]);
 }
 
 static void hosts_close(struct host *a, struct host *b, struct link_counters finals[2])
@@ -173,6 +181,7 @@ struct stage {
 	struct shmnet_ring_tx tx; /* the peer's */
 	struct shmnet_ring_rx rx;
 	struct ring_map maps[2]; /* the peer's */
+	struct ring_map tx_map, rx_map;
 };
 
 static struct stage *stage_open(void)
@@ -181,8 +190,8 @@ static struct stage *stage_open(void)
 	struct link *link = &stage->link;
 
 	if (!stage || !rig_tap_open(&stage->tap, 1) || !make_fabrics(stage->fabrics) ||
-	    !rig_ring_open(RIG_RING_SIZE, &link->tx_map, &stage->maps[0]) ||
-	    !rig_ring_open(RIG_RING_SIZE, &stage->maps[1], &link->rx_map))
+	    !rig_ring_open(RIG_RING_SIZE, &stage->tx_map, &stage->maps[0]) ||
+	    !rig_ring_open(RIG_RING_SIZE, &stage->maps[1], &stage->rx_map))
 		abort();
 	stage->port = (struct port){.node_id = 1, .tag = RIG_TAG, .mtu = RIG_MTU};
 	shmnet_mac_make(stage->port.mac, RIG_TAG, 1);
@@ -191,9 +200,9 @@ static struct stage *stage_open(void)
 	link->fabric = stage->fabrics[0];
 	link->peer_id = 2;
 	shmnet_mac_make(link->peer_mac, RIG_TAG, 2);
-	shmnet_ring_tx_init(&link->tx, link->tx_map.words, link->tx_map.data,
+	shmnet_ring_tx_init(&link->tx, stage->tx_map.words, stage->tx_map.data,
 			    RIG_RING_SIZE, RIG_SALT);
-	shmnet_ring_rx_init(&link->rx, link->rx_map.words, link->rx_map.data,
+	shmnet_ring_rx_init(&link->rx, stage->rx_map.words, stage->rx_map.data,
 			    RIG_RING_SIZE, ~RIG_SALT);
 	shmnet_ring_rx_init(&stage->rx, stage->maps[0].words, stage->maps[0].data,
 			    RIG_RING_SIZE, RIG_SALT);
@@ -207,8 +216,8 @@ static void stage_close(struct stage *stage)
 	rig_tap_close(&stage->tap);
 	fabric_close(stage->fabrics[0]);
 	fabric_close(stage->fabrics[1]);
-	ring_map_close(&stage->link.tx_map);
-	ring_map_close(&stage->link.rx_map);
+	ring_map_close(&stage->tx_map);
+	ring_map_close(&stage->rx_map);
 	ring_map_close(&stage->maps[0]);
 	ring_map_close(&stage->maps[1]);
 	free(stage);

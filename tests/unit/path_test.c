@@ -36,6 +36,8 @@ struct node {
 struct net {
 	struct node nodes[NODES];
 	struct fabric_loop *loops[NODES][NODES];
+	struct ring_map maps[NODES][NODES]
+			    [2]; /* from, to: its sender's, its receiver's */
 	bool direct;
 };
 
@@ -92,14 +94,13 @@ static uint64_t salt_of(unsigned from, unsigned to)
 
 static bool open_ring(struct net *net, unsigned from, unsigned to)
 {
-	struct link *sender = &net->nodes[from].links[to];
-	struct link *receiver = &net->nodes[to].links[from];
+	struct ring_map *tx = &net->maps[from][to][0], *rx = &net->maps[from][to][1];
 
-	if (!rig_ring_open(RIG_RING_SIZE, &sender->tx_map, &receiver->rx_map))
+	if (!rig_ring_open(RIG_RING_SIZE, tx, rx))
 		return false;
-	shmnet_ring_tx_init(&sender->tx, sender->tx_map.words, sender->tx_map.data,
+	shmnet_ring_tx_init(&net->nodes[from].links[to].tx, tx->words, tx->data,
 			    RIG_RING_SIZE, salt_of(from, to));
-	shmnet_ring_rx_init(&receiver->rx, receiver->rx_map.words, receiver->rx_map.data,
+	shmnet_ring_rx_init(&net->nodes[to].links[from].rx, rx->words, rx->data,
 			    RIG_RING_SIZE, salt_of(from, to));
 	return true;
 }
@@ -169,8 +170,6 @@ static void link_close(struct link *link, bool looped)
 {
 	if (looped)
 		free(link->tx.words);
-	ring_map_close(&link->tx_map);
-	ring_map_close(&link->rx_map);
 	fabric_close(link->fabric);
 }
 
@@ -187,6 +186,10 @@ static void net_close(struct net *net)
 	for (unsigned i = 0; i < NODES; i++) {
 		for (unsigned j = i + 1; j < NODES; j++)
 			fabric_loop_free(net->loops[i][j]);
+		for (unsigned j = 0; j < NODES; j++) {
+			ring_map_close(&net->maps[i][j][0]);
+			ring_map_close(&net->maps[i][j][1]);
+		}
 	}
 	free(net);
 }
