@@ -141,18 +141,18 @@ TEST_CASE(hosts, a_killed_node_is_down_at_once_and_back_when_it_starts)
 	for (uint64_t seed = 1; seed <= 50 && !test_failed(); seed++) {
 		struct sim *sim = hosts_linked(seed, 3);
 		struct sim_node *victim = sim_node_at(sim, (unsigned)(seed % 3));
-		struct sim_node *other = sim_node_at(sim, (unsigned)((seed + 1) % 3));
+		struct sim_node *observer = sim_node_at(sim, (unsigned)((seed + 1) % 3));
 		uint32_t first, next;
 
-		sim_view(other, victim, &first, NULL);
+		sim_view(observer, victim, &first, NULL);
 		sim_kill(victim);
 		sim_run(sim, SIM_DELAY_MAX_NS + 1);
-		CHECK_INT(view(other, victim), MEMBER_DOWN);
+		CHECK_INT(view(observer, victim), MEMBER_DOWN);
 		sim_run(sim, sim_random(sim, 5 * SIM_S));
 		sim_start(victim);
 		sim_run(sim, 2 * SIM_S);
 		CHECK(all_linked(sim));
-		sim_view(other, victim, &next, NULL);
+		sim_view(observer, victim, &next, NULL);
 		CHECK_INT(next, first + 1);
 		finish(sim);
 	}
@@ -439,9 +439,14 @@ TEST_CASE(hosts, what_another_machine_may_not_say)
 	check_foreigner(&message, false, "the doorbell of x: is no doorbell");
 	message.bell.wire = (struct peer_wire){.length = 8, .bytes = {1, 2, 3}};
 	check_foreigner(&message, false, "the doorbell of x: is no doorbell");
-	message = (struct peer_message){
-		.type = PEER_MESSAGE_CAST,
-		.cast = {"lan0", 5, 256, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 1, 1}};
+	message = (struct peer_message){.type = PEER_MESSAGE_CAST,
+					.cast = {"lan0",
+						 5,
+						 256,
+						 {0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+						 1,
+						 1,
+						 false}};
 	check_foreigner(&message, false, "x sent CAST from another machine");
 	message = (struct peer_message){.type = PEER_MESSAGE_READS, .reads = {"lan0", 5}};
 	check_foreigner(&message, false, "x sent READS from another machine");
