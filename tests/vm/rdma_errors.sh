@@ -36,7 +36,8 @@ read -ra user < <(as_user)
 gids="it has some for: fe80::5054:ff:fe00:1, 192.0.2.1, fd00::1"
 
 config 10.1.2.3:7471 ''
-check "an address of no host" says "10.1.2.3 is not an address of this host"
+check "an address of no host" says \
+	"can't listen on 10.1.2.3:7471: Cannot assign requested address: no interface of this host has it"
 config 127.0.0.1:7471 ''
 check "an address that RDMA has no GID for" \
 	says "rxe0 has no RoCEv2 GID for 127.0.0.1, which is an address of lo; $gids"
