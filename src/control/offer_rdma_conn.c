@@ -261,16 +261,19 @@ static void refuse(struct offer_rdma *rdma, uint32_t id)
 	cm_destroy(rdma->cm_fd, id);
 }
 
+/* Or one whose session here has ended meanwhile: it can't be told from a stranger. */
 static void refuse_stranger(struct offer_rdma *rdma, uint32_t id)
 {
 	struct world *world = rdma->kind.offer->world;
+	char more[32] = "";
 	unsigned held;
 
 	refuse(rdma, id);
-	if (log_limit_pass(&rdma->strangers, world->ops->now(world), &held))
-		log_warn(rdma->name,
-			 "refused a connection that nobody was told to make (%u more)",
-			 held);
+	if (!log_limit_pass(&rdma->strangers, world->ops->now(world), &held))
+		return;
+	if (held)
+		snprintf(more, sizeof(more), ", and %u more", held);
+	log_warn(rdma->name, "refused a connection that no session waits for%s", more);
 }
 
 /* The peer's BELL is here, and so is its request. */
