@@ -61,6 +61,7 @@ all_is_well() {
 
 # Between those that nothing happens to.
 watch_begin() {
+	touch "$LAB/watch.log"
 	vm_start watch 1 ping -i 0.2 -W 10 10.9.0.3
 	wait_for 10 grep -q "bytes from" "$LAB/watch.log"
 }
