@@ -91,7 +91,7 @@ static int rdma_conn_new(struct offer_fabric *kind, struct world_channel *channe
 	(void)peer_id;
 	*ret_why = rdma->down;
 	if (!rdma->is_up)
-		return -ENODEV;
+		return -ENETDOWN;
 	*ret_why = "out of memory";
 	conn = calloc(1, sizeof(*conn));
 	if (!conn)

@@ -333,6 +333,32 @@ TEST_CASE(hosts, one_that_is_not_reached_is_called_again_and_said_once)
 	finish(sim);
 }
 
+/* However long it was: who is without a device is not in disgrace. */
+TEST_CASE(hosts, a_device_that_is_back_is_used_at_once)
+{
+	for (unsigned i = 0; i < 3 && !test_failed(); i++) {
+		struct sim *sim = hosts_linked(13 + i, 3);
+		struct sim_node *node = sim_node_at(sim, i);
+		struct sim_node *other = sim_node_at(sim, (i + 1) % 3);
+		unsigned before;
+
+		sim_set_fabric_down(node, true);
+		for (unsigned j = 0; j < 3; j++)
+			sim_lose_conn(node, sim_node_at(sim, j));
+		sim_run(sim, 2 * SIM_S);
+		before = sim_count_warnings(sim);
+		sim_run(sim, 300 * SIM_S);
+		CHECK_INT(sim_count_warnings(sim), before);
+		check_contains(reason(node, other), "the simulator has no device");
+		check_contains(reason(other, node), "the simulator has no device");
+		CHECK(sim_linked(other, sim_node_at(sim, (i + 2) % 3), 0));
+		sim_set_fabric_down(node, false);
+		sim_run(sim, 2 * SIM_S);
+		CHECK(all_linked(sim));
+		finish(sim);
+	}
+}
+
 /* ---- who is who ---- */
 
 TEST_CASE(hosts, a_certificate_of_another_name_is_refused_by_who_is_called)

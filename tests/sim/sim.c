@@ -176,6 +176,7 @@ struct sim_node {
 	bool is_paused;
 	bool is_visible; /* its socket is in the rendezvous */
 	unsigned host;
+	bool is_fabric_down;
 	char certificate[CONFIG_NAME_MAX];
 	uint64_t resumed_ns;
 	uint64_t quiet_ns;	      /* when it was last known not to show life */
@@ -937,6 +938,10 @@ static int op_conn_new(struct world *world, struct world_channel *channel,
 	if (channel->is_closed || active != (node->config.id < peer_id))
 		broken(node->sim, "%s connects to %u in the wrong way", node->name,
 		       peer_id);
+	if (channel->is_remote && node->is_fabric_down) {
+		*ret_why = "the simulator has no device";
+		return -ENETDOWN;
+	}
 	if (fails(node->sim)) {
 		*ret_why = "the simulator has no connections";
 		return -EMFILE;
@@ -1892,6 +1897,11 @@ void sim_cut(struct sim_node *a, struct sim_node *b)
 		end_channel(a->sim, end, -EIO);
 		end_channel(a->sim, end->other, -EIO);
 	}
+}
+
+void sim_set_fabric_down(struct sim_node *node, bool is_down)
+{
+	node->is_fabric_down = is_down;
 }
 
 bool sim_lose_conn(struct sim_node *node, struct sim_node *peer)

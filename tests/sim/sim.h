@@ -91,6 +91,9 @@ void sim_blind(struct sim_node *node, const struct sim_node *other, bool is_blin
 /* What `node` told of its peers, in this life. */
 const struct events *sim_events(const struct sim_node *node);
 
+/* From now on `node` has no fabric to other hosts, or has one again. */
+void sim_set_fabric_down(struct sim_node *node, bool is_down);
+
 /* The connection of the two is lost on `node`'s side; false if they have none. */
 bool sim_lose_conn(struct sim_node *node, struct sim_node *peer);
 
