@@ -338,21 +338,21 @@ TEST_CASE(hosts, a_device_that_is_back_is_used_at_once)
 {
 	for (unsigned i = 0; i < 3 && !test_failed(); i++) {
 		struct sim *sim = hosts_linked(13 + i, 3);
-		struct sim_node *node = sim_node_at(sim, i);
-		struct sim_node *other = sim_node_at(sim, (i + 1) % 3);
+		struct sim_node *victim = sim_node_at(sim, i);
+		struct sim_node *observer = sim_node_at(sim, (i + 1) % 3);
 		unsigned before;
 
-		sim_set_fabric_down(node, true);
+		sim_set_fabric_down(victim, true);
 		for (unsigned j = 0; j < 3; j++)
-			sim_lose_conn(node, sim_node_at(sim, j));
+			sim_lose_conn(victim, sim_node_at(sim, j));
 		sim_run(sim, 2 * SIM_S);
 		before = sim_count_warnings(sim);
 		sim_run(sim, 300 * SIM_S);
 		CHECK_INT(sim_count_warnings(sim), before);
-		check_contains(reason(node, other), "the simulator has no device");
-		check_contains(reason(other, node), "the simulator has no device");
-		CHECK(sim_linked(other, sim_node_at(sim, (i + 2) % 3), 0));
-		sim_set_fabric_down(node, false);
+		check_contains(reason(victim, observer), "the simulator has no device");
+		check_contains(reason(observer, victim), "the simulator has no device");
+		CHECK(sim_linked(observer, sim_node_at(sim, (i + 2) % 3), 0));
+		sim_set_fabric_down(victim, false);
 		sim_run(sim, 2 * SIM_S);
 		CHECK(all_linked(sim));
 		finish(sim);
