@@ -22,6 +22,7 @@
 
 struct rdma_world_ring {
 	struct world_ring ring; /* first */
+	bool is_ours;		/* else the staging ring of one of the peer's */
 	uint32_t rkey;
 };
 
@@ -221,10 +222,22 @@ static int ring_register(struct rdma_conn *conn, const struct ring_map *map,
 	return ret;
 }
 
-static void rdma_ring_free(struct world_ring *ring)
+static void rdma_ring_close(struct world_ring *ring)
 {
 	ring_map_close(&ring->map);
 	free(ring);
+}
+
+/* It may have had no link that took it from the fabric, which others still use. */
+static void rdma_ring_free(struct world_ring *ring)
+{
+	struct fabric *fabric = rdma_conn_of(ring->conn)->fabric;
+
+	if (((const struct rdma_world_ring *)(const void *)ring)->is_ours)
+		fabric_rdma_drop_rx(fabric, ring->index);
+	else
+		fabric_rdma_drop_tx(fabric, ring->index);
+	rdma_ring_close(ring);
 }
 
 static int ring_make(struct rdma_conn *conn, struct rdma_world_ring *ring, uint64_t size)
@@ -245,6 +258,7 @@ static int ring_make(struct rdma_conn *conn, struct rdma_world_ring *ring, uint6
 			 conn->next_index, strerror(-ret));
 		return ret;
 	}
+	ring->is_ours = true;
 	ring->rkey = keys.rkey;
 	ring->ring.index = (uint8_t)conn->next_index++;
 	return 0;
@@ -263,7 +277,7 @@ static int rdma_ring_new(struct world_conn *conn, unsigned network, uint64_t siz
 	*ret_why = conn->kind->offer->why;
 	ret = ring_make(rdma_conn_of(conn), ring, size);
 	if (ret < 0) {
-		rdma_ring_free(&ring->ring);
+		rdma_ring_close(&ring->ring);
 		return ret;
 	}
 	*ret_ring = &ring->ring;
@@ -327,7 +341,7 @@ static int rdma_ring_accept(struct world_conn *conn, struct world_parcel *parcel
 	*ret_why = conn->kind->offer->why;
 	ret = ring_take(rdma_conn_of(conn), &theirs, ring, ret_why);
 	if (ret < 0) {
-		rdma_ring_free(&ring->ring);
+		rdma_ring_close(&ring->ring);
 		return ret;
 	}
 	*ret_ring = &ring->ring;

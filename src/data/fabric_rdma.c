@@ -874,6 +874,22 @@ int fabric_rdma_set_tx(struct fabric *fabric, const struct fabric_rdma_tx *tx)
 	return ret;
 }
 
+void fabric_rdma_drop_rx(struct fabric *fabric, unsigned index)
+{
+	struct rdma_fabric *rdma = rdma_lock(fabric);
+
+	rdma->rx[index].state = RING_GONE;
+	rdma_unlock(rdma);
+}
+
+void fabric_rdma_drop_tx(struct fabric *fabric, unsigned index)
+{
+	struct rdma_fabric *rdma = rdma_lock(fabric);
+
+	rdma->tx[index].state = RING_GONE;
+	rdma_unlock(rdma);
+}
+
 void fabric_rdma_read(const struct fabric *fabric,
 		      struct fabric_rdma_counters *ret_counters)
 {

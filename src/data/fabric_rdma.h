@@ -45,6 +45,13 @@ struct fabric_rdma_tx {
 
 int fabric_rdma_set_tx(struct fabric *fabric, const struct fabric_rdma_tx *tx);
 
+/*
+ * Its memory goes, whether a link ever had it or not: the peer may speak of it all the
+ * same, and that is no news, and no error.
+ */
+void fabric_rdma_drop_rx(struct fabric *fabric, unsigned index);
+void fabric_rdma_drop_tx(struct fabric *fabric, unsigned index);
+
 /* Of the whole connection, since it was made. Any thread. */
 struct fabric_rdma_counters {
 	uint64_t writes; /* those below included */

@@ -1083,6 +1083,30 @@ TEST_CASE(fabric_rdma, forgets_a_ring_and_what_still_comes_of_it)
 	pair_close_plain(&pair, memory);
 }
 
+/* As a session ends in which the peer made no link of it, and speaks of it now. */
+TEST_CASE(fabric_rdma, stores_nothing_into_a_ring_that_was_dropped)
+{
+	struct memory *memory;
+	const struct shape shape = {
+		.seed = 1, .num_links = 2, .send_depth = 64, .size_max = 64};
+	struct pair pair;
+	struct player *a = &pair.players[0];
+	struct shmnet_ring_rx rx;
+
+	memory = memory_open();
+	REQUIRE(memory && pair_open(&pair, memory, &shape));
+	rx = a->links[1].rx;
+	fabric_rdma_drop_rx(a->fabric, ring_index(0, 0));
+	fabric_rdma_drop_tx(a->fabric, ring_index(1, 0));
+	ring_map_close(&memory->ring[0][0]);
+	ring_map_close(&memory->staging[0][0]);
+	qp_loop_inject(pair.loop, 0, IMM(0, ring_index(0, 0), 1));
+	qp_loop_inject(pair.loop, 0, IMM(1, ring_index(1, 0), 1));
+	CHECK_INT(a->fabric->ops->salvage(a->fabric, &rx), 0);
+	CHECK_STR(fabric_why(a->fabric), "");
+	pair_close_plain(&pair, memory);
+}
+
 /* ---- threads ---- */
 
 struct worker_thread {
