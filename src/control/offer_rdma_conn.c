@@ -363,10 +363,25 @@ static void on_conn_event(struct rdma_conn *conn, const struct cm_event *event)
 	}
 }
 
+/*
+ * By the id, not by its owner: ids that wait for the port to be destroyed (offer_rdma.c)
+ * still tell of connections that are freed.
+ */
+static struct rdma_conn *find_id(const struct offer_rdma *rdma, uint32_t id)
+{
+	struct rdma_conn *conn = rdma->conns;
+
+	while (conn && conn->cm_id != id)
+		conn = conn->next;
+	return conn;
+}
+
 void rdma_conn_event(struct offer_rdma *rdma, const struct cm_event *event)
 {
+	struct rdma_conn *conn = find_id(rdma, event->id);
+
 	if (event->type == CM_REQUEST)
 		on_request(rdma, event);
-	else if (event->owner != rdma)
-		on_conn_event(event->owner, event);
+	else if (conn)
+		on_conn_event(conn, event);
 }

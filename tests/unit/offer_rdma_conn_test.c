@@ -1,0 +1,208 @@
+/*
+ * What comes from the connection manager, and whose it is. There is no device and no
+ * manager: what is asked of it fails, which ends a connection whose request was taken.
+ */
+#include "control/offer_rdma_internal.h"
+
+#include "shim.h"
+
+#include <string.h>
+
+struct rig {
+	struct offer offer;
+	struct world world;
+	struct world_handler handler;
+	struct offer_rdma rdma;
+	struct rdma_conn conn; /* passive, and offered */
+	struct rdma_bell theirs;
+	unsigned num_lost;
+};
+
+static uint64_t no_time(struct world *world)
+{
+	(void)world;
+	return 0;
+}
+
+static const struct world_ops ops = {.now = no_time};
+
+static void on_lost(void *arg, struct world_conn *conn, const char *words)
+{
+	struct rig *rig = arg;
+
+	CHECK(conn == &rig->conn.conn);
+	CHECK(*words);
+	rig->num_lost++;
+}
+
+static struct rdma_bell bell_of(uint8_t last)
+{
+	return (struct rdma_bell){
+		.qp_number = 100u + last,
+		.port = 7471,
+		.gid = {[10] = 0xff, [11] = 0xff, [12] = 192, [14] = 2, [15] = last},
+		.nonce = {last},
+		.link_id = 1000u + last,
+	};
+}
+
+static void rig_open(struct rig *rig)
+{
+	memset(rig, 0, sizeof(*rig));
+	rig->handler.conn_lost = on_lost;
+	rig->world.ops = &ops;
+	rig->world.handler = &rig->handler;
+	rig->world.handler_arg = rig;
+	rig->offer.world = &rig->world;
+	rig->rdma.kind.offer = &rig->offer;
+	rig->rdma.cm_fd = -1;
+	rig->rdma.conns = &rig->conn;
+	rig->conn.conn.kind = &rig->rdma.kind;
+	rig->conn.rdma = &rig->rdma;
+	rig->conn.state = RDMA_OFFERED;
+	rig->conn.cm_id = rig->conn.asked.id = CM_NO_ID;
+	rig->conn.ours = bell_of(2);
+	rig->theirs = bell_of(1);
+}
+
+/* What the peer asks by, if it knows both bells and the channel's secret. */
+static struct cm_event request(struct rig *rig, uint32_t id)
+{
+	const struct rdma_pair pair = {.asks = &rig->theirs, .answers = &rig->conn.ours};
+	struct cm_event event = {
+		.type = CM_REQUEST,
+		.owner = &rig->rdma,
+		.id = id,
+		.qp_number = rig->theirs.qp_number,
+		.length = 56,
+	};
+
+	CHECK_INT(rdma_proof_make(rig->conn.key, &pair, RDMA_ASKS, event.data), 0);
+	return event;
+}
+
+static void come(struct rig *rig, const struct cm_event *event)
+{
+	rdma_conn_event(&rig->rdma, event);
+}
+
+static int bell_comes(struct rig *rig)
+{
+	const char *why;
+
+	rig->conn.theirs = rig->theirs;
+	rig->conn.has_theirs = true;
+	return rdma_conn_start(&rig->conn, &why);
+}
+
+/* An id that waits to be destroyed still has the owner that it had. */
+TEST_CASE(offer_rdma_conn, an_id_of_no_connection_is_nobodys)
+{
+	struct rdma_conn former = {.state = RDMA_READY, .cm_id = 7};
+	struct cm_event event = {.owner = &former, .id = 7};
+	struct rig rig;
+
+	rig_open(&rig);
+	former.conn = rig.conn.conn;
+	former.rdma = &rig.rdma;
+	for (int type = CM_ADDRESS; type <= CM_OTHER; type++) {
+		event.type = (enum cm_event_type)type;
+		if (type != CM_REQUEST)
+			come(&rig, &event);
+	}
+	CHECK_INT(former.state, RDMA_READY);
+	CHECK_INT(rig.conn.state, RDMA_OFFERED);
+	CHECK_INT(rig.num_lost, 0);
+}
+
+TEST_CASE(offer_rdma_conn, a_request_that_proves_nothing_changes_nothing)
+{
+	struct cm_event event;
+	struct rig rig;
+
+	rig_open(&rig);
+	CHECK_INT(bell_comes(&rig), 0);
+	event = request(&rig, 7);
+	event.data[RDMA_PROOF_BYTES - 1] ^= 1;
+	come(&rig, &event);
+	event = request(&rig, 7);
+	event.qp_number++;
+	come(&rig, &event);
+	event = request(&rig, 7);
+	event.length = RDMA_PROOF_BYTES - 1;
+	come(&rig, &event);
+	event = request(&rig, 7);
+	event.data[7]++; /* the link id */
+	come(&rig, &event);
+	CHECK_INT(rig.conn.state, RDMA_OFFERED);
+	CHECK(rig.conn.cm_id == CM_NO_ID);
+	CHECK_INT(rig.num_lost, 0);
+	event = request(&rig, 7);
+	come(&rig, &event);
+	CHECK_INT(rig.conn.cm_id, 7);
+	CHECK_INT(rig.num_lost, 1); /* there is nobody to accept it by */
+}
+
+TEST_CASE(offer_rdma_conn, a_proof_is_good_once)
+{
+	struct cm_event event;
+	struct rig rig;
+
+	rig_open(&rig);
+	CHECK_INT(bell_comes(&rig), 0);
+	rig.conn.state = RDMA_ANSWERING;
+	rig.conn.cm_id = 7;
+	event = request(&rig, 8);
+	come(&rig, &event);
+	CHECK_INT(rig.conn.cm_id, 7);
+	CHECK_INT(rig.num_lost, 0);
+}
+
+TEST_CASE(offer_rdma_conn, one_request_waits_for_its_bell)
+{
+	struct cm_event event;
+	struct rig rig;
+
+	rig_open(&rig);
+	event = request(&rig, 7);
+	come(&rig, &event);
+	CHECK_INT(rig.conn.asked.id, 7);
+	event = request(&rig, 8);
+	come(&rig, &event);
+	CHECK_INT(rig.conn.asked.id, 7);
+	CHECK_INT(rig.conn.state, RDMA_OFFERED);
+	CHECK(bell_comes(&rig) < 0); /* there is nobody to accept it by */
+	CHECK_INT(rig.conn.cm_id, 7);
+	CHECK(rig.conn.asked.id == CM_NO_ID);
+}
+
+TEST_CASE(offer_rdma_conn, who_connects_itself_takes_no_request)
+{
+	struct cm_event event;
+	struct rig rig;
+
+	rig_open(&rig);
+	rig.conn.active = true;
+	event = request(&rig, 7);
+	come(&rig, &event);
+	CHECK(rig.conn.asked.id == CM_NO_ID && rig.conn.cm_id == CM_NO_ID);
+	CHECK_INT(rig.conn.state, RDMA_OFFERED);
+}
+
+TEST_CASE(offer_rdma_conn, an_answer_that_proves_nothing_is_the_end)
+{
+	const struct cm_event event = {.type = CM_RESPONSE, .id = 7, .length = 196};
+	struct rig rig;
+
+	rig_open(&rig);
+	rig.conn.active = true;
+	rig.conn.theirs = rig.theirs;
+	rig.conn.has_theirs = true;
+	rig.conn.state = RDMA_ASKING;
+	rig.conn.cm_id = 7;
+	come(&rig, &event);
+	CHECK_INT(rig.conn.state, RDMA_LOST);
+	CHECK_INT(rig.num_lost, 1);
+	come(&rig, &event);
+	CHECK_INT(rig.num_lost, 1);
+}
