@@ -23,7 +23,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BACKLOG 128
+#define BACKLOG	   128
+#define EVENTS_MAX 32 /* of the connection manager in one turn of the loop */
 
 static const struct timeval second = {.tv_sec = 1};
 
@@ -291,7 +292,8 @@ static void on_cm(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	while (cm_next(rdma->cm_fd, &event) == 0) {
+	/* Anybody can send requests, and as fast as they are refused. */
+	for (int i = 0; i < EVENTS_MAX && cm_next(rdma->cm_fd, &event) == 0; i++) {
 		if (event.type == CM_REMOVED && event.owner == rdma)
 			lose_device(rdma, "the device was removed");
 		else
