@@ -23,6 +23,9 @@
 #define PEER_LIVES_MAX 32  /* of other nodes, in one LOOK */
 #define PEER_WIRE_MAX  192 /* bytes that a fabric says */
 
+/* Of any message as it travels; a HELLO of all networks and addresses has almost 5000. */
+#define PEER_BYTES_MAX 8192
+
 enum peer_message_type {
 	PEER_MESSAGE_HELLO,
 	PEER_MESSAGE_READY,

@@ -15,7 +15,7 @@
 /* EVENT_NONE, or EVENT_REFUSE. */
 enum peer_event peer_send(struct peer *peer, const struct peer_message *message, int fd)
 {
-	uint8_t bytes[4096];
+	uint8_t bytes[PEER_BYTES_MAX];
 	size_t length;
 	int ret;
 

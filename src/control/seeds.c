@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_BYTES_MAX 8192 /* twice what the largest one takes */
-
 const struct seeds_pace seeds_pace_default = {
 	.look = 5000,
 	.change = 200,
@@ -212,7 +210,7 @@ static void seed_dial(struct seeds *seeds, struct seed *seed)
 
 static int talk_send(struct talk *talk, const struct peer_message *message)
 {
-	uint8_t bytes[LOOK_BYTES_MAX];
+	uint8_t bytes[PEER_BYTES_MAX];
 	size_t length;
 	int ret = codec_peer_encode(message, bytes, sizeof(bytes), &length);
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BYTES_MAX 8192
+#define BYTES_MAX PEER_BYTES_MAX
 
 static void set_name(char name[CONFIG_NAME_MAX], const char *text)
 {
@@ -216,6 +216,14 @@ TEST_CASE(codec_peer, the_largest_hello_goes_through)
 	message.hello.id = SHMNET_NODE_ID_MAX;
 	for (unsigned i = 0; i < CONFIG_NETWORKS_MAX; i++)
 		fill_addresses(&message.hello.networks[i], i);
+	check_same(&message);
+	for (unsigned i = 0; i < CONFIG_NETWORKS_MAX; i++) {
+		struct peer_network *network = &message.hello.networks[i];
+
+		memset(network->name, 'a' + (int)i, CONFIG_NAME_MAX - 1);
+		network->mtu = SHMNET_MTU_MAX;
+		fill_addresses(network, 0);
+	}
 	check_same(&message);
 }
 
