@@ -23,7 +23,8 @@
  * (liveness.c). It may just be stopped: nothing is salvaged, and its id is called again
  * at once, or its call is taken. A call is answered when the peer's process runs, so the
  * one that waits for an answer waits without a limit, and makes no second call meanwhile:
- * the peer's queue of calls is short.
+ * the peer's queue of calls is short. Another machine is called anew after a while: it
+ * may have moved.
  *
  * When a session ends, links go first and the channel last. So a peer that sees the
  * end of the channel knows that nothing is stored into its rings any more, and may
@@ -342,13 +343,16 @@ static enum peer_event act_dial(struct peer *peer)
 	return peer_send_hello(peer);
 }
 
-/* Stopped, or busy: when it runs again it will answer. */
+/*
+ * Stopped, or busy: when it runs again it will answer. But of another machine it is
+ * hearsay where it is, and whoever is there instead may wait longer than we.
+ */
 static enum peer_event act_wait(struct peer *peer)
 {
 	if (!peer->is_silent)
 		peer_say(peer->reason, sizeof(peer->reason),
 			 "it takes the call and does not answer: stopped?");
-	return EVENT_NONE;
+	return peer->session.is_remote ? EVENT_BROKEN : EVENT_NONE;
 }
 
 static void set_patience(struct peer *peer)

@@ -359,6 +359,26 @@ TEST_CASE(hosts, a_device_that_is_back_is_used_at_once)
 	}
 }
 
+/* It may be another one that is there, and waits longer than we. */
+TEST_CASE(hosts, one_that_takes_the_call_and_says_nothing_is_called_again)
+{
+	struct sim *sim = some_hosts(5, 2);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+	unsigned before = sim_count_warnings(sim);
+
+	start_all(sim);
+	sim_pause(n2);
+	sim_run(sim, 9 * SIM_S);
+	CHECK_INT(sim_count_warnings(sim), before);
+	sim_run(sim, 300 * SIM_S);
+	CHECK_INT(sim_count_warnings(sim), before + 1);
+	CHECK_STR(reason(n1, n2), "it takes the call and does not answer: stopped?");
+	sim_resume(n2);
+	sim_run(sim, 2 * SIM_S);
+	CHECK(all_linked(sim));
+	finish(sim);
+}
+
 /* ---- who is who ---- */
 
 TEST_CASE(hosts, a_certificate_of_another_name_is_refused_by_who_is_called)
