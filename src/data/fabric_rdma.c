@@ -233,13 +233,14 @@ static void fail_qp(struct rdma_fabric *rdma)
 
 /* ---- posting ---- */
 
+/* That it failed is the qp's poll() to say, after all that came before. */
 static void post_list(struct rdma_fabric *rdma)
 {
 	unsigned num = rdma->num_list;
 
 	rdma->num_list = 0;
-	if (num > 0 && !rdma->error && rdma->qp->ops->post(rdma->qp, rdma->list, num) < 0)
-		fail_qp(rdma);
+	if (num > 0 && !rdma->error)
+		rdma->qp->ops->post(rdma->qp, rdma->list, num);
 }
 
 static bool must_signal(const struct rdma_fabric *rdma, const struct flight *flight,
@@ -627,7 +628,8 @@ static int rdma_credit(struct fabric *fabric, struct shmnet_ring_rx *rx)
 	return 0;
 }
 
-/* For the sleep of this number; several links ask for the same one. */
+/* For the sleep of this number; several links ask for the same one. If it fails the look
+ * that follows finds that. */
 static void arm_qp(struct rdma_fabric *rdma, uint32_t number, bool all)
 {
 	bool is_new = rdma->armed != number;
@@ -636,8 +638,7 @@ static void arm_qp(struct rdma_fabric *rdma, uint32_t number, bool all)
 		return;
 	rdma->armed = number;
 	rdma->armed_all = all;
-	if (rdma->qp->ops->arm(rdma->qp, all) < 0)
-		fail_qp(rdma);
+	rdma->qp->ops->arm(rdma->qp, all);
 }
 
 /* 0 if it is safe to sleep, as to what this connection waits for. */

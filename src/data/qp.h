@@ -7,8 +7,8 @@
  * tests/shim/qp_loop.c does in one process.
  *
  * A qp belongs to its fabric, which closes it and makes all calls under one lock; the
- * threads differ. Nothing here blocks. Errors are -errno and final: afterwards only
- * poll(), why() and close() are of use.
+ * threads differ. Nothing here blocks. Errors are -errno and final: afterwards nothing is
+ * carried out any more, and poll() says so when it has told all that came before.
  *
  * What is relied on:
  * - WRITEs are carried out in the order in which they were posted, and an immediate

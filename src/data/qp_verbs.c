@@ -128,6 +128,8 @@ static int verbs_post(struct qp *qp, const struct qp_write *list, unsigned count
 
 	if (!count)
 		return 0;
+	if (verbs->why[0]) /* nothing goes out behind what was not posted */
+		return -EIO;
 	for (unsigned i = 0; i < count; i++) {
 		fill_write(&list[i], &wrs[i], &sges[i]);
 		wrs[i].next = i + 1 < count ? &wrs[i + 1] : NULL;
@@ -175,14 +177,13 @@ static bool take(struct verbs_qp *verbs, const struct ibv_wc *wc, struct qp_done
 }
 
 /* What a failed queue pair still has is told, too, but there is nothing to repost. */
-static int repost(struct verbs_qp *verbs)
+static void repost(struct verbs_qp *verbs)
 {
 	int ret = verbs->why[0] ? 0 : receives_post(verbs, verbs->consumed);
 
 	verbs->consumed = 0;
 	if (ret < 0)
 		fail(verbs, QP_NO_ID, "posting a receive", strerror(-ret));
-	return ret;
 }
 
 static int verbs_poll(struct qp *qp, struct qp_done *list, unsigned max)
@@ -198,9 +199,8 @@ static int verbs_poll(struct qp *qp, struct qp_done *list, unsigned max)
 	} while (num > 0 && taken == 0);
 	if (num < 0)
 		fail(verbs, QP_NO_ID, "polling", strerror(-num));
-	if (repost(verbs) < 0 || (taken == 0 && verbs->why[0]))
-		return -EIO;
-	return taken;
+	repost(verbs);
+	return taken == 0 && verbs->why[0] ? -EIO : taken;
 }
 
 /* ---- waiting ---- */

@@ -271,6 +271,8 @@ static int loop_post(struct qp *qp, const struct qp_write *list, unsigned count)
 	int ret = count <= QP_LIST_MAX ? 0 : -EINVAL;
 
 	pthread_mutex_lock(&end->loop->lock);
+	if (end->has_failed)
+		ret = -EIO;
 	for (unsigned i = 0; i < count && ret == 0; i++)
 		ret = post_one(end, &list[i]);
 	if (ret < 0)
@@ -311,14 +313,16 @@ static int loop_poll(struct qp *qp, struct qp_done *list, unsigned max)
 static int loop_arm(struct qp *qp, bool all)
 {
 	struct end *end = end_of(qp);
+	int ret;
 
 	pthread_mutex_lock(&end->loop->lock);
 	step_now_and_then(end->loop);
 	if (end->armed != ARMED_ALL)
 		end->armed = all ? ARMED_ALL : ARMED_SOLICITED;
 	step_now_and_then(end->loop);
+	ret = end->has_failed ? -EIO : 0;
 	pthread_mutex_unlock(&end->loop->lock);
-	return 0;
+	return ret;
 }
 
 static void loop_drain(struct qp *qp)

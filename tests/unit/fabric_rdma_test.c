@@ -1056,6 +1056,55 @@ TEST_CASE(fabric_rdma, a_failure_wakes_who_sleeps)
 	pair_close_plain(&pair, memory);
 }
 
+/* Posting fails while what came before has not been looked at. */
+TEST_CASE(fabric_rdma, delivers_what_came_before_posting_failed)
+{
+	struct memory *memory;
+	struct pair pair;
+	struct player *a = &pair.players[0], *b = &pair.players[1];
+
+	REQUIRE(pair_open_plain(&pair, &memory));
+	a->links[0].wanted = b->links[0].wanted = 10;
+	turn(&pair, a);
+	qp_loop_fail(pair.loop, 1, "device removed");
+	CHECK_U64(send_records(b, &b->links[0], BURST), 10);
+	CHECK_U64(take_records(b, &b->links[0], BURST), 10);
+	CHECK_INT(b->links[0].error, 0);
+	take_records(b, &b->links[0], BURST);
+	CHECK_INT(b->links[0].error, -EIO);
+	CHECK_STR(fabric_why(b->fabric), "rdma/rxe0: device removed");
+	pair_close_plain(&pair, memory);
+}
+
+static struct qp_loop *removed_loop;
+static const struct qp_ops *removed_ops;
+
+static int arm_too_late(struct qp *qp, bool all)
+{
+	qp_loop_fail(removed_loop, 0, "device removed");
+	return removed_ops->arm(qp, all);
+}
+
+/* The device goes when all was looked at, and can't be armed. */
+TEST_CASE(fabric_rdma, does_not_sleep_if_it_can_t_be_woken)
+{
+	struct memory *memory;
+	struct pair pair;
+	struct player *a = &pair.players[0];
+	struct qp_ops ops;
+
+	REQUIRE(pair_open_plain(&pair, &memory));
+	removed_loop = pair.loop;
+	removed_ops = qp_loop_end(pair.loop, 0)->ops;
+	ops = *removed_ops;
+	ops.arm = arm_too_late;
+	qp_loop_end(pair.loop, 0)->ops = &ops;
+	CHECK(!prepare_sleep(&pair, a));
+	take_records(a, &a->links[0], 1);
+	CHECK_INT(a->links[0].error, -EIO);
+	pair_close_plain(&pair, memory);
+}
+
 /* Detached by one side, the other one has not heard of it yet. */
 TEST_CASE(fabric_rdma, forgets_a_ring_and_what_still_comes_of_it)
 {
