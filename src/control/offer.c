@@ -123,8 +123,8 @@ void offer_conn_beat(struct world_conn *conn)
 	conn->beat++;
 	for (struct world_link *link = conn->links; link; link = link->conn_next)
 		plane_beat_link(link->link, conn->beat);
-	if (conn->fabric)
-		fabric_beat(conn->fabric);
+	if (conn->fabric && fabric_beat(conn->fabric) < 0)
+		plane_wake(conn->kind->offer->plane);
 }
 
 /* Each summand only grows, as long as the peer is honest: so does the sum. */

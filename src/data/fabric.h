@@ -73,7 +73,7 @@ struct fabric_ops {
 		       const struct shmnet_ring_rx *rx);
 
 	/* Control's; see the functions below. NULL: by the rings' words, or nothing. */
-	void (*beat)(struct fabric *fabric);
+	int (*beat)(struct fabric *fabric);
 	uint64_t (*pulse)(const struct fabric *fabric);
 	const char *(*why)(const struct fabric *fabric);
 
@@ -96,11 +96,13 @@ int fabric_shm_new(int receive_fd, int send_fd, struct fabric **ret_fabric);
 /* Both ends of a bell, close-on-exec: one to keep, one to give to the peer. */
 int fabric_shm_bell(int *ret_receive_fd, int *ret_send_fd);
 
-/* Shows the peer life without its rings, where that can be done. */
-static inline void fabric_beat(struct fabric *fabric)
+/*
+ * Shows the peer life without its rings, where that can be done. -errno: the connection
+ * has ended, and perhaps nothing woke the worker, which has yet to find that.
+ */
+static inline int fabric_beat(struct fabric *fabric)
 {
-	if (fabric->ops->beat)
-		fabric->ops->beat(fabric);
+	return fabric->ops->beat ? fabric->ops->beat(fabric) : 0;
 }
 
 /* Another number than before if the peer showed life, other than in its rings' words. */

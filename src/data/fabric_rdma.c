@@ -64,6 +64,8 @@
  *     nobody at the other side but the device.
  *   - arm() arms, then takes what came before, then looks at what is known of the ring,
  *     not at what this call took: control takes completions, too (beat()).
+ *   - A failure need not wake who is armed for solicited immediates (rxe of Linux 6.4 and
+ *     later doesn't). beat() finds it and says so, and control wakes the worker.
  *
  * A place of the staging ring is filled again when the peer has credited it *and* our
  * WRITEs of it are done, because the device may read it again as long as they are not.
@@ -720,15 +722,18 @@ static void rdma_detach(struct fabric *fabric, struct shmnet_ring_tx *tx,
 	rdma_unlock(rdma);
 }
 
-static void rdma_beat(struct fabric *fabric)
+static int rdma_beat(struct fabric *fabric)
 {
 	struct rdma_fabric *rdma = rdma_lock(fabric);
+	int ret;
 
 	take_all(rdma);
 	if (rdma->beats.sent - rdma->beats.noted < BEATS_MAX)
 		rdma->beats.is_due = true;
 	push_all(rdma);
+	ret = rdma->error;
 	rdma_unlock(rdma);
+	return ret;
 }
 
 static uint64_t rdma_pulse(const struct fabric *fabric)

@@ -385,6 +385,11 @@ void plane_remove_fabric(struct plane *plane, struct fabric *fabric)
 	free(source);
 }
 
+void plane_wake(struct plane *plane)
+{
+	worker_wake(plane->worker);
+}
+
 /* ---- faults ---- */
 
 int plane_event_fd(const struct plane *plane)

@@ -149,6 +149,9 @@ void plane_free(struct plane *plane);
 int plane_add_fabric(struct plane *plane, struct fabric *fabric);
 void plane_remove_fabric(struct plane *plane, struct fabric *fabric);
 
+/* The worker looks at all links soon: a connection has ended, and maybe nothing rang. */
+void plane_wake(struct plane *plane);
+
 /* -EEXIST if the peer has a link there. */
 int plane_add_link(struct plane *plane, const struct plane_link *spec,
 		   struct link **ret_link);

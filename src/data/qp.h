@@ -73,8 +73,9 @@ struct qp_ops {
 
 	/*
 	 * The next completion makes wait_fd readable, once: any (`all`), or only that
-	 * of a solicited immediate or a failure. Those that came before may not; so
-	 * poll() after it. May be called again, to go from some to all. 0 or -errno.
+	 * of a solicited immediate, and on some devices a failure. Those that came
+	 * before may not; so poll() after it. May be called again, to go from some to
+	 * all. 0 or -errno.
 	 */
 	int (*arm)(struct qp *qp, bool all);
 

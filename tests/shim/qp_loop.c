@@ -125,7 +125,7 @@ static void fail_end(struct end *end, const char *words)
 	end->has_failed = true;
 	end->failed_id = end->acked < end->posted ? end->acked : QP_NO_ID;
 	strncpy(end->words, words, sizeof(end->words) - 1);
-	wake(end, true);
+	wake(end, false); /* as devices do that say as little as they may */
 }
 
 /* ---- the wire, with the lock held ---- */

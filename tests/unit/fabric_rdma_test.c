@@ -1043,16 +1043,43 @@ TEST_CASE(fabric_rdma, says_what_failed)
 	pair_close_plain(&pair, memory);
 }
 
-TEST_CASE(fabric_rdma, a_failure_wakes_who_sleeps)
+/* Who waits for nothing but frames: control finds it, and tells who beats. */
+TEST_CASE(fabric_rdma, a_failure_is_found_while_the_worker_sleeps)
 {
 	struct memory *memory;
 	struct pair pair;
+	struct player *a = &pair.players[0];
 
 	REQUIRE(pair_open_plain(&pair, &memory));
-	CHECK(prepare_sleep(&pair, &pair.players[0]));
-	CHECK(!is_rung(&pair.players[0]));
+	CHECK(prepare_sleep(&pair, a));
+	CHECK_INT(fabric_beat(a->fabric), 0);
 	qp_loop_fail(pair.loop, 0, "device removed");
-	CHECK(is_rung(&pair.players[0]));
+	CHECK(!is_rung(a));
+	CHECK_INT(fabric_beat(a->fabric), -EIO);
+	CHECK_INT(fabric_beat(a->fabric), -EIO);
+	CHECK_STR(fabric_why(a->fabric), "rdma/rxe0: beat: device removed");
+	CHECK(!prepare_sleep(&pair, a));
+	take_records(a, &a->links[0], 1);
+	CHECK_INT(a->links[0].error, -EIO);
+	pair_close_plain(&pair, memory);
+}
+
+/* Who waits for an answer is woken. */
+TEST_CASE(fabric_rdma, a_failure_wakes_who_waits)
+{
+	struct memory *memory;
+	struct pair pair;
+	struct player *a = &pair.players[0];
+
+	REQUIRE(pair_open_plain(&pair, &memory));
+	a->links[0].wanted = 100000;
+	while (!a->links[0].is_blocked)
+		send_records(a, &a->links[0], BURST);
+	while (!prepare_sleep(&pair, a))
+		continue;
+	CHECK(!is_rung(a));
+	qp_loop_fail(pair.loop, 0, "transport retry counter exceeded");
+	CHECK(is_rung(a));
 	pair_close_plain(&pair, memory);
 }
 

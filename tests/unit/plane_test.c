@@ -507,6 +507,24 @@ TEST_CASE(plane, fabric_that_fails_on_the_way_to_sleep)
 	check_loop_fault(FABRIC_LOOP_WAIT_ROOM, -EPROTO);
 }
 
+/* Nothing rang: control has heard of it. */
+TEST_CASE(plane, fabric_that_fails_in_its_sleep)
+{
+	struct loop_net *net = calloc(1, sizeof(*net));
+	struct plane_fault fault;
+
+	REQUIRE(net && loop_open(net, 0xdead));
+	WAIT_UNTIL(process_rests());
+	fabric_loop_fail(net->loop, 0, FABRIC_LOOP_POLL, -EIO);
+	CHECK(!plane_next_fault(net->host[0].plane, &fault));
+	plane_wake(net->host[0].plane);
+	REQUIRE(host_wait_fault(&net->host[0], &fault));
+	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
+	CHECK_INT(fault.error, -EIO);
+	loop_close(net);
+	free(net);
+}
+
 /* ---- a hostile peer ---- */
 
 struct villain {
