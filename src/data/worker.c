@@ -141,8 +141,8 @@ static uint32_t next_number(struct worker *worker)
 	return worker->number;
 }
 
-/* Room for any frame, or nothing to wait for any more: a link at rest has room for drops.
- */
+/* Room to read any frame, or nothing to wait for any more: a link at rest has room for
+ * drops. */
 static bool queue_has_room(const struct plane_view *view, const struct queue *queue)
 {
 	struct link *link = view->ports[queue->port->index].by_queue[queue->index];
@@ -150,8 +150,7 @@ static bool queue_has_room(const struct plane_view *view, const struct queue *qu
 
 	if (!link || __atomic_load_n(&link->error, __ATOMIC_RELAXED))
 		return true;
-	return shmnet_ring_reserve(&link->tx, SHMNET_RING_PAYLOAD_MAX, 0, &place) !=
-	       -ENOBUFS;
+	return shmnet_ring_reserve(&link->tx, link_room(link), 0, &place) != -ENOBUFS;
 }
 
 static void unblock_queues(struct worker *worker, const struct plane_view *view)
