@@ -9,6 +9,7 @@
 #   vm-lab.sh power N on|off     starts machine N again, or pulls its plug
 #   vm-lab.sh console N          prints what machine N wrote to its console
 #   vm-lab.sh down               ends all of it; no error if there is nothing
+#   vm-lab.sh kernel             fetches the kernel, which `up` does otherwise
 #
 #     --name NAME                a lab of that name, among several; before or after the
 #                                verb (default: $SHMNET_LAB, or "lab")
@@ -285,6 +286,12 @@ verb_down() {
 	rm -rf "$state"
 }
 
+# For who can't download where the lab is to be.
+verb_kernel() {
+	check_programs
+	kernel_find
+}
+
 what_runs() { # machine
 	machine_exec "$1" ps -N --ppid 2 -p 1,2 -o comm= </dev/null 2>/dev/null |
 		grep -vxE 'python3|ps' | sort | uniq -c | awk '{ printf "%s%s%s", (NR > 1 ? " " : ""),
@@ -403,7 +410,7 @@ main() {
 	link/2) [[ ${arguments[1]} =~ ^(up|down)$ ]] || bad_usage "link takes up or down" ;;
 	power/2) [[ ${arguments[1]} =~ ^(on|off)$ ]] || bad_usage "power takes on or off" ;;
 	exec/[01]) bad_usage "exec takes a machine and a command" ;;
-	down/0 | status/0 | console/1 | exec/*) ;;
+	down/0 | kernel/0 | status/0 | console/1 | exec/*) ;;
 	*) bad_usage "what is '${verb:-}' with ${#arguments[@]} arguments?" ;;
 	esac
 	"verb_$verb" ${arguments[@]+"${arguments[@]}"}
