@@ -389,7 +389,8 @@ static void wait_bell(struct pair *pair)
 	pair->fabric->ops->drain(pair->fabric);
 }
 
-static void rest(struct pair *pair)
+/* Until something comes, or, if there is something to send, there is room for it. */
+static void rest(struct pair *pair, bool sends)
 {
 	static uint32_t number;
 	const struct fabric_ops *ops = pair->fabric->ops;
@@ -399,7 +400,7 @@ static void rest(struct pair *pair)
 		return;
 	safe = ops->arm(pair->fabric, &pair->rx, ++number);
 	must(pair, "arming", safe);
-	if (safe == 0 && pair->sent < pair->to_send) {
+	if (safe == 0 && sends) {
 		safe = ops->wait_room(pair->fabric, &pair->tx, number, pair->task.frame);
 		must(pair, "waiting", safe);
 	}
@@ -417,7 +418,7 @@ static void stream(struct pair *pair)
 
 		busy |= get_some(pair);
 		if (!busy)
-			rest(pair);
+			rest(pair, pair->sent < pair->to_send);
 	}
 }
 
@@ -427,7 +428,7 @@ static void get_one(struct pair *pair)
 
 	while (pair->got == before) {
 		if (!get_some(pair))
-			rest(pair);
+			rest(pair, false);
 	}
 }
 
@@ -439,7 +440,7 @@ static void pingpong(struct pair *pair)
 		if (!pair->is_client)
 			get_one(pair);
 		while (!send_some(pair, 1))
-			rest(pair);
+			rest(pair, true);
 		if (pair->is_client) {
 			get_one(pair);
 			if (pair->got <= TRIPS_MAX)
