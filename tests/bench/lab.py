@@ -51,6 +51,8 @@ def wait_until(question, what, timeout=READY_TIMEOUT):
 class Process:
     """A program in the background; `with` ends it."""
 
+    patience = READY_TIMEOUT
+
     def __init__(self, *command):
         self.command = " ".join(command)
         self.popen = subprocess.Popen(command, text=True, stdin=subprocess.PIPE,
@@ -80,14 +82,15 @@ class Process:
                              f"{last_words(self.popen.stdout.read())}")
 
     def finish(self):
-        """Waits for it to end by itself."""
+        """Waits for it to end by itself; returns what it printed since the last wait."""
         try:
-            output, _ = self.popen.communicate(timeout=READY_TIMEOUT)
+            output, _ = self.popen.communicate(timeout=self.patience)
         except subprocess.TimeoutExpired:
             raise BenchError(f"{self.command}: does not end") from None
         if self.popen.returncode:
             raise BenchError(f"{self.command}: exit {self.popen.returncode}: "
                              f"{last_words(output)}")
+        return output
 
     def __enter__(self):
         return self

@@ -135,7 +135,7 @@ def write_svg(path, results, about):
         f' viewBox="0 0 {WIDTH} {height}"><style>{STYLE}</style>',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         text(16, 30, title, style="title"),
-        text(16, 50, f"{about['machine']}, {about['kernel']}; {about['date']};"
+        text(16, 50, f"{about.get('lab', about['kernel'])}; {about['date']};"
              f" commit {about['commit']}; {about['rounds']} rounds of"
              f" {about['seconds']:g} s; TCP: {about['congestion_control']}", FAINT,
              style="small"),

@@ -13,6 +13,14 @@ from lab import Missing
 
 NOISE_LIMIT = 0.05
 
+VM_NOTES = (
+    "V1 to V5: qp_pair, which is two nodes' queue pair, rings and rdma fabric without the "
+    "nodes: rings of 1 MiB, bursts of 64.",
+    "perftest: RC, one queue pair, TX depth 128, CQ moderation 100 (of 64 KiB: 1); the "
+    "same device, GID, path MTU 4096 and timeout.",
+    "CPU in rows V: that of the emulation, the programs' start included.",
+    "V4: the largest of the three, both sides together. A lost wake-up would end V5.")
+
 COLUMNS = ("row", "what", "beside", "ours", "peer", "unit", "ratio", "range", "reach",
            "stretch", "", "CPU ours / peer")
 
@@ -52,6 +60,8 @@ def number(value):
     """About three significant digits, thousands set apart."""
     if value is None:
         return "-"
+    if value == 0:
+        return "0"
     if abs(value) >= 1e6:
         return number(value / 1e6) + " M"
     if abs(value) >= 1000:
@@ -103,6 +113,7 @@ def heading(about):
         "command": about["command"], "date": about["date"],
         "machine": f"{about['machine']}, {about['kernel']}, "
                    f"{about['busy_before']:.0%} busy before the run",
+        **({"lab": about["lab"]} if "lab" in about else {}),
         "commit": about["commit"], "TCP": about["congestion_control"],
         "rounds": f"{about['rounds']} of {about['seconds']:g} s, A B A B; medians; the ratio "
                   "is the median of the rounds' ratios, range their smallest and largest"}
@@ -116,6 +127,8 @@ def notes(results, about):
         if problem:
             problems.setdefault(f"{status(problem)}: {problem}", []).append(row.name)
     lines += [f"{', '.join(rows)} {why}" for why, rows in problems.items()]
+    if "lab" in about:
+        lines += VM_NOTES
     if about["smoke"]:
         lines.append("Smoke run: the figures mean nothing.")
     if about["busy_before"] > NOISE_LIMIT:

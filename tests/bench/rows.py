@@ -5,6 +5,7 @@ may come to. `reach` and `stretch` are the ratios to come to: at least, or, wher
 less is better, at most.
 Rows M are without shmnet: M1 to M3 compare veth with itself, so what differs from
 1 there is noise; the others place the peers beside each other.
+Rows V are measured in virtual machines and beside nothing else: see vm.py.
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,19 @@ from typing import Callable
 
 from loads import TcpPingPong, TcpStream, UdpFlood
 from paths import Pump, Shmnet, Veth, Vde, Vxlan
+from vm import Link, ShmnetRdma
+from vm_loads import Perftest, QpPair
 
 NO_SPIN = Shmnet(node="spin_us: 0")
 IDLE_NODES = 9
 HEARTBEATS_PER_S = 5  # the default interval is 200 ms
 BULK = UdpFlood(1200, per_call=40)
+LINK = Link()
+SMALL = QpPair(64), Perftest(64)
+STANDARD = QpPair(1514), Perftest(1514)
+# Small rings and bursts, so that both sides wait for room and for frames all the time.
+RESTLESS = ((QpPair(64, "both", ("--ring", "262144", "--burst", "16")), 0.498),
+            (QpPair(1514, "pingpong"), 0.002))
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Row:
     reach: float | None = None
     stretch: float | None = None
     better: str = "higher"
+    vm: bool = False
 
     def verdict(self, ratio):
         """stretch, reach, or below; None for a row without a goal."""
@@ -176,3 +186,66 @@ def m5(bench):
 @row("M6", "veth, one TCP stream", "vde_switch")
 def m6(bench):
     return bench.compare(Veth(), Vde(), TcpStream(), "gbps")
+
+
+@row("V1", "RDMA ring, 64 KiB frames", "ib_write_bw -s 65536", reach=0.9, stretch=0.98,
+     vm=True)
+def v1(bench):
+    return bench.compare(LINK, LINK, QpPair(65536), "megabytes_per_s", Perftest(65536))
+
+
+@row("V1a", "the same", "ib_write_bw -s 65536 -t 16: 1 MiB in flight, too", vm=True)
+def v1a(bench):
+    return bench.compare(LINK, LINK, QpPair(65536), "megabytes_per_s",
+                         Perftest(65536, options=("-t", "16")))
+
+
+@row("V1b", "RDMA ring, 1514 B frames", "ib_write_bw -s 1514", vm=True)
+def v1b(bench):
+    return bench.compare(LINK, LINK, STANDARD[0], "megabytes_per_s", STANDARD[1])
+
+
+@row("V2", "RDMA ring, 64 B frames", "ib_write_bw -s 64", reach=5, stretch=15, vm=True)
+def v2(bench):
+    return bench.compare(LINK, LINK, SMALL[0], "frames_per_s", SMALL[1])
+
+
+@row("V3", "64 B round trip, polled", "ib_write_lat -s 64", reach=1.3, stretch=1.05,
+     better="lower", vm=True)
+def v3(bench):
+    return bench.compare(LINK, LINK, QpPair(64, "pingpong", ("--poll",)), "p50_us",
+                         Perftest(64, "ib_write_lat"))
+
+
+@row("V3b", "64 B round trip, by events", "ib_send_lat -s 64 -e", reach=1.2, stretch=1.0,
+     better="lower", vm=True)
+def v3b(bench):
+    return bench.compare(LINK, LINK, QpPair(64, "pingpong"), "p50_us",
+                         Perftest(64, "ib_send_lat", ("-e",)))
+
+
+@row("V4", "immediates, signalled, receives per 64 B frame", "1 each", reach=1 / 32,
+     stretch=1 / 256, better="lower", vm=True)
+def v4(bench):
+    return bench.costs(LINK, *SMALL)
+
+
+@row("V4b", "the same, 1514 B frames", "1 each", reach=1 / 32, stretch=1 / 256,
+     better="lower", vm=True)
+def v4b(bench):
+    return bench.costs(LINK, *STANDARD)
+
+
+@row("V5", "RNR NAKs, lost wake-ups", "none", reach=0, better="lower", vm=True)
+def v5(bench):
+    return bench.failures(LINK, RESTLESS)
+
+
+@row("V6", "TCP through shmnet over RDMA, MTU 4200", "the same link, MTU 4200", vm=True)
+def v6(bench):
+    return bench.compare(ShmnetRdma(), LINK, TcpStream(), "gbps")
+
+
+@row("V6b", "TCP 64 B ping-pong, median", "the same link", better="lower", vm=True)
+def v6b(bench):
+    return bench.compare(ShmnetRdma(), LINK, TcpPingPong(), "p50_us")

@@ -3,7 +3,8 @@
 # Measures shmnet beside its peers: the rows of rows.py, as a table, JSON and SVG.
 #
 #     tests/bench/run.sh [--rows H1,H3] [-r ROUNDS] [-t SECONDS] [--json FILE]
-#     tests/bench/run.sh --smoke --build DIR      what the tests run
+#     tests/bench/run.sh --vm [--long] [...]      rows V, in virtual machines
+#     tests/bench/run.sh [--vm] --smoke --build DIR    what the tests run
 #
 # Everything happens inside mount, network and process namespaces of its own: when
 # this script ends, however it ends, the kernel ends and removes what was started
@@ -14,6 +15,9 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 packages="ethtool iperf3 iproute2 iputils-ping python3 socat util-linux vde2"
 commands="ethtool iperf3 ip ss ping python3 socat setpriv unshare vde_switch vde_plug2tap"
+vm_packages="iperf3 iproute2 iputils-ping perftest python3 socat util-linux"
+vm_commands="iperf3 ip ss ping ib_write_bw ib_write_lat ib_send_lat python3 socat setpriv unshare"
+vm_lab=$here/../../deploy/lab/vm-lab.sh
 
 BENCH_COMMAND="tests/bench/run.sh $*"
 BENCH_ROOT=$([ "$(id -u)" = 0 ] && echo yes || echo no)
@@ -29,7 +33,7 @@ has_option() {
 }
 
 skip() {
-	echo "skipped: $*"
+	echo "SKIP: $*"
 	exit 77
 }
 
@@ -69,12 +73,19 @@ exec_in_namespaces() {
 if has_option -h "$@" || has_option --help "$@"; then
 	exec python3 -B "$here/bench.py" "$@"
 fi
+if has_option --vm "$@"; then
+	[ "$BENCH_ROOT" = yes ] || skip "not root: the machines need TAPs and a bridge"
+	packages=$vm_packages commands=$vm_commands
+fi
 if has_option --build "$@"; then
 	install_missing no
 else
+	! has_option --vm "$@" || "$here/../install.sh" lab
 	install_missing yes
 	build
 fi
+# There is no way out of the namespaces, later.
+! has_option --vm "$@" || "$vm_lab" kernel
 if [ ! -r /dev/net/tun ] || [ ! -w /dev/net/tun ]; then
 	skip "no access to /dev/net/tun"
 fi
