@@ -26,13 +26,14 @@ struct membership {
 	struct peer_owner owner; /* first: the peers know this much of us */
 	const struct membership_handler *handler;
 	void *arg;
-	struct peer **peers; /* in the order of their ids; none ever leaves */
+	struct peer **peers; /* in the order of their ids */
 	unsigned num_peers;
 	struct liveness *liveness;
 	struct guest *guests;
 	unsigned num_guests;
 	unsigned links[CONFIG_NETWORKS_MAX]; /* live ones, of each network */
 	struct log_limit guest_limit;
+	struct log_limit full_limit;
 };
 
 static const char *own_name(const struct peer_owner *owner)
@@ -67,14 +68,37 @@ static struct peer *find_peer(const struct membership *membership, uint16_t id)
 	return membership->peers[index];
 }
 
+/*
+ * Anybody can make us remember an id, by saying that it is theirs, or somebody's: one
+ * that never was more than a word leaves when there is no room. Those who were there
+ * stay.
+ */
+static bool forget_some_word(struct membership *membership)
+{
+	for (unsigned i = 0; i < membership->num_peers; i++) {
+		struct peer *peer = membership->peers[i];
+
+		if (peer_is_known(peer) || peer_is_present(peer) ||
+		    peer_has_channel(peer))
+			continue;
+		membership->num_peers--;
+		memmove(membership->peers + i, membership->peers + i + 1,
+			(membership->num_peers - i) * sizeof(struct peer *));
+		peer_free(peer);
+		return true;
+	}
+	return false;
+}
+
 static int insert_peer(struct membership *membership, uint16_t id, struct peer **ret_peer)
 {
-	unsigned index = find_index(membership, id);
 	struct peer **peers, *peer;
+	unsigned index;
 	int ret;
 
-	if (membership->num_peers == MEMBER_PEERS_MAX)
+	if (membership->num_peers == MEMBER_PEERS_MAX && !forget_some_word(membership))
 		return -ENOSPC;
+	index = find_index(membership, id);
 	peers = realloc(membership->peers, (membership->num_peers + 1) * sizeof(*peers));
 	if (!peers)
 		return -ENOMEM;
@@ -496,6 +520,22 @@ static void on_accepted(void *arg, struct world_channel *channel)
 	peer_refuse_channel(membership->owner.world, channel, &refuse);
 }
 
+/* Who makes up nodes can make us say this. */
+static void pass_over(struct membership *membership, uint16_t node_id)
+{
+	struct world *world = membership->owner.world;
+	char more[48] = "";
+	unsigned held_back;
+
+	if (!log_limit_pass(&membership->full_limit, world->ops->now(world), &held_back))
+		return;
+	if (held_back)
+		snprintf(more, sizeof(more), ", as %u more were before", held_back);
+	log_warn(own_name(&membership->owner),
+		 "id %u is passed over%s: %u nodes are remembered already", node_id, more,
+		 membership->num_peers);
+}
+
 static void on_appeared(void *arg, uint16_t node_id)
 {
 	struct membership *membership = arg;
@@ -503,13 +543,10 @@ static void on_appeared(void *arg, uint16_t node_id)
 
 	if (node_id == membership->owner.config->id)
 		return;
-	if (need_peer(membership, node_id, &peer) < 0) {
-		log_warn(own_name(&membership->owner),
-			 "id %u is passed over: %u nodes are remembered already", node_id,
-			 membership->num_peers);
-		return;
-	}
-	peer_appear(peer);
+	if (need_peer(membership, node_id, &peer) < 0)
+		pass_over(membership, node_id);
+	else
+		peer_appear(peer);
 }
 
 static void on_disappeared(void *arg, uint16_t node_id)

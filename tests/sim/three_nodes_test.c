@@ -571,6 +571,29 @@ TEST_CASE(stranger, too_many_of_them_do_not_keep_a_node_out)
 	finish(sim);
 }
 
+/* Each is refused: the lower id dials. */
+TEST_CASE(stranger, many_names_do_not_keep_a_node_out)
+{
+	struct sim *sim = three(24);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+	struct world_channel *last = NULL;
+
+	sim_start(n2);
+	sim_run(sim, SIM_S);
+	for (unsigned i = 0; i <= MEMBER_PEERS_MAX; i++) {
+		struct peer_message hello = hello_of((uint16_t)(1000 + i), "x");
+
+		last = sim_dial_stranger(sim, n2, 0);
+		sim_stranger_send(last, &hello);
+		sim_run(sim, 50 * SIM_MS);
+	}
+	CHECK(strstr(sim_stranger_refusal(last), "the lower id dials"));
+	sim_start(n1);
+	sim_run(sim, 2 * SIM_S);
+	CHECK(sim_linked(n1, n2, 0));
+	finish(sim);
+}
+
 /* ---- random schedules ---- */
 
 static struct sim_node *some_node(struct sim *sim)
