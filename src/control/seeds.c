@@ -119,8 +119,8 @@ static bool is_guest(const struct talk *talk)
 	return !talk->seed && !talk->is_known;
 }
 
-/* Room for one more: who said nothing for the longest time goes. */
-static void make_room(struct seeds *seeds)
+/* Room for one more: who said nothing for the longest time goes. False: there is none. */
+static bool make_room(struct seeds *seeds)
 {
 	unsigned guests = 0, talks = 0;
 	struct talk *oldest = NULL;
@@ -132,7 +132,28 @@ static void make_room(struct seeds *seeds)
 		guests++;
 		oldest = talk;
 	}
-	if (oldest && (guests >= SEEDS_GUESTS_MAX || talks >= SEEDS_TALKS_MAX))
+	if (guests < SEEDS_GUESTS_MAX && talks < SEEDS_TALKS_MAX)
+		return true;
+	if (oldest)
+		talk_close(oldest);
+	return oldest;
+}
+
+/* However often it dials, and whatever it says of itself: its certificate has one name.
+ */
+static void end_surplus(const struct talk *talk)
+{
+	struct talk *oldest = NULL;
+	unsigned count = 0;
+
+	for (struct talk *at = talk->seeds->talks; at; at = at->next) {
+		if (at == talk || at->seed || !at->is_known ||
+		    strcmp(at->life.name, talk->life.name) != 0)
+			continue;
+		oldest = at;
+		count++;
+	}
+	if (count >= SEEDS_NAMED_MAX)
 		talk_close(oldest);
 }
 
@@ -401,10 +422,12 @@ static void take_look(struct talk *talk, const struct peer_look *look)
 	talk->life = look->self;
 	talk->deadline_ns = after(seeds->pace.silence);
 	hear_others(seeds, look);
-	if (talk->seed)
+	if (talk->seed) {
 		seed_up(talk->seed, &look->self);
-	else if (is_first)
+	} else if (is_first) {
+		end_surplus(talk);
 		send_book(talk);
+	}
 }
 
 static void take_refuse(struct talk *talk, const struct peer_refuse *refuse)
@@ -471,8 +494,10 @@ static const struct world_channel_handler talk_handler = {
 
 void seeds_accept(struct seeds *seeds, struct world_channel *channel)
 {
-	make_room(seeds);
-	talk_new(seeds, channel, NULL);
+	if (make_room(seeds))
+		talk_new(seeds, channel, NULL);
+	else
+		world_channel_close(channel);
 }
 
 /* ---- time ---- */

@@ -623,6 +623,25 @@ TEST_CASE(seeds, who_says_nothing_goes_when_others_come)
 	net_close(net);
 }
 
+TEST_CASE(seeds, one_node_has_so_many_talks_and_no_more)
+{
+	struct caller callers[SEEDS_NAMED_MAX + 1];
+	struct net *net = make_chain();
+
+	start(&net->hosts[0]);
+	for (unsigned i = 0; i <= SEEDS_NAMED_MAX; i++) {
+		call(&net->hosts[0], &callers[i]);
+		say_look(&callers[i], (uint16_t)(2 + i % 3), 1);
+		LOOP_WAIT(&net->loop, callers[i].count > 0);
+		CHECK_INT(callers[i].heard.type, PEER_MESSAGE_LOOK);
+	}
+	LOOP_WAIT(&net->loop, callers[0].is_closed);
+	CHECK(!callers[1].is_closed && !callers[SEEDS_NAMED_MAX].is_closed);
+	for (unsigned i = 0; i <= SEEDS_NAMED_MAX; i++)
+		world_channel_close(callers[i].channel);
+	net_close(net);
+}
+
 /* It can be dialled, and does not answer. */
 static int dial_mute(void *arg, const struct config_endpoint *address,
 		     struct world_channel **ret_channel)
