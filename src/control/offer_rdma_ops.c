@@ -179,6 +179,7 @@ static void rdma_conn_free(struct world_conn *world_conn)
 	while (*at != conn)
 		at = &(*at)->next;
 	*at = conn->next;
+	explicit_bzero(conn->key, sizeof(conn->key));
 	free(conn);
 	if (!rdma->is_up && !rdma->conns)
 		rdma_device_close(&rdma->device);
