@@ -303,6 +303,26 @@ int peer_find_lane(struct peer *peer, const char *name)
 	return -1;
 }
 
+/*
+ * Between machines both rings of a network take our memory, locked: as much as our config
+ * says, not as the peer does. The network is left out, the others go on.
+ */
+static bool is_too_different(struct peer *peer, unsigned network, uint64_t size)
+{
+	const struct config_network *ours = &peer->owner->config->networks[network];
+	struct peer_lane *lane = peer_lane(peer, network);
+
+	if (!peer->session.is_remote || size == ours->ring_size)
+		return false;
+	peer_say(lane->reason, sizeof(lane->reason),
+		 "network %s has rings of %u KiB on %s and of %u KiB on %s", ours->name,
+		 ours->ring_size >> 10, peer->owner->config->name, (unsigned)(size >> 10),
+		 peer->name);
+	log_warn(peer->name, "%s: not connected", lane->reason);
+	lane->is_common = false;
+	return true;
+}
+
 enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *message,
 			       struct world_parcel *parcel)
 {
@@ -324,6 +344,8 @@ enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *mes
 	if (!peer->session.has_bell)
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 				     "%s sent RING before BELL", peer->name);
+	if (is_too_different(peer, (unsigned)network, ring->size))
+		return EVENT_NONE;
 	ret = peer_ops(peer)->ring_accept(peer->session.conn, parcel, ring->wire.bytes,
 					  ring->wire.length, ring->size, &lane->tx, &why);
 	if (ret < 0)

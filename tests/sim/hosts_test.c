@@ -379,6 +379,39 @@ TEST_CASE(hosts, one_that_takes_the_call_and_says_nothing_is_called_again)
 	finish(sim);
 }
 
+static void find_big0(const struct member_link_report *report, void *arg)
+{
+	if (report->network == 1)
+		*(const char **)arg = report->reason;
+}
+
+/* Why it has no link on big0. */
+static const char *big0_reason(struct sim_node *node)
+{
+	const char *words = "";
+
+	membership_each_link(sim_membership(node), find_big0, &words);
+	return words;
+}
+
+TEST_CASE(hosts, rings_of_another_size_refuse_that_network_only)
+{
+	struct sim *sim = some_hosts(5, 2);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+
+	sim_config(n2)->networks[1].ring_size *= 2;
+	start_all(sim);
+	sim_run(sim, 30 * SIM_S);
+	CHECK(sim_linked(n1, n2, 0));
+	CHECK(!sim_linked(n1, n2, 1));
+	CHECK_INT(view(n1, n2), MEMBER_UP);
+	CHECK_STR(big0_reason(n1),
+		  "network big0 has rings of 1024 KiB on n1 and of 2048 KiB on n2");
+	CHECK_STR(big0_reason(n2),
+		  "network big0 has rings of 2048 KiB on n2 and of 1024 KiB on n1");
+	finish(sim);
+}
+
 /* ---- who is who ---- */
 
 TEST_CASE(hosts, a_certificate_of_another_name_is_refused_by_who_is_called)
