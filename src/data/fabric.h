@@ -74,7 +74,7 @@ struct fabric_ops {
 
 	/* Control's; see the functions below. NULL: by the rings' words, or nothing. */
 	int (*beat)(struct fabric *fabric);
-	uint64_t (*pulse)(const struct fabric *fabric);
+	uint64_t (*pulse)(struct fabric *fabric);
 	const char *(*why)(const struct fabric *fabric);
 
 	void (*close)(struct fabric *fabric);
@@ -106,7 +106,7 @@ static inline int fabric_beat(struct fabric *fabric)
 }
 
 /* Another number than before if the peer showed life, other than in its rings' words. */
-static inline uint64_t fabric_pulse(const struct fabric *fabric)
+static inline uint64_t fabric_pulse(struct fabric *fabric)
 {
 	return fabric->ops->pulse ? fabric->ops->pulse(fabric) : 0;
 }

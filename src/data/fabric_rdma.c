@@ -55,7 +55,7 @@
  * These numbers are part of the protocol: each side relies on the other's.
  *
  * Nobody sleeps while something can be done. The worker sleeps with the completion
- * queue armed for solicited immediates: HEAD and BEAT. If something was published and
+ * queue armed for solicited immediates, which HEADs are. If something was published and
  * is not covered by a HEAD, if anything waits for a place in the send queue, or somebody
  * waits for room, it is armed for all.
  *   - What was published is covered by a HEAD when we sleep, and that wakes the peer; or
@@ -64,6 +64,8 @@
  *     nobody at the other side but the device.
  *   - arm() arms, then takes what came before, then looks at what is known of the ring,
  *     not at what this call took: control takes completions, too (beat()).
+ *   - BEATs wake nobody: control takes them when it beats itself or wants to know
+ *     (pulse()), and tells then that they have come.
  *   - A failure need not wake who is armed for solicited immediates (rxe of Linux 6.4 and
  *     later doesn't). beat() finds it and says so, and control wakes the worker.
  *
@@ -319,10 +321,9 @@ static bool put_data(struct rdma_fabric *rdma, struct tx_ring *tx, uint64_t end,
 }
 
 /* An immediate that tells nothing of what was written. */
-static bool put_imm(struct rdma_fabric *rdma, uint32_t flags, uint32_t imm,
-		    const struct flight *flight)
+static bool put_imm(struct rdma_fabric *rdma, uint32_t imm, const struct flight *flight)
 {
-	const struct qp_write write = {.flags = QP_IMM | flags, .imm = imm};
+	const struct qp_write write = {.flags = QP_IMM, .imm = imm};
 
 	return put_write(rdma, write, flight);
 }
@@ -363,7 +364,7 @@ static bool push_rx(struct rdma_fabric *rdma, struct rx_ring *rx)
 
 	if (rx->state != RING_USED || rx->tail == rx->told)
 		return true;
-	if (!put_imm(rdma, 0, imm_make(IMM_BACK, ring, rx->tail / SHMNET_RING_ALIGN),
+	if (!put_imm(rdma, imm_make(IMM_BACK, ring, rx->tail / SHMNET_RING_ALIGN),
 		     &flight))
 		return false;
 	rx->told = rx->tail;
@@ -378,8 +379,7 @@ static bool push_beats(struct rdma_fabric *rdma)
 
 	if (!beats->is_due && beats->received - beats->told < BEATS_NOTED)
 		return true;
-	if (!put_imm(rdma, beats->is_due ? QP_SOLICITED : 0,
-		     imm_make(kind, IMM_BEAT, beats->received), &flight))
+	if (!put_imm(rdma, imm_make(kind, IMM_BEAT, beats->received), &flight))
 		return false;
 	beats->told = beats->received;
 	beats->sent += beats->is_due;
@@ -736,9 +736,16 @@ static int rdma_beat(struct fabric *fabric)
 	return ret;
 }
 
-static uint64_t rdma_pulse(const struct fabric *fabric)
+static uint64_t rdma_pulse(struct fabric *fabric)
 {
-	return __atomic_load_n(&rdma_of(fabric)->counters.receives, __ATOMIC_RELAXED);
+	struct rdma_fabric *rdma = rdma_lock(fabric);
+	uint64_t receives;
+
+	take_all(rdma);
+	push_beats(rdma);
+	receives = rdma->counters.receives;
+	rdma_unlock(rdma);
+	return receives;
 }
 
 static const char *rdma_why(const struct fabric *fabric)

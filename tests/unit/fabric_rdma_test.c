@@ -926,13 +926,40 @@ TEST_CASE(fabric_rdma, beats_no_more_than_are_noted)
 		qp_loop_settle(pair.loop);
 	}
 	CHECK_U64(counters_of(&pair, 0).immediates, 4);
+	pulse = fabric_pulse(a->fabric);
 	turn(&pair, b);
 	CHECK_U64(fabric_pulse(b->fabric), 4);
 	CHECK_U64(counters_of(&pair, 1).immediates, 1); /* all four with one */
-	pulse = fabric_pulse(a->fabric);
 	fabric_beat(a->fabric);
 	CHECK(fabric_pulse(a->fabric) > pulse);
 	CHECK_U64(counters_of(&pair, 0).immediates, 5);
+	pair_close_plain(&pair, memory);
+}
+
+/* An idle node's worker sleeps: it is control that beats and looks. */
+TEST_CASE(fabric_rdma, beats_wake_no_worker)
+{
+	struct memory *memory;
+	struct pair pair;
+	uint64_t pulse[2] = {0, 0};
+
+	REQUIRE(pair_open_plain(&pair, &memory));
+	CHECK(prepare_sleep(&pair, &pair.players[0]));
+	CHECK(prepare_sleep(&pair, &pair.players[1]));
+	for (unsigned i = 0; i < 100 && !test_failed(); i++) {
+		for (unsigned s = 0; s < 2; s++) {
+			/* One of them beats ten times as often. */
+			if (s == 0 || i % 10 == 9)
+				fabric_beat(pair.players[s].fabric);
+		}
+		qp_loop_settle(pair.loop);
+		for (unsigned s = 0; s < 2 && i % 10 == 9; s++) {
+			CHECK(fabric_pulse(pair.players[s].fabric) > pulse[s]);
+			pulse[s] = fabric_pulse(pair.players[s].fabric);
+		}
+	}
+	CHECK(!is_rung(&pair.players[0]));
+	CHECK(!is_rung(&pair.players[1]));
 	pair_close_plain(&pair, memory);
 }
 
@@ -957,9 +984,11 @@ TEST_CASE(fabric_rdma, beats_never_stop)
 		come_to_rest(&pair);
 		for (unsigned s = 0; s < 2; s++)
 			pulse[s] = fabric_pulse(pair.players[s].fabric);
-		fabric_beat(pair.players[0].fabric);
-		fabric_beat(pair.players[1].fabric);
-		come_to_rest(&pair);
+		/* Twice: who sent as many as it may hears only now that they came. */
+		for (unsigned n = 0; n < 4; n++) {
+			fabric_beat(pair.players[n % 2].fabric);
+			come_to_rest(&pair);
+		}
 		for (unsigned s = 0; s < 2; s++)
 			CHECK(fabric_pulse(pair.players[s].fabric) > pulse[s]);
 	}
