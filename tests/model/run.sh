@@ -78,4 +78,18 @@ for fault in LATE_ANNOUNCE EARLY_READS NO_SINCE COPY_ON HIDE_CLOSED UNREAD NO_DR
 	model fails castswitch.pml -D$fault
 done
 model fails castswitch.pml -DRELINK=1 -DFRAMES=2 -DEARLY_OFFER
+
+model holds immediate.pml
+model holds immediate.pml -DHEADS=1 -DRECORDS=5 -DRING=4
+model holds immediate.pml -DLOOKS=1 -DHEADS=1 -DRECORDS=3 -DRING=2
+for fault in EARLY HASTY FLOOD LATE_POST FEW REUSE; do
+	model fails immediate.pml -D$fault
+done
+model fails immediate.pml -DHEADS=1 -DLAZY
+model fails immediate.pml -DLOOKS=1 -DHEADS=1 -DRECORDS=3 -DRING=2 -DBLIND
+
+model holds beat.pml
+for fault in SILENT MANY ECHO; do
+	model fails beat.pml -D$fault
+done
 exit $status
