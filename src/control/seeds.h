@@ -30,10 +30,8 @@
 
 #define SEEDS_GUESTS_MAX 32 /* dialled us and said nothing yet: then the oldest goes */
 #define SEEDS_TALKS_MAX	 (BOOK_LINES_MAX + CONFIG_SEEDS_MAX)
-#define SEEDS_NAMED_MAX                                                                  \
-	CONFIG_SEEDS_MAX /* that one node dialled: then the oldest goes                  \
-			  */
-#define SEEDS_WORDS_MAX 640
+#define SEEDS_NAMED_MAX	 CONFIG_SEEDS_MAX /* of one node, likewise */
+#define SEEDS_WORDS_MAX	 640
 
 struct event_base;
 struct seeds;
