@@ -22,7 +22,7 @@
  * to.
  *
  * The queue pair is not the connection manager's: it takes from it what the two sides
- * agreed on (numbers of packets, path) and is moved here. Retries are set here: 7 times
+ * agreed on (numbers of packets, path) and is moved here. Retries are set here: 6 times
  * after 0.27 s, then the connection is lost, about 2 s after the peer was. A peer that is
  * short of processors takes longer than 67 ms to answer, and a retry that comes while the
  * first one is still under way costs bandwidth, and on rxe 6.1 sometimes the connection.
@@ -39,7 +39,7 @@
 
 #define RESOLVE_MS  2000
 #define ACK_TIMEOUT 16 /* 4.096 us << 16: 0.27 s */
-#define RETRIES	    7
+#define RETRIES	    6  /* not 7, which Soft-RoCE takes for ever */
 
 /* ---- the queue pair ---- */
 

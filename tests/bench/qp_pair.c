@@ -226,7 +226,7 @@ static void connect_queue(struct pair *pair, const struct hello *ours,
 		.qp_state = IBV_QPS_RTS,
 		.sq_psn = ours->psn,
 		.timeout = 16, /* 0.27 s, as the nodes have it */
-		.retry_cnt = 7,
+		.retry_cnt = 6,
 		.rnr_retry = 0,
 	};
 
