@@ -3,7 +3,7 @@
 # tests that set $golden and $daemon.
 #
 # With GOLDEN_UPDATE=1 in the environment the files are written instead of compared. In
-# them LAB stands for the test's directory, PID and N for numbers that change.
+# them LAB stands for the test's directory, PID, PORT, N and DATE for what changes.
 
 golden=''   # the directory
 daemon=''   # the path of shmnet-node
@@ -12,7 +12,8 @@ lab_prefix=${lab_prefix-}
 # Numbers that differ from run to run, and only those.
 normalise() {
 	sed -E "s|$LAB|LAB|g; s|^$daemon:|shmnet-node:|; s|$lab_prefix|PREFIX|g; s/\bpid [0-9]+/pid PID/g
-		s/[0-9.]+ MiB (are left|are available)/N MiB \1/g"
+		s/[0-9.]+ MiB (are left|are available)/N MiB \1/g
+		s/[0-9-]{10} [0-9:]{8} UTC/DATE/g; s/(192\.0\.2\.1):[1-9][0-9]{4}\b/\1:PORT/g"
 }
 
 like_golden() { # case; what was said on stdin

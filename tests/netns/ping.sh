@@ -6,6 +6,8 @@ set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 
+# Who is stopped for a while is not taken for dead.
+NODE_KEYS='liveness: {interval_ms: 1000, misses: 20}'
 NETWORKS=("lan0 shm0 1500 10.77.0.%/24" "big0 shm1 9000 10.78.0.%/24")
 
 # The client's exit status and a line of what it says.

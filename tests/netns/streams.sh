@@ -14,7 +14,7 @@ NETWORKS=(
 	"lan2 shm2 65521 10.79.0.%/24 fd79::%/64"
 	"lan3 shm3 1490 10.80.0.%/24 fd80::%/64"
 )
-FILE_MIB=$((1024 / SLOW))
+FILE_MIB=$((1024 / SLOW / SLOW))
 
 iperf() { # what, address, more of iperf3's arguments
 	check "$1" iperf_run n1 "${@:2}" && iperf_figure "$1"
