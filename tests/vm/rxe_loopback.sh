@@ -1,0 +1,41 @@
+#!/bin/bash
+# Nodes that are joined by one RDMA device, which sends to itself: the scripts of the
+# network namespaces, with rxe0 in a machine. If this machine has an RDMA device that is
+# up, with that one.
+# timeout: 900
+set -u
+# shellcheck source=tests/vm/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+scripts=(basic ping streams kill_restart)
+[ -z "${SHMNET_TEST_LONG-}" ] || scripts+=(offloads casts conservation members)
+
+# Sets $device and $address: of the first RDMA device here that has an IPv4 address.
+device_find() {
+	local netdev
+	while read -r device netdev; do
+		address=$(ip -j -4 address show dev "$netdev" |
+			jq -r '[.[].addr_info[] | select(.scope == "global")][0].local // empty')
+		[ -z "$address" ] || return 0
+	done < <(rdma -j link 2>/dev/null |
+		jq -r '.[] | select(.state == "ACTIVE" and .netdev) | .ifname + " " + .netdev')
+	return 1
+}
+
+script_run() { # script
+	if [ -n "${device-}" ]; then
+		echo "--- $1 over $device"
+		SHMNET_RDMA_DEVICE=$device SHMNET_RDMA_ADDRESS=$address "$lab_top/$1"
+		check "$1 over $device" test $? -eq 0
+	else
+		vm_script 1 "$1"
+	fi
+}
+
+export SHMNET_FABRIC=rdma
+vm_begin "$@"
+device_find || { device='' && vm_up 1 --mem 1024; }
+for script in "${scripts[@]}"; do
+	script_run "tests/netns/$script.sh"
+done
+lab_end
