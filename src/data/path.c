@@ -107,12 +107,6 @@ static enum drop_reason fit_host_vnet(const struct port *port, const uint8_t *he
 	return DROP_NUM_;
 }
 
-static void link_submit(struct link *link, size_t length, uint32_t flags)
-{
-	shmnet_ring_submit(&link->tx, (uint32_t)length, flags);
-	link->tx_pending = true;
-}
-
 void path_publish(struct link *link)
 {
 	int ret;
@@ -123,6 +117,17 @@ void path_publish(struct link *link)
 	ret = link->fabric->ops->publish(link->fabric, &link->tx);
 	if (ret < 0)
 		link_fail(link, ret);
+}
+
+/* A burst of long frames is shown by the quarter ring, so that its reader can begin. */
+static void link_submit(struct link *link, size_t length, uint32_t flags)
+{
+	struct shmnet_ring_tx *tx = &link->tx;
+
+	shmnet_ring_submit(tx, (uint32_t)length, flags);
+	link->tx_pending = true;
+	if (tx->head - tx->published >= (tx->mask + 1) / 4)
+		path_publish(link);
 }
 
 /* For one frame, which is counted as sent; NULL if it must be dropped, counted too. */
