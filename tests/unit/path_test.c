@@ -7,9 +7,9 @@
 
 #include "base/segment.h"
 
-#include "fabric_loop.h"
 #include "rig.h"
 #include "shim.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,9 +35,9 @@ struct node {
 
 struct net {
 	struct node nodes[NODES];
-	struct fabric_loop *loops[NODES][NODES];
+	struct wire wires[NODES][NODES]; /* [a][b] with a < b; without a loop: shm */
 	struct ring_map maps[NODES][NODES]
-			    [2]; /* from, to: its sender's, its receiver's */
+			    [2]; /* from, to: the sender's, the receiver's */
 	bool direct;
 };
 
@@ -92,17 +92,24 @@ static uint64_t salt_of(unsigned from, unsigned to)
 	return RIG_SALT + from * NODES + to;
 }
 
-static bool open_ring(struct net *net, unsigned from, unsigned to)
+/* The ring of that way, which is mapped. */
+static bool start_ring(struct net *net, unsigned from, unsigned to)
 {
 	struct ring_map *tx = &net->maps[from][to][0], *rx = &net->maps[from][to][1];
 
-	if (!rig_ring_open(RIG_RING_SIZE, tx, rx))
-		return false;
 	shmnet_ring_tx_init(&net->nodes[from].links[to].tx, tx->words, tx->data,
 			    RIG_RING_SIZE, salt_of(from, to));
 	shmnet_ring_rx_init(&net->nodes[to].links[from].rx, rx->words, rx->data,
 			    RIG_RING_SIZE, salt_of(from, to));
 	return true;
+}
+
+static bool open_ring(struct net *net, unsigned from, unsigned to)
+{
+	struct ring_map *maps = net->maps[from][to];
+
+	return rig_ring_open(RIG_RING_SIZE, &maps[0], &maps[1]) &&
+	       start_ring(net, from, to);
 }
 
 static bool open_pair_shm(struct net *net, unsigned a, unsigned b)
@@ -121,32 +128,26 @@ static bool open_pair_shm(struct net *net, unsigned a, unsigned b)
 	return open_ring(net, a, b) && open_ring(net, b, a);
 }
 
-/* Each side gets words of its own, so that the loop is what lies between them. */
-static bool add_loop_ring(struct net *net, struct fabric_loop *loop, unsigned from,
-			  unsigned to, unsigned side)
+static bool open_wire_ring(struct net *net, struct wire *wire, unsigned from, unsigned to)
 {
-	struct shmnet_ring_tx *tx = &net->nodes[from].links[to].tx;
-	struct shmnet_ring_rx *rx = &net->nodes[to].links[from].rx;
+	struct ring_map *maps = net->maps[from][to];
 
-	tx->words = calloc(1, sizeof(*tx->words));
-	return tx->words &&
-	       fabric_loop_add_ring(loop, side, tx->salt, tx->words, rx->words) == 0;
+	return wire_add_ring(wire, from > to, &maps[0], &maps[1]) &&
+	       start_ring(net, from, to);
 }
 
-static bool open_pair_loop(struct net *net, unsigned a, unsigned b, uint64_t seed)
+static bool open_pair_wire(struct net *net, unsigned a, unsigned b, uint64_t seed)
 {
-	struct fabric_loop *loop;
+	struct wire *wire = &net->wires[a][b];
 
-	if (fabric_loop_new(seed + a * NODES + b, 2, &loop) < 0)
+	if (!wire_open(wire, seed + a * NODES + b))
 		return false;
-	net->loops[a][b] = loop;
-	node_add_link(&net->nodes[a], b, net->direct, fabric_loop_end(loop, 0));
-	node_add_link(&net->nodes[b], a, net->direct, fabric_loop_end(loop, 1));
-	return open_ring(net, a, b) && open_ring(net, b, a) &&
-	       add_loop_ring(net, loop, a, b, 0) && add_loop_ring(net, loop, b, a, 1);
+	node_add_link(&net->nodes[a], b, net->direct, wire->fabric[0]);
+	node_add_link(&net->nodes[b], a, net->direct, wire->fabric[1]);
+	return open_wire_ring(net, wire, a, b) && open_wire_ring(net, wire, b, a);
 }
 
-/* Seed 0: over the shm fabric. */
+/* Seed 0: over the shm fabric, else over the rdma fabric. */
 static struct net *net_open(bool direct, uint64_t seed)
 {
 	struct net *net = calloc(1, sizeof(*net));
@@ -158,7 +159,7 @@ static struct net *net_open(bool direct, uint64_t seed)
 		net->direct = direct;
 	for (unsigned a = 0; ok && a < NODES; a++) {
 		for (unsigned b = a + 1; ok && b < NODES; b++)
-			ok = seed ? open_pair_loop(net, a, b, seed)
+			ok = seed ? open_pair_wire(net, a, b, seed)
 				  : open_pair_shm(net, a, b);
 	}
 	if (!ok)
@@ -166,30 +167,20 @@ static struct net *net_open(bool direct, uint64_t seed)
 	return net;
 }
 
-static void link_close(struct link *link, bool looped)
-{
-	if (looped)
-		free(link->tx.words);
-	fabric_close(link->fabric);
-}
-
 static void net_close(struct net *net)
 {
 	for (unsigned i = 0; i < NODES; i++) {
 		for (unsigned j = 0; j < NODES; j++) {
 			if (i != j)
-				link_close(&net->nodes[i].links[j],
-					   net->loops[i][j] || net->loops[j][i]);
+				fabric_close(net->nodes[i].links[j].fabric);
+			ring_map_close(&net->maps[i][j][0]);
+			ring_map_close(&net->maps[i][j][1]);
 		}
 		rig_tap_close(&net->nodes[i].tap);
 	}
 	for (unsigned i = 0; i < NODES; i++) {
 		for (unsigned j = i + 1; j < NODES; j++)
-			fabric_loop_free(net->loops[i][j]);
-		for (unsigned j = 0; j < NODES; j++) {
-			ring_map_close(&net->maps[i][j][0]);
-			ring_map_close(&net->maps[i][j][1]);
-		}
+			wire_close(&net->wires[i][j]);
 	}
 	free(net);
 }
@@ -244,14 +235,14 @@ static unsigned node_receive(struct node *node)
 	return taken;
 }
 
-static bool net_step_loops(struct net *net)
+static bool net_step_wires(struct net *net)
 {
 	bool moving = false;
 
 	for (unsigned a = 0; a < NODES; a++) {
 		for (unsigned b = a + 1; b < NODES; b++) {
-			if (net->loops[a][b])
-				moving |= fabric_loop_step(net->loops[a][b]);
+			if (net->wires[a][b].loop)
+				moving |= qp_loop_step(net->wires[a][b].loop);
 		}
 	}
 	return moving;
@@ -261,7 +252,7 @@ static bool net_step_loops(struct net *net)
 static bool net_turn(struct net *net)
 {
 	uint8_t buffer[RIG_FRAME_MAX];
-	bool busy = net_step_loops(net);
+	bool busy = net_step_wires(net);
 
 	for (unsigned i = 0; i < NODES; i++) {
 		struct node *node = &net->nodes[i];
@@ -873,6 +864,23 @@ TEST_CASE(path, no_piece_is_lost_by_the_peers_own_queue)
 		check_no_piece_lost(others);
 }
 
+/* 20 long frames are most of a ring: the reader is told before the last is written. */
+TEST_CASE(path, a_long_burst_is_shown_by_the_quarter_ring)
+{
+	struct net *net = net_open(true, 3);
+	struct node *node = &net->nodes[0];
+	static uint8_t frame[RIG_FRAME_MAX];
+
+	for (unsigned i = 0; i < 20; i++)
+		CHECK(host_write(node, 1, frame, rig_frame(frame, 1, 2, i, 9000), 1));
+	CHECK_INT(node_send(node, 1), PATH_TX_EMPTY);
+	CHECK_U64(node->links[1].fabric->bells_rung, 2);
+	net_settle(net);
+	CHECK_U64(net->nodes[1].read, 20);
+	check_conservation(net);
+	net_close(net);
+}
+
 /* ---- what a receiver drops ---- */
 
 /* A record that the sender's own checks would never have let out. */
@@ -1033,15 +1041,14 @@ TEST_CASE(path, frames_that_the_kernel_loses)
 
 /* ---- a fabric that fails ---- */
 
-static void check_fabric_failure(enum fabric_loop_op op, unsigned side, int error,
-				 int expected)
+static void check_fabric_failure(enum wire_op op, unsigned side, int error, int expected)
 {
 	struct net *net = net_open(false, 77);
 	struct link *link = side ? &net->nodes[1].links[0] : &net->nodes[0].links[1];
 	uint8_t frame[RIG_FRAME_MAX];
 	size_t length = rig_frame(frame, 1, 2, 0, 100);
 
-	fabric_loop_fail(net->loops[0][1], side, op, error);
+	wire_break(link->fabric, op, error);
 	CHECK(host_write(&net->nodes[0], 0, frame, length, 1));
 	net_settle(net);
 	CHECK_INT(link->error, expected);
@@ -1051,12 +1058,12 @@ static void check_fabric_failure(enum fabric_loop_op op, unsigned side, int erro
 
 TEST_CASE(path, failing_fabric_puts_the_link_to_rest)
 {
-	check_fabric_failure(FABRIC_LOOP_PUBLISH, 0, -EIO, -EIO);
-	check_fabric_failure(FABRIC_LOOP_PUBLISH, 0, -EPROTO, -EPROTO);
-	check_fabric_failure(FABRIC_LOOP_POLL, 1, -EIO, -EIO);
-	check_fabric_failure(FABRIC_LOOP_POLL, 1, -EPROTO, -EPROTO);
-	check_fabric_failure(FABRIC_LOOP_CREDIT, 1, -EIO, -EIO);
-	check_fabric_failure(FABRIC_LOOP_CREDIT, 1, -EPROTO, -EPROTO);
+	check_fabric_failure(WIRE_PUBLISH, 0, -EIO, -EIO);
+	check_fabric_failure(WIRE_PUBLISH, 0, -EPROTO, -EPROTO);
+	check_fabric_failure(WIRE_POLL, 1, -EIO, -EIO);
+	check_fabric_failure(WIRE_POLL, 1, -EPROTO, -EPROTO);
+	check_fabric_failure(WIRE_CREDIT, 1, -EIO, -EIO);
+	check_fabric_failure(WIRE_CREDIT, 1, -EPROTO, -EPROTO);
 }
 
 /* The peer's words are nonsense: the link rests, and nobody else notices. */
@@ -1178,7 +1185,7 @@ static void soak_step(struct net *net, uint64_t *random)
 		node_receive(&net->nodes[rig_random(random) % NODES]);
 		break;
 	case 2:
-		net_step_loops(net);
+		net_step_wires(net);
 		break;
 	case 3:
 		for (unsigned i = 0; i < 4; i++)
@@ -1187,9 +1194,9 @@ static void soak_step(struct net *net, uint64_t *random)
 	}
 }
 
-static void soak(bool direct, uint64_t seed, bool looped)
+static void soak(bool direct, uint64_t seed, bool wired)
 {
-	struct net *net = net_open(direct, looped ? seed : 0);
+	struct net *net = net_open(direct, wired ? seed : 0);
 	uint64_t random = seed;
 
 	for (unsigned i = 0; i < 20000; i++)

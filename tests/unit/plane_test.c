@@ -8,8 +8,8 @@
 #include "data/plane.h"
 
 #include "cable.h"
-#include "fabric_loop.h"
 #include "shim.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -401,48 +401,50 @@ TEST_CASE(plane, peer_that_breaks_the_rules)
 	host_close(&a);
 }
 
-/* ---- over the test fabric ---- */
+/* ---- over the rdma fabric, on a connection that is played ---- */
 
-struct loop_net {
-	struct fabric_loop *loop;
+struct wire_net {
+	struct wire wire;
 	struct host host[2];
 	struct cable cable;
-	struct shmnet_ring_words words[2];
 };
 
-static bool loop_open(struct loop_net *net, uint64_t seed)
+/* The operation, if there is one of that number, fails at side 0. */
+static bool wire_net_open(struct wire_net *net, uint64_t seed, enum wire_op op, int error)
 {
 	struct plane_link specs[2];
 
 	memset(net, 0, sizeof(*net));
-	if (fabric_loop_new(seed, 2, &net->loop) < 0 || !make_rings(specs))
+	memset(specs, 0, sizeof(specs));
+	if (!wire_open(&net->wire, seed))
 		return false;
 	for (unsigned side = 0; side < 2; side++) {
 		struct plane_link *spec = &specs[side];
 
-		/* Words of its own for each side: the loop is what lies between. */
-		spec->tx.words = &net->words[side];
-		net->cable.fabric[side] = fabric_loop_end(net->loop, side);
+		spec->is_remote = true;
+		spec->offloads = SHMNET_OFFLOADS;
+		spec->tx_salt = specs[!side].rx_salt = RIG_SALT + side;
+		net->cable.fabric[side] = net->wire.fabric[side];
 		net->cable.host[side] = &net->host[side];
-		if (fabric_loop_add_ring(net->loop, side, spec->tx_salt, spec->tx.words,
-					 specs[!side].rx.words) < 0 ||
+		if (!wire_add_ring(&net->wire, side, &spec->tx, &specs[!side].rx) ||
 		    !host_open(&net->host[side], side + 1, 2, 50 * side))
 			return false;
 	}
+	wire_break(net->cable.fabric[0], op, error);
 	return cable_attach(&net->cable, 0, 2, &specs[0]) &&
 	       cable_attach(&net->cable, 1, 1, &specs[1]);
 }
 
-static void loop_close(struct loop_net *net)
+static void wire_net_close(struct wire_net *net)
 {
 	cable_detach(&net->cable, 0, false, NULL);
 	cable_detach(&net->cable, 1, false, NULL);
 	host_close(&net->host[0]);
 	host_close(&net->host[1]);
-	fabric_loop_free(net->loop);
+	wire_close(&net->wire);
 }
 
-static bool loop_read(struct loop_net *net, unsigned side, unsigned number)
+static bool wire_net_read(struct wire_net *net, unsigned side, unsigned number)
 {
 	static uint8_t frame[RIG_FRAME_MAX];
 	struct pollfd fd = {.fd = net->host[side].tap.host[1], .events = POLLIN};
@@ -450,78 +452,77 @@ static bool loop_read(struct loop_net *net, unsigned side, unsigned number)
 	ssize_t n;
 
 	while (poll(&fd, 1, 0) == 0 && left--) {
-		if (!fabric_loop_step(net->loop))
+		if (!qp_loop_step(net->wire.loop))
 			poll(&fd, 1, 1);
 	}
 	n = recv(fd.fd, frame, sizeof(frame), MSG_DONTWAIT);
 	return n > 0 && rig_frame_is(frame, (size_t)n, 2 - side, side + 1, number);
 }
 
-/* Frames both ways over a wire that is late, lossy and out of credits. */
-TEST_CASE(plane, spiteful_fabric)
+/* Frames both ways over a wire that takes its time. */
+TEST_CASE(plane, frames_over_the_rdma_fabric)
 {
-	struct loop_net *net = calloc(1, sizeof(*net));
+	struct wire_net *net = calloc(1, sizeof(*net));
 
-	REQUIRE(net && loop_open(net, 0xfeed));
+	REQUIRE(net && wire_net_open(net, 0xfeed, WIRE_OP_NUM_, 0));
 	for (unsigned i = 0; i < 3000 / SLOWED && !test_failed(); i++) {
 		for (unsigned k = 0; k < 4; k++) {
 			send_many(&net->host[0], 1, 2, 4 * i + k, 1, 50 + 999 * k);
 			send_many(&net->host[1], 1, 1, 4 * i + k, 1, 5000);
 		}
 		for (unsigned k = 0; k < 4; k++) {
-			CHECK(loop_read(net, 1, 4 * i + k));
-			CHECK(loop_read(net, 0, 4 * i + k));
+			CHECK(wire_net_read(net, 1, 4 * i + k));
+			CHECK(wire_net_read(net, 0, 4 * i + k));
 		}
 	}
-	fabric_loop_settle(net->loop);
-	loop_close(net);
+	qp_loop_settle(net->wire.loop);
+	wire_net_close(net);
 	free(net);
 }
 
-static void check_loop_fault(enum fabric_loop_op op, int error)
+static void check_wire_fault(enum wire_op op, int error)
 {
-	struct loop_net *net = calloc(1, sizeof(*net));
+	struct wire_net *net = calloc(1, sizeof(*net));
 	struct plane_fault fault;
 
-	REQUIRE(net && loop_open(net, 0xbeef));
-	fabric_loop_fail(net->loop, 0, op, error);
+	REQUIRE(net && wire_net_open(net, 0xbeef, op, error));
 	/* Something to do, so that it goes to sleep once more; for WAIT_ROOM too much. */
 	send_many(&net->host[0], 1, 2, 0, STUCK_FRAMES, 5000);
 	REQUIRE(host_wait_fault(&net->host[0], &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
 	CHECK_INT(fault.error, error);
 	WAIT_UNTIL(process_rests());
-	loop_close(net);
+	wire_net_close(net);
 	free(net);
 }
 
 TEST_CASE(plane, fabric_that_fails_at_work)
 {
-	check_loop_fault(FABRIC_LOOP_PUBLISH, -EIO);
-	check_loop_fault(FABRIC_LOOP_POLL, -EPROTO);
+	check_wire_fault(WIRE_PUBLISH, -EIO);
+	check_wire_fault(WIRE_POLL, -EPROTO);
 }
 
 TEST_CASE(plane, fabric_that_fails_on_the_way_to_sleep)
 {
-	check_loop_fault(FABRIC_LOOP_ARM, -EIO);
-	check_loop_fault(FABRIC_LOOP_WAIT_ROOM, -EPROTO);
+	check_wire_fault(WIRE_ARM, -EIO);
+	check_wire_fault(WIRE_WAIT_ROOM, -EPROTO);
 }
 
 /* Nothing rang: control has heard of it. */
 TEST_CASE(plane, fabric_that_fails_in_its_sleep)
 {
-	struct loop_net *net = calloc(1, sizeof(*net));
+	struct wire_net *net = calloc(1, sizeof(*net));
 	struct plane_fault fault;
 
-	REQUIRE(net && loop_open(net, 0xdead));
+	REQUIRE(net && wire_net_open(net, 0xdead, WIRE_OP_NUM_, 0));
 	WAIT_UNTIL(process_rests());
-	fabric_loop_fail(net->loop, 0, FABRIC_LOOP_POLL, -EIO);
+	qp_loop_fail(net->wire.loop, 0, "device removed");
 	CHECK(!plane_next_fault(net->host[0].plane, &fault));
 	plane_wake(net->host[0].plane);
 	REQUIRE(host_wait_fault(&net->host[0], &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
 	CHECK_INT(fault.error, -EIO);
-	loop_close(net);
+	wire_net_close(net);
 	free(net);
 }
 
