@@ -11,6 +11,7 @@
 #   rdma fabric, too
 #   protobuf    control/codec*.c, cli/client.c
 #   verbs       data/qp_verbs.c; control/offer_rdma*.c, control/rdma_*.c
+#   librdmacm   control/rdma_cm.c
 #   netlink     control/kernel.c, control/sockets.c
 #   OpenSSL     control/tls*, cli/cert.c
 #   libevent    not in include/, base/, data/
@@ -64,7 +65,10 @@ check_library() {
 		*) echo "protobuf stays in control/codec*.c and cli/client.c" ;;
 		esac
 		;;
-	infiniband/* | rdma/*)
+	rdma/*)
+		[ "$1" = src/control/rdma_cm.c ] || echo "librdmacm stays in control/rdma_cm.c"
+		;;
+	infiniband/*)
 		case $1 in
 		src/data/qp_verbs.c | src/control/offer_rdma*.c | src/control/rdma_*.c) ;;
 		*) echo "verbs stay in qp_verbs.c, offer_rdma*.c and rdma_*.c" ;;
@@ -161,7 +165,8 @@ allowed='src/base/a.c "base/log.h"
 src/data/a.c "base/log.h"
 src/data/qp_verbs.c <infiniband/verbs.h>
 src/control/offer_rdma.c "data/fabric_rdma.h"
-src/control/rdma_cm.c <rdma/rdma_user_cm.h>
+src/control/rdma_cm.c <rdma/rdma_cma.h>
+src/control/rdma_device.c <infiniband/verbs.h>
 src/control/a.c "data/plane.h"
 src/control/a.c "data/tap.h"
 src/control/a.c <event2/event.h>
@@ -190,7 +195,7 @@ src/data/fabric_rdma.c <infiniband/verbs.h>
 src/data/a.c <protobuf-c/protobuf-c.h>
 src/control/a.c "data/link.h"
 src/control/a.c "ctl.pb-c.h"
-src/control/a.c <rdma/rdma_cma.h>
+src/control/offer_rdma.c <rdma/rdma_cma.h>
 src/control/a.h <libmnl/libmnl.h>
 src/control/channel_tls.c <openssl/ssl.h>
 src/control/peer.c <time.h>

@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define BACKLOG	   128
 #define EVENTS_MAX 32 /* of the connection manager in one turn of the loop */
@@ -65,12 +64,12 @@ static void on_cm(evutil_socket_t fd, short what, void *arg);
 /* Once: it is of no device. */
 static int open_cm(struct offer_rdma *rdma, char *why)
 {
-	int ret = cm_open(&rdma->cm_fd);
+	int ret = cm_open(&rdma->cm);
 
 	if (ret < 0)
 		return fail_cm(why, ret);
 	rdma->on_cm =
-		event_new(rdma->base, rdma->cm_fd, EV_READ | EV_PERSIST, on_cm, rdma);
+		event_new(rdma->base, cm_fd(rdma->cm), EV_READ | EV_PERSIST, on_cm, rdma);
 	if (rdma->on_cm && event_add(rdma->on_cm, NULL) == 0)
 		return 0;
 	snprintf(why, OFFER_RDMA_WHY_MAX, "out of memory");
@@ -80,19 +79,14 @@ static int open_cm(struct offer_rdma *rdma, char *why)
 static int listen_on(struct offer_rdma *rdma, char *why)
 {
 	const struct sockaddr *address = (const void *)&rdma->config->listen.address;
-	int ret = cm_new(rdma->cm_fd, rdma, &rdma->listen_id);
+	int ret = cm_new(rdma->cm, &rdma->listen_id);
 
 	if (ret < 0)
 		return fail_listen(rdma, why, ret);
-	ret = cm_bind(rdma->cm_fd, rdma->listen_id, address);
+	ret = cm_bind(rdma->cm, rdma->listen_id, address);
 	if (ret == 0)
-		ret = cm_listen(rdma->cm_fd, rdma->listen_id, BACKLOG);
-	if (ret < 0) {
-		cm_destroy(rdma->cm_fd, rdma->listen_id);
-		rdma->listen_id = CM_NO_ID;
-		return fail_listen(rdma, why, ret);
-	}
-	return 0;
+		ret = cm_listen(rdma->listen_id, BACKLOG);
+	return ret < 0 ? fail_listen(rdma, why, ret) : 0;
 }
 
 static void on_device(evutil_socket_t fd, short what, void *arg);
@@ -112,9 +106,9 @@ static int watch_device(struct offer_rdma *rdma, char *why)
 
 /* ---- ids ---- */
 
-static int park(struct offer_rdma *rdma, uint32_t id)
+static int park(struct offer_rdma *rdma, struct rdma_cm_id *id)
 {
-	uint32_t *parked =
+	struct rdma_cm_id **parked =
 		realloc(rdma->parked, (rdma->num_parked + 1) * sizeof(*rdma->parked));
 
 	if (!parked)
@@ -124,21 +118,31 @@ static int park(struct offer_rdma *rdma, uint32_t id)
 	return 0;
 }
 
-void offer_rdma_drop_id(struct offer_rdma *rdma, uint32_t id)
+void offer_rdma_drop_id(struct offer_rdma *rdma, struct rdma_cm_id *id)
 {
-	if (id == CM_NO_ID)
+	if (!id)
 		return;
 	if (rdma->is_up || park(rdma, id) < 0)
-		cm_destroy(rdma->cm_fd, id);
+		cm_destroy(id);
 }
 
 static void drop_parked(struct offer_rdma *rdma)
 {
 	for (unsigned i = 0; i < rdma->num_parked; i++)
-		cm_destroy(rdma->cm_fd, rdma->parked[i]);
+		cm_destroy(rdma->parked[i]);
 	free(rdma->parked);
 	rdma->parked = NULL;
 	rdma->num_parked = 0;
+}
+
+/* If it was removed, that waits for us, and no id of it sends messages. */
+void offer_rdma_close_device(struct offer_rdma *rdma)
+{
+	rdma_device_close(&rdma->device);
+	if (!rdma->cm || rdma_device_is_there(&rdma->device))
+		return;
+	drop_parked(rdma);
+	cm_let_go(rdma->cm);
 }
 
 /* Nobody hears of it any more; what peers have of it is theirs to free. */
@@ -147,12 +151,11 @@ static void leave_device(struct offer_rdma *rdma)
 	if (rdma->on_device)
 		event_free(rdma->on_device);
 	rdma->on_device = NULL;
-	if (rdma->listen_id != CM_NO_ID)
-		cm_destroy(rdma->cm_fd, rdma->listen_id);
-	rdma->listen_id = CM_NO_ID;
+	cm_destroy(rdma->listen_id);
+	rdma->listen_id = NULL;
 	rdma->is_up = false;
 	if (!rdma->conns)
-		rdma_device_close(&rdma->device);
+		offer_rdma_close_device(rdma);
 }
 
 static int enter_device(struct offer_rdma *rdma, char *why)
@@ -163,7 +166,7 @@ static int enter_device(struct offer_rdma *rdma, char *why)
 	if (ret < 0)
 		return ret;
 	ret = watch_device(rdma, why);
-	if (ret == 0 && rdma->cm_fd < 0)
+	if (ret == 0 && !rdma->cm)
 		ret = open_cm(rdma, why);
 	if (ret == 0)
 		ret = listen_on(rdma, why);
@@ -222,6 +225,7 @@ static void try_again(struct offer_rdma *rdma)
 
 	if (rdma->conns) /* which have the old one open */
 		return;
+	offer_rdma_close_device(rdma); /* it may have been removed since */
 	if (enter_device(rdma, why) < 0) {
 		set_down(rdma, why);
 		return;
@@ -293,8 +297,8 @@ static void on_cm(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	/* Anybody can send requests, and as fast as they are refused. */
-	for (int i = 0; i < EVENTS_MAX && cm_next(rdma->cm_fd, &event) == 0; i++) {
-		if (event.type == CM_REMOVED && event.owner == rdma)
+	for (int i = 0; i < EVENTS_MAX && cm_next(rdma->cm, &event) == 0; i++) {
+		if (event.type == CM_REMOVED && event.id == rdma->listen_id)
 			lose_device(rdma, "the device was removed");
 		else
 			rdma_conn_event(rdma, &event);
@@ -331,8 +335,6 @@ int offer_rdma_new(struct offer *offer, struct event_base *base,
 	snprintf(rdma->name, sizeof(rdma->name), "rdma");
 	rdma->config = config;
 	rdma->base = base;
-	rdma->cm_fd = -1;
-	rdma->listen_id = CM_NO_ID;
 	ret = enter_device(rdma, why);
 	if (ret == 0)
 		ret = start_tick(rdma, why);
@@ -355,8 +357,7 @@ void offer_rdma_free(struct offer_rdma *rdma)
 		event_free(rdma->tick);
 	if (rdma->on_cm)
 		event_free(rdma->on_cm);
-	if (rdma->cm_fd >= 0)
-		close(rdma->cm_fd);
+	cm_close(rdma->cm);
 	free(rdma);
 }
 

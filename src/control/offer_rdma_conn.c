@@ -46,7 +46,7 @@
 static int move_to(struct rdma_conn *conn, enum ibv_qp_state state)
 {
 	struct ibv_qp_attr attr;
-	int mask, ret = cm_qp_attr(conn->rdma->cm_fd, conn->cm_id, state, &attr, &mask);
+	int mask, ret = cm_qp_attr(conn->cm_id, state, &attr, &mask);
 
 	if (ret < 0)
 		return ret;
@@ -104,8 +104,8 @@ static int send_proof(struct rdma_conn *conn)
 	if (ret < 0)
 		return ret;
 	if (conn->active)
-		return cm_connect(conn->rdma->cm_fd, conn->cm_id, &param);
-	return cm_accept(conn->rdma->cm_fd, conn->cm_id, conn, &param);
+		return cm_connect(conn->cm_id, &param);
+	return cm_accept(conn->cm_id, &param);
 }
 
 /* Where the peer listens, and we from any port. */
@@ -131,21 +131,20 @@ static void addresses(const struct rdma_conn *conn, struct sockaddr_storage *ret
 static int do_resolve(struct rdma_conn *conn, const char **ret_why)
 {
 	struct sockaddr_storage from, to;
-	int ret = cm_new(conn->rdma->cm_fd, conn, &conn->cm_id);
+	int ret = cm_new(conn->rdma->cm, &conn->cm_id);
 
 	*ret_why = "can't connect";
 	if (ret < 0)
 		return ret;
 	addresses(conn, &from, &to);
-	return cm_resolve_address(conn->rdma->cm_fd, conn->cm_id,
-				  (struct sockaddr *)&from, (struct sockaddr *)&to,
-				  RESOLVE_MS);
+	return cm_resolve_address(conn->cm_id, (struct sockaddr *)&from,
+				  (struct sockaddr *)&to, RESOLVE_MS);
 }
 
 static int do_route(struct rdma_conn *conn, const char **ret_why)
 {
 	*ret_why = "can't look for a route to it";
-	return cm_resolve_route(conn->rdma->cm_fd, conn->cm_id, RESOLVE_MS);
+	return cm_resolve_route(conn->cm_id, RESOLVE_MS);
 }
 
 static int do_ask(struct rdma_conn *conn, const char **ret_why)
@@ -180,7 +179,7 @@ static int do_establish(struct rdma_conn *conn, const char **ret_why)
 	if (ret < 0)
 		return ret;
 	*ret_why = "can't confirm its answer";
-	ret = cm_establish(conn->rdma->cm_fd, conn->cm_id);
+	ret = cm_establish(conn->cm_id);
 	return ret < 0 ? ret : do_begin(conn, ret_why);
 }
 
@@ -255,20 +254,15 @@ static void step_and_tell(struct rdma_conn *conn, int event)
 
 /* ---- requests ---- */
 
-static void refuse(struct offer_rdma *rdma, uint32_t id)
-{
-	cm_reject(rdma->cm_fd, id);
-	cm_destroy(rdma->cm_fd, id);
-}
-
 /* Or one whose session here has ended meanwhile: it can't be told from a stranger. */
-static void refuse_stranger(struct offer_rdma *rdma, uint32_t id)
+static void refuse_stranger(struct offer_rdma *rdma, struct rdma_cm_id *id)
 {
 	struct world *world = rdma->kind.offer->world;
 	char more[32] = "";
 	unsigned held;
 
-	refuse(rdma, id);
+	cm_reject(id);
+	cm_destroy(id);
 	if (!log_limit_pass(&rdma->strangers, world->ops->now(world), &held))
 		return;
 	if (held)
@@ -305,8 +299,7 @@ static void on_request(struct offer_rdma *rdma, const struct cm_event *event)
 	char words[256];
 	int ret;
 
-	if (!conn || conn->active || conn->state != RDMA_OFFERED ||
-	    conn->asked.id != CM_NO_ID) {
+	if (!conn || conn->active || conn->state != RDMA_OFFERED || conn->asked.id) {
 		refuse_stranger(rdma, event->id);
 		return;
 	}
@@ -327,8 +320,8 @@ int rdma_conn_start(struct rdma_conn *conn, const char **ret_why)
 
 	if (conn->active)
 		return step(conn, EVENT_BELL, ret_why);
-	conn->asked.id = CM_NO_ID;
-	return asked.id == CM_NO_ID ? 0 : take_request(conn, &asked, ret_why);
+	conn->asked.id = NULL;
+	return asked.id ? take_request(conn, &asked, ret_why) : 0;
 }
 
 /* ---- events ---- */
@@ -363,11 +356,10 @@ static void on_conn_event(struct rdma_conn *conn, const struct cm_event *event)
 	}
 }
 
-/*
- * By the id, not by its owner: ids that wait for the port to be destroyed (offer_rdma.c)
- * still tell of connections that are freed.
+/* None: ids that wait for the port to be destroyed (offer_rdma.c) still tell of theirs.
  */
-static struct rdma_conn *find_id(const struct offer_rdma *rdma, uint32_t id)
+static struct rdma_conn *find_id(const struct offer_rdma *rdma,
+				 const struct rdma_cm_id *id)
 {
 	struct rdma_conn *conn = rdma->conns;
 

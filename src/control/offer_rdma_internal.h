@@ -17,7 +17,6 @@
 #include "base/log.h"
 
 #define OFFER_RDMA_WHY_MAX RDMA_DEVICE_WHY_MAX
-#define CM_NO_ID	   UINT32_MAX
 
 struct offer_rdma {
 	struct offer_fabric kind; /* first */
@@ -25,13 +24,13 @@ struct offer_rdma {
 	struct event_base *base;
 	struct rdma_device device;
 	char name[RDMA_DEVICE_NAME_MAX + 8]; /* "rdma/rxe0" */
-	int cm_fd;			     /* -1 if it isn't open */
-	uint32_t listen_id;		     /* CM_NO_ID: it doesn't listen */
+	struct cm *cm;			     /* NULL: not open */
+	struct rdma_cm_id *listen_id;	     /* NULL: it doesn't listen */
 	struct event *on_cm;
 	struct event *on_device;
 	struct event *tick;
-	struct rdma_conn *conns; /* all of them */
-	uint32_t *parked;	 /* ids to be destroyed when the port is up again */
+	struct rdma_conn *conns;    /* all of them */
+	struct rdma_cm_id **parked; /* to be destroyed when the port is up again */
 	unsigned num_parked;
 	bool is_up;
 	char down[OFFER_RDMA_WHY_MAX]; /* why not */
@@ -61,8 +60,8 @@ struct rdma_conn {
 	struct rdma_bell ours;
 	struct rdma_bell theirs;
 	bool has_theirs;
-	uint32_t cm_id;	       /* CM_NO_ID: none */
-	struct cm_event asked; /* passive: a request that came before its BELL */
+	struct rdma_cm_id *cm_id; /* or NULL */
+	struct cm_event asked;	  /* passive: a request that came before its BELL */
 };
 
 static inline struct rdma_conn *rdma_conn_of(const struct world_conn *conn)
@@ -72,8 +71,11 @@ static inline struct rdma_conn *rdma_conn_of(const struct world_conn *conn)
 
 extern const struct offer_ops offer_rdma_ops;
 
-/* Its connection is over. */
-void offer_rdma_drop_id(struct offer_rdma *rdma, uint32_t id);
+/* Its connection is over. Accepts NULL. */
+void offer_rdma_drop_id(struct offer_rdma *rdma, struct rdma_cm_id *id);
+
+/* Nobody uses the device any more. */
+void offer_rdma_close_device(struct offer_rdma *rdma);
 
 /* Our half is made and its peer's is known: goes on. -errno and words if it can't. */
 int rdma_conn_start(struct rdma_conn *conn, const char **ret_why);

@@ -101,7 +101,6 @@ static int rdma_conn_new(struct offer_fabric *kind, struct world_channel *channe
 	conn->rdma = rdma;
 	conn->state = RDMA_OFFERED;
 	conn->active = active;
-	conn->cm_id = conn->asked.id = CM_NO_ID;
 	ret = make_fabric(conn, ret_why);
 	if (ret < 0) {
 		free(conn);
@@ -182,7 +181,7 @@ static void rdma_conn_free(struct world_conn *world_conn)
 	explicit_bzero(conn->key, sizeof(conn->key));
 	free(conn);
 	if (!rdma->is_up && !rdma->conns)
-		rdma_device_close(&rdma->device);
+		offer_rdma_close_device(rdma);
 }
 
 /* ---- rings ---- */

@@ -2,350 +2,246 @@
 #include "control/rdma_cm.h"
 
 #include <infiniband/verbs.h>
-#include <rdma/rdma_user_cm.h>
+#include <rdma/rdma_cma.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define CM_DEVICE "/dev/infiniband/rdma_cm"
-#define CM_ABI	  "/sys/class/misc/rdma_cm/abi_version"
+#define CM_FILE "/dev/infiniband/rdma_cm"
 
-/* Numbers of the kernel's events, which no header for programs has. */
-enum kernel_event {
-	KERNEL_ADDR_RESOLVED,
-	KERNEL_ADDR_ERROR,
-	KERNEL_ROUTE_RESOLVED,
-	KERNEL_ROUTE_ERROR,
-	KERNEL_CONNECT_REQUEST,
-	KERNEL_CONNECT_RESPONSE,
-	KERNEL_CONNECT_ERROR,
-	KERNEL_UNREACHABLE,
-	KERNEL_REJECTED,
-	KERNEL_ESTABLISHED,
-	KERNEL_DISCONNECTED,
-	KERNEL_DEVICE_REMOVAL,
-	KERNEL_EVENT_NUM_
+struct cm {
+	struct rdma_event_channel *channel;
+	struct ibv_context *verbs; /* librdmacm's own of our device, or NULL */
 };
 
 static const struct {
 	enum cm_event_type type;
 	const char *words;
-} events[KERNEL_EVENT_NUM_] = {
-	[KERNEL_ADDR_RESOLVED] = {CM_ADDRESS, NULL},
-	[KERNEL_ADDR_ERROR] = {CM_FAILED, "its address can't be resolved"},
-	[KERNEL_ROUTE_RESOLVED] = {CM_ROUTE, NULL},
-	[KERNEL_ROUTE_ERROR] = {CM_FAILED, "there is no route to it"},
-	[KERNEL_CONNECT_REQUEST] = {CM_REQUEST, NULL},
-	[KERNEL_CONNECT_RESPONSE] = {CM_RESPONSE, NULL},
-	[KERNEL_CONNECT_ERROR] = {CM_FAILED, "connecting failed"},
-	[KERNEL_UNREACHABLE] = {CM_FAILED, "it doesn't answer"},
-	[KERNEL_REJECTED] = {CM_REJECTED, "it refused the connection"},
-	[KERNEL_ESTABLISHED] = {CM_ESTABLISHED, NULL},
-	[KERNEL_DISCONNECTED] = {CM_DISCONNECTED, NULL},
-	[KERNEL_DEVICE_REMOVAL] = {CM_REMOVED, NULL},
+} events[] = {
+	[RDMA_CM_EVENT_ADDR_RESOLVED] = {CM_ADDRESS, NULL},
+	[RDMA_CM_EVENT_ADDR_ERROR] = {CM_FAILED, "its address can't be resolved"},
+	[RDMA_CM_EVENT_ROUTE_RESOLVED] = {CM_ROUTE, NULL},
+	[RDMA_CM_EVENT_ROUTE_ERROR] = {CM_FAILED, "there is no route to it"},
+	[RDMA_CM_EVENT_CONNECT_REQUEST] = {CM_REQUEST, NULL},
+	[RDMA_CM_EVENT_CONNECT_RESPONSE] = {CM_RESPONSE, NULL},
+	[RDMA_CM_EVENT_CONNECT_ERROR] = {CM_FAILED, "connecting failed"},
+	[RDMA_CM_EVENT_UNREACHABLE] = {CM_FAILED, "it doesn't answer"},
+	[RDMA_CM_EVENT_REJECTED] = {CM_REJECTED, "it refused the connection"},
+	[RDMA_CM_EVENT_ESTABLISHED] = {CM_ESTABLISHED, NULL},
+	[RDMA_CM_EVENT_DISCONNECTED] = {CM_DISCONNECTED, NULL},
+	[RDMA_CM_EVENT_DEVICE_REMOVAL] = {CM_REMOVED, NULL},
 };
 
-/* ---- one command ---- */
-
-struct command {
-	struct rdma_ucm_cmd_hdr header;
-	union {
-		struct rdma_ucm_create_id create;
-		struct rdma_ucm_destroy_id destroy;
-		struct rdma_ucm_bind bind;
-		struct rdma_ucm_listen listen;
-		struct rdma_ucm_resolve_addr resolve_address;
-		struct rdma_ucm_resolve_route resolve_route;
-		struct rdma_ucm_connect connect;
-		struct rdma_ucm_accept accept;
-		struct rdma_ucm_reject reject;
-		struct rdma_ucm_disconnect disconnect;
-		struct rdma_ucm_init_qp_attr init_qp_attr;
-		struct rdma_ucm_get_event get_event;
-	} u;
-};
-
-static uint64_t pointer_of(const void *pointer)
+static int error_of(int ret)
 {
-	return (uintptr_t)pointer;
+	return ret < 0 ? -errno : 0;
 }
-
-/* `in` bytes of the union go, `out` bytes come where its response points to. */
-static int command_run(int fd, struct command *command, unsigned number, size_t in,
-		       size_t out)
-{
-	size_t length = sizeof(command->header) + in;
-	ssize_t n;
-
-	command->header = (struct rdma_ucm_cmd_hdr){
-		.cmd = number,
-		.in = (uint16_t)in,
-		.out = (uint16_t)out,
-	};
-	n = write(fd, command, length);
-	if (n < 0)
-		return -errno;
-	return (size_t)n == length ? 0 : -EIO;
-}
-
-#define RUN(fd, command, number, member, out)                                            \
-	command_run(fd, command, RDMA_USER_CM_CMD_##number, sizeof((command)->u.member), \
-		    out)
 
 /* ---- the channel ---- */
 
-static int read_abi(void)
+/* What librdmacm may not open it waits for, 5 s; what is missing it may load. */
+static int try_file(void)
 {
-	FILE *file = fopen(CM_ABI, "re");
-	int version = 0;
+	int fd = open(CM_FILE, O_RDWR | O_CLOEXEC);
 
-	if (!file)
-		return -ENOENT;
-	if (fscanf(file, "%d", &version) != 1)
-		version = 0;
-	fclose(file);
-	return version;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	close(fd);
+	return 0;
 }
 
-int cm_open(int *ret_fd)
+static int set_nonblocking(int fd)
 {
-	int abi = read_abi(), fd;
+	return error_of(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK));
+}
 
-	if (abi < 0)
-		return abi;
-	if (abi != RDMA_USER_CM_ABI_VERSION)
-		return -EPROTO;
-	fd = open(CM_DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	*ret_fd = fd;
+int cm_open(struct cm **ret_cm)
+{
+	struct cm *cm;
+	int ret = try_file();
+
+	if (ret < 0)
+		return ret;
+	cm = calloc(1, sizeof(*cm));
+	if (!cm)
+		return -ENOMEM;
+	errno = 0;
+	cm->channel = rdma_create_event_channel();
+	/* It doesn't always say why: what has the name may be another file. */
+	ret = cm->channel ? set_nonblocking(cm->channel->fd) : -(errno ? errno : ENODEV);
+	if (ret < 0) {
+		cm_close(cm);
+		return ret;
+	}
+	*ret_cm = cm;
 	return 0;
+}
+
+void cm_close(struct cm *cm)
+{
+	if (!cm)
+		return;
+	if (cm->channel)
+		rdma_destroy_event_channel(cm->channel);
+	free(cm);
+}
+
+int cm_fd(const struct cm *cm)
+{
+	return cm->channel->fd;
 }
 
 /* ---- ids ---- */
 
-int cm_new(int fd, void *owner, uint32_t *ret_id)
+int cm_new(struct cm *cm, struct rdma_cm_id **ret_id)
 {
-	struct rdma_ucm_create_id_resp response = {.id = 0};
-	struct command command = {
-		.u.create =
-			{
-				.uid = pointer_of(owner),
-				.response = pointer_of(&response),
-				.ps = RDMA_PS_TCP,
-				.qp_type = IBV_QPT_RC,
-			},
-	};
-	int ret = RUN(fd, &command, CREATE_ID, create, sizeof(response));
-
-	if (ret == 0)
-		*ret_id = response.id;
-	return ret;
+	return error_of(rdma_create_id(cm->channel, ret_id, NULL, RDMA_PS_TCP));
 }
 
-int cm_destroy(int fd, uint32_t id)
+void cm_destroy(struct rdma_cm_id *id)
 {
-	struct rdma_ucm_destroy_id_resp response = {.events_reported = 0};
-	struct command command = {
-		.u.destroy = {.response = pointer_of(&response), .id = id},
-	};
-
-	return RUN(fd, &command, DESTROY_ID, destroy, sizeof(response));
+	if (id)
+		rdma_destroy_id(id);
 }
 
-static uint16_t address_length(const struct sockaddr *address)
+/* librdmacm takes addresses that it doesn't change, but doesn't say so. */
+static struct sockaddr *unconst(const struct sockaddr *address)
 {
-	return address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-					      : sizeof(struct sockaddr_in);
+	return (struct sockaddr *)(uintptr_t)address;
 }
 
-int cm_bind(int fd, uint32_t id, const struct sockaddr *address)
+int cm_bind(struct cm *cm, struct rdma_cm_id *id, const struct sockaddr *address)
 {
-	struct command command = {
-		.u.bind = {.id = id, .addr_size = address_length(address)},
-	};
-
-	memcpy(&command.u.bind.addr, address, address_length(address));
-	return RUN(fd, &command, BIND, bind, 0);
+	cm->verbs = NULL; /* that of a device that was removed may be freed by this */
+	if (rdma_bind_addr(id, unconst(address)) < 0)
+		return -errno;
+	cm->verbs = id->verbs;
+	return 0;
 }
 
-int cm_listen(int fd, uint32_t id, unsigned backlog)
+int cm_listen(struct rdma_cm_id *id, unsigned backlog)
 {
-	struct command command = {.u.listen = {.id = id, .backlog = backlog}};
-
-	return RUN(fd, &command, LISTEN, listen, 0);
+	return error_of(rdma_listen(id, (int)backlog));
 }
 
-int cm_resolve_address(int fd, uint32_t id, const struct sockaddr *from,
+int cm_resolve_address(struct rdma_cm_id *id, const struct sockaddr *from,
 		       const struct sockaddr *to, unsigned timeout_ms)
 {
-	struct command command = {
-		.u.resolve_address =
-			{
-				.id = id,
-				.timeout_ms = timeout_ms,
-				.src_size = address_length(from),
-				.dst_size = address_length(to),
-			},
-	};
-
-	memcpy(&command.u.resolve_address.src_addr, from, address_length(from));
-	memcpy(&command.u.resolve_address.dst_addr, to, address_length(to));
-	return RUN(fd, &command, RESOLVE_ADDR, resolve_address, 0);
+	return error_of(
+		rdma_resolve_addr(id, unconst(from), unconst(to), (int)timeout_ms));
 }
 
-int cm_resolve_route(int fd, uint32_t id, unsigned timeout_ms)
+int cm_resolve_route(struct rdma_cm_id *id, unsigned timeout_ms)
 {
-	struct command command = {
-		.u.resolve_route = {.id = id, .timeout_ms = timeout_ms},
-	};
-
-	return RUN(fd, &command, RESOLVE_ROUTE, resolve_route, 0);
+	return error_of(rdma_resolve_route(id, (int)timeout_ms));
 }
 
 /* ---- connecting ---- */
 
 /* Nobody reads remote memory: no resources for that; and no retry for want of receives.
  */
-static struct rdma_ucm_conn_param conn_param(const struct cm_param *param)
+static struct rdma_conn_param conn_param(const struct cm_param *param)
 {
-	struct rdma_ucm_conn_param ret = {
-		.qp_num = param->qp_number,
-		.private_data_len = (uint8_t)param->length,
+	return (struct rdma_conn_param){
+		.private_data = param->data,
+		.private_data_len = param->length,
 		.retry_count = param->retry_count,
-		.valid = 1,
+		.qp_num = param->qp_number,
 	};
-
-	memcpy(ret.private_data, param->data, param->length);
-	return ret;
 }
 
-int cm_connect(int fd, uint32_t id, const struct cm_param *param)
+int cm_connect(struct rdma_cm_id *id, const struct cm_param *param)
 {
-	struct command command = {.u.connect.id = id};
+	struct rdma_conn_param conn = conn_param(param);
 
-	command.u.connect.conn_param = conn_param(param);
-	return RUN(fd, &command, CONNECT, connect, 0);
+	return error_of(rdma_connect(id, &conn));
 }
 
-int cm_accept(int fd, uint32_t id, void *owner, const struct cm_param *param)
+int cm_accept(struct rdma_cm_id *id, const struct cm_param *param)
 {
-	struct command command = {.u.accept = {.id = id, .uid = pointer_of(owner)}};
+	struct rdma_conn_param conn = conn_param(param);
 
-	command.u.accept.conn_param = conn_param(param);
-	return RUN(fd, &command, ACCEPT, accept, 0);
+	return error_of(rdma_accept(id, &conn));
 }
 
-int cm_establish(int fd, uint32_t id)
+int cm_establish(struct rdma_cm_id *id)
 {
-	struct command command = {.u.accept.id = id}; /* no parameters: the third leg */
-
-	return RUN(fd, &command, ACCEPT, accept, 0);
+	return error_of(rdma_establish(id));
 }
 
-int cm_reject(int fd, uint32_t id)
+int cm_reject(struct rdma_cm_id *id)
 {
-	struct command command = {.u.reject.id = id};
-
-	command.u.reject.reason = 28; /* of IBTA: by the consumer */
-	return RUN(fd, &command, REJECT, reject, 0);
+	return error_of(rdma_reject(id, NULL, 0));
 }
 
-int cm_disconnect(int fd, uint32_t id)
-{
-	struct command command = {.u.disconnect.id = id};
-
-	return RUN(fd, &command, DISCONNECT, disconnect, 0);
-}
-
-static void copy_attr(const struct ib_uverbs_qp_attr *from, struct ibv_qp_attr *ret)
-{
-	const struct ib_uverbs_ah_attr *ah = &from->ah_attr;
-
-	*ret = (struct ibv_qp_attr){
-		.qp_state = from->qp_state,
-		.path_mtu = from->path_mtu,
-		.rq_psn = from->rq_psn,
-		.sq_psn = from->sq_psn,
-		.dest_qp_num = from->dest_qp_num,
-		.max_rd_atomic = from->max_rd_atomic,
-		.max_dest_rd_atomic = from->max_dest_rd_atomic,
-		.min_rnr_timer = from->min_rnr_timer,
-		.timeout = from->timeout,
-		.retry_cnt = from->retry_cnt,
-		.rnr_retry = from->rnr_retry,
-		.ah_attr =
-			{
-				.grh = {.flow_label = ah->grh.flow_label,
-					.sgid_index = ah->grh.sgid_index,
-					.hop_limit = ah->grh.hop_limit,
-					.traffic_class = ah->grh.traffic_class},
-				.dlid = ah->dlid,
-				.sl = ah->sl,
-				.src_path_bits = ah->src_path_bits,
-				.static_rate = ah->static_rate,
-				.is_global = ah->is_global,
-				.port_num = ah->port_num,
-			},
-	};
-	memcpy(ret->ah_attr.grh.dgid.raw, ah->grh.dgid, sizeof(ah->grh.dgid));
-}
-
-int cm_qp_attr(int fd, uint32_t id, unsigned state, struct ibv_qp_attr *ret_attr,
+int cm_qp_attr(struct rdma_cm_id *id, unsigned state, struct ibv_qp_attr *ret_attr,
 	       int *ret_mask)
 {
-	/* What is above is of the kernel's own, and refused if it comes from here. */
-	const unsigned known = (IBV_QP_DEST_QPN << 1) - 1;
-	struct ib_uverbs_qp_attr response = {.qp_attr_mask = 0};
-	struct command command = {
-		.u.init_qp_attr =
-			{
-				.response = pointer_of(&response),
-				.id = id,
-				.qp_state = state,
-			},
-	};
-	int ret = RUN(fd, &command, INIT_QP_ATTR, init_qp_attr, sizeof(response));
-
-	if (ret < 0)
-		return ret;
-	copy_attr(&response, ret_attr);
-	*ret_mask = (int)(response.qp_attr_mask & known);
-	return 0;
+	*ret_attr = (struct ibv_qp_attr){.qp_state = state};
+	return error_of(rdma_init_qp_attr(id, ret_attr, ret_mask));
 }
 
 /* ---- events ---- */
 
-static void copy_conn(const struct rdma_ucm_event_resp *from, struct cm_event *event)
+static void copy_conn(const struct rdma_conn_param *from, struct cm_event *event)
 {
-	event->qp_number = from->param.conn.qp_num;
-	event->length = from->param.conn.private_data_len;
-	memcpy(event->data, from->param.conn.private_data, event->length);
+	event->qp_number = from->qp_num;
+	event->length = from->private_data_len;
+	if (event->length)
+		memcpy(event->data, from->private_data, event->length);
 }
 
-int cm_next(int fd, struct cm_event *ret_event)
+static void copy_event(const struct rdma_cm_event *from, struct cm_event *ret)
 {
-	struct rdma_ucm_event_resp response = {.status = 0};
-	struct command command = {.u.get_event.response = pointer_of(&response)};
-	int ret = RUN(fd, &command, GET_EVENT, get_event, sizeof(response));
-
-	if (ret < 0)
-		return ret;
-	*ret_event = (struct cm_event){
-		.type = CM_OTHER,
-		.owner = (void *)(uintptr_t)response.uid,
-		.id = response.id,
-		.status = (int)response.status,
-	};
-	if (response.event < KERNEL_EVENT_NUM_) {
-		ret_event->type = events[response.event].type;
-		ret_event->words = events[response.event].words;
+	*ret = (struct cm_event){.id = from->id};
+	if (from->event < sizeof(events) / sizeof(events[0])) {
+		ret->type = events[from->event].type;
+		ret->words = events[from->event].words;
 	}
-	if (ret_event->type == CM_REQUEST || ret_event->type == CM_RESPONSE)
-		copy_conn(&response, ret_event);
+	if (ret->type == CM_REQUEST || ret->type == CM_RESPONSE)
+		copy_conn(&from->param.conn, ret);
+}
+
+int cm_next(struct cm *cm, struct cm_event *ret_event)
+{
+	struct rdma_cm_event *event;
+
+	if (rdma_get_cm_event(cm->channel, &event) < 0)
+		return -errno;
+	copy_event(event, ret_event);
+	rdma_ack_cm_event(event);
 	return 0;
+}
+
+/* ---- a device that was removed ---- */
+
+/*
+ * librdmacm opens the device of an id for itself, and keeps it open without any id. It
+ * closes one that was removed when it next meets one that it doesn't know; as of
+ * rdma-core 44, and 65 is no different, it does nothing at all while there is no device
+ * (sync_devices_list() in cma.c), and there is no call to make it. A driver that can't be
+ * parted from its users, like rxe's, waits for that for ever: `rdma link delete` blocks
+ * until the program ends, and the device can't be added again.
+ *
+ * So both of its descriptors are made ones of /dev/null. Nothing is behind them any more
+ * (no id, and the protection domain went with the last), and librdmacm closes them when
+ * the device is back, which it knows by its new index. That doesn't happen before the
+ * next cm_bind(): all other ids are of the device that the bound one is of.
+ */
+void cm_let_go(struct cm *cm)
+{
+	int null;
+
+	if (!cm->verbs)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0)
+		return; /* no descriptors now: the caller comes again */
+	dup3(null, cm->verbs->cmd_fd, O_CLOEXEC);
+	dup3(null, cm->verbs->async_fd, O_CLOEXEC);
+	close(null);
+	cm->verbs = NULL;
 }

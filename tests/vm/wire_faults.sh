@@ -1,7 +1,7 @@
 #!/bin/bash
 # What may happen to a wire and to who is at its other end: it is named, others don't
 # notice, and when it is over the nodes find each other again, with nothing left behind.
-# timeout: 420
+# timeout: 480
 set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -69,6 +69,15 @@ device_removed() {
 	vm 1 rdma link delete rxe0 </dev/null && wait_for 5 status_says n1 'fabric roce: .*no RDMA device'
 }
 
+# Connections wait for a port to be ended properly, which then there is none of.
+device_removed_with_port() {
+	port_down && vm 1 rdma link delete rxe0 </dev/null
+}
+
+device_added_with_port() {
+	vm 1 ip link set eth0 up </dev/null && vm 1 rdma link add rxe0 type rxe netdev eth0 </dev/null
+}
+
 reason_is() { # node, other, pattern
 	ctl "$1" nodes --json | jq -r --arg name "$2" \
 		'.nodes[] | select(.name == $name and .state != "up").reason // empty' >"$LAB/reason"
@@ -105,6 +114,9 @@ is_over vm 1 ip link set eth0 up
 happens "the RDMA device of machine 1 is removed" . device_removed
 figure "n1: $(status_says n1 'fabric roce')"
 is_over vm 1 rdma link add rxe0 type rxe netdev eth0
+
+happens "the port of machine 1 goes down, and the device is removed" . device_removed_with_port
+is_over device_added_with_port
 
 before1=$(last_event n1) before2=$(last_event n2) before3=$(last_event n3)
 count_start $RATE broadcast n1 n3
