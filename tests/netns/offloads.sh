@@ -22,7 +22,7 @@ capture() { # host, filter, command...
 	wait_for 5 grep -q 'listening on' "$LAB/tcpdump.log" || return
 	"$@"
 	status=$?
-	sleep 0.2 # for the last frames, which no check below depends on
+	sleep "0.$((2 * SLOW))" # for the last frames, which no check below depends on
 	stop tcpdump INT
 	return "$status"
 }
