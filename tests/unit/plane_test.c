@@ -484,11 +484,18 @@ static void check_wire_fault(enum wire_op op, int error)
 {
 	struct wire_net *net = calloc(1, sizeof(*net));
 	struct plane_fault fault;
+	bool failed;
 
 	REQUIRE(net && wire_net_open(net, 0xbeef, op, error));
-	/* Something to do, so that it goes to sleep once more; for WAIT_ROOM too much. */
-	send_many(&net->host[0], 1, 2, 0, STUCK_FRAMES, 5000);
-	REQUIRE(host_wait_fault(&net->host[0], &fault));
+	/*
+	 * Something to do, so that it goes to sleep once more; for WAIT_ROOM more than
+	 * the peer, which reads, has taken by then.
+	 */
+	do {
+		send_many(&net->host[0], 1, 2, 0, STUCK_FRAMES, 5000);
+		failed = plane_next_fault(net->host[0].plane, &fault);
+	} while (!failed && op == WIRE_WAIT_ROOM);
+	REQUIRE(failed || host_wait_fault(&net->host[0], &fault));
 	CHECK_INT(fault.kind, PLANE_FAULT_LINK);
 	CHECK_INT(fault.error, error);
 	WAIT_UNTIL(process_rests());
