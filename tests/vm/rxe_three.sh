@@ -18,7 +18,6 @@ NETWORKS=(
 	"lan2 shm2 65521 10.79.0.%/24"
 )
 # A machine may have to wait for its turn, longer than the defaults have patience or room.
-NETWORK_KEYS='cast_depth: 8192'
 NODE_KEYS='liveness: {interval_ms: 500, misses: 6}'
 FILE_MIB=16
 NUMBERS=10000
@@ -66,6 +65,10 @@ iperf() { # what, from, address, more of iperf3's arguments
 vm_begin "$@"
 vm_up 3 --mem 512
 cluster_make
+for node in "${NODES[@]}"; do
+	node_config "$node" "${node#n}" |
+		sed '/name: lan0/s/}$/, cast_depth: 4096}/' >"$LAB/$node.yaml"
+done
 check "four nodes see each other, though each knows one other" mesh_up n1:1 n2:2 n3:3 n4:4 ||
 	lab_end
 check "n1 reaches all by RDMA" has_ways n1 "n2 $RDMA, n3 $RDMA, n4 $RDMA"
