@@ -7,8 +7,8 @@ set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-scripts=(basic ping streams kill_restart)
-[ -z "${SHMNET_TEST_LONG-}" ] || scripts+=(offloads casts conservation members)
+scripts=(basic streams kill_restart)
+[ -z "${SHMNET_TEST_LONG-}" ] || scripts+=(ping offloads casts conservation members)
 
 # Sets $device and $address: of the first RDMA device here that has an IPv4 address.
 device_find() {
