@@ -21,6 +21,14 @@ static const char *const names[] = {
 	[DROP_TAP_DOWN] = "tap-down",
 	[DROP_TAP_ERROR] = "tap-error",
 	[DROP_CAST_LOST] = "cast-lost",
+	[DROP_GLOBAL_NEIGH] = "global-neigh",
+	[DROP_BAD_PACKET] = "bad-packet",
+	[DROP_BAD_FRAGMENT] = "bad-fragment",
+	[DROP_NO_LISTENER] = "no-listener",
+	[DROP_NO_OWNER] = "no-owner",
+	[DROP_PARK_FULL] = "park-full",
+	[DROP_PARK_LATE] = "park-late",
+	[DROP_LOST_FIRST] = "lost-first",
 };
 _Static_assert(sizeof(names) / sizeof(names[0]) == DROP_NUM_, "a name per reason");
 

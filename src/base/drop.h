@@ -26,8 +26,8 @@ enum drop_reason {
 	DROP_PEER_DOWN, /* in the ring when the receiver went away */
 	DROP_MISROUTED, /* steered into another peer's queue; counted on the network */
 
-	/* At the receiver, for one sender; counted on the link. The first one is where
-	 * drop_reason_is_sent() ends. */
+	/* At the receiver, for one sender; counted on the link. drop_reason_is_sent()
+	 * knows the first and the last one. */
 	DROP_BAD_LENGTH,
 	DROP_BAD_SOURCE,      /* source MAC does not name the ring's owner */
 	DROP_BAD_DESTINATION, /* neither this node nor a cast */
@@ -37,13 +37,27 @@ enum drop_reason {
 	DROP_TAP_ERROR,	      /* the TAP refused it for another reason */
 	DROP_CAST_LOST,	      /* gone from the cast ring before it was read */
 
+	/* At the sender, for a global address, before a receiver is known; counted on
+	 * the network. */
+	DROP_GLOBAL_NEIGH, /* ARP or neighbour discovery about a global address */
+	DROP_BAD_PACKET,   /* impossible IP headers, or addresses that nobody may have */
+	DROP_BAD_FRAGMENT, /* tiny, overlapping, too long, or one of too many */
+	DROP_NO_LISTENER,  /* would open a connection, and no node listens */
+	DROP_NO_OWNER,	   /* belongs to a connection whose node is not up */
+	DROP_PARK_FULL,	   /* no room to wait for a decision */
+	DROP_PARK_LATE,	   /* the decision didn't come in time */
+	DROP_LOST_FIRST,   /* a fragment whose first one didn't come in time */
+
 	DROP_NUM_
 };
 
-/* Counted at the sender (true) or at the receiver. */
+/*
+ * Counted at the sender (true) or at the receiver. The numbers are others' too, so
+ * those of the receiver are a range in the middle.
+ */
 static inline bool drop_reason_is_sent(unsigned reason)
 {
-	return reason < DROP_BAD_LENGTH;
+	return reason < DROP_BAD_LENGTH || reason > DROP_CAST_LOST;
 }
 
 /* "ring-full" and so on; NULL out of range. */

@@ -36,7 +36,15 @@ SAME_REASON(OVERSIZE);
 SAME_REASON(TAP_DOWN);
 SAME_REASON(TAP_ERROR);
 SAME_REASON(CAST_LOST);
-_Static_assert(DROP_NUM_ == SHMNET__CTL__DROP_REASON__DROP_CAST_LOST + 1,
+SAME_REASON(GLOBAL_NEIGH);
+SAME_REASON(BAD_PACKET);
+SAME_REASON(BAD_FRAGMENT);
+SAME_REASON(NO_LISTENER);
+SAME_REASON(NO_OWNER);
+SAME_REASON(PARK_FULL);
+SAME_REASON(PARK_LATE);
+SAME_REASON(LOST_FIRST);
+_Static_assert(DROP_NUM_ == SHMNET__CTL__DROP_REASON__DROP_LOST_FIRST + 1,
 	       "a new reason goes into drop.h, ctl.proto and the list above");
 
 #define SAME_STATE(name)                                                                 \

@@ -291,8 +291,8 @@ static uint64_t sum_sender_drops(const struct link *link)
 {
 	uint64_t sum = 0;
 
-	for (unsigned reason = 0; drop_reason_is_sent(reason); reason++)
-		sum += link->counters.drops[reason];
+	for (unsigned reason = 0; reason < DROP_NUM_; reason++)
+		sum += drop_reason_is_sent(reason) ? link->counters.drops[reason] : 0;
 	return sum;
 }
 
