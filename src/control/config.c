@@ -64,6 +64,13 @@ struct file_network {
 	char *address;
 	char **addresses;
 	unsigned addresses_count;
+	char **members;
+	unsigned members_count;
+	enum config_balance balance;
+	uint32_t *weight;
+	enum config_ephemeral ephemeral;
+	char *announce;
+	uint32_t *flows;
 };
 
 struct file_config {
@@ -88,7 +95,6 @@ static const cyaml_schema_field_t liveness_fields[] = {
 	CYAML_FIELD_END,
 };
 
-/* Keys of type IGNORE are known, and refused as "not supported yet". */
 static const cyaml_schema_field_t node_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_node, name, 1, NAME_LEN),
 	CYAML_FIELD_UINT("id", REQUIRED, struct file_node, id),
@@ -175,9 +181,25 @@ _Static_assert(CYAML_ARRAY_LEN(offload_names) == CONFIG_OFFLOADS &&
 	       "a name per bit");
 
 static const cyaml_schema_value_t address_entry = {
-	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 64),
+	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, CONFIG_ADDRESS_LONGEST),
 };
 
+static const cyaml_schema_value_t member_entry = {
+	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, NAME_LEN),
+};
+
+static const cyaml_strval_t balances[] = {
+	{"round-robin", CONFIG_BALANCE_ROUND_ROBIN},
+	{"least-connections", CONFIG_BALANCE_LEAST_CONNECTIONS},
+	{"consistent-hash", CONFIG_BALANCE_CONSISTENT_HASH},
+};
+
+static const cyaml_strval_t ephemerals[] = {
+	{"slice", CONFIG_EPHEMERAL_SLICE},
+	{"shared", CONFIG_EPHEMERAL_SHARED},
+};
+
+/* As with fabrics: which key belongs to which kind is up to the rules. */
 static const cyaml_schema_field_t network_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_network, name, 1, NAME_LEN),
 	CYAML_FIELD_ENUM("kind", OPTIONAL | CYAML_FLAG_STRICT, struct file_network, kind,
@@ -195,11 +217,22 @@ static const cyaml_schema_field_t network_fields[] = {
 	CYAML_FIELD_FLAGS_PTR("offloads", OPTIONAL | CYAML_FLAG_STRICT,
 			      struct file_network, offloads, offload_names,
 			      CYAML_ARRAY_LEN(offload_names)),
-	CYAML_FIELD_STRING_PTR("address", OPTIONAL, struct file_network, address, 1, 64),
+	CYAML_FIELD_STRING_PTR("address", OPTIONAL, struct file_network, address, 1,
+			       CONFIG_ADDRESS_LONGEST),
 	CYAML_FIELD_SEQUENCE("addresses", OPTIONAL | CYAML_FLAG_POINTER,
 			     struct file_network, addresses, &address_entry, 0,
 			     CONFIG_ADDRESSES_MAX),
-	CYAML_FIELD_IGNORE("balance", OPTIONAL),
+	CYAML_FIELD_SEQUENCE("members", OPTIONAL | CYAML_FLAG_POINTER,
+			     struct file_network, members, &member_entry, 1,
+			     CONFIG_MEMBERS_MAX),
+	CYAML_FIELD_ENUM("balance", OPTIONAL | CYAML_FLAG_STRICT, struct file_network,
+			 balance, balances, CYAML_ARRAY_LEN(balances)),
+	CYAML_FIELD_UINT_PTR("weight", OPTIONAL, struct file_network, weight),
+	CYAML_FIELD_ENUM("ephemeral", OPTIONAL | CYAML_FLAG_STRICT, struct file_network,
+			 ephemeral, ephemerals, CYAML_ARRAY_LEN(ephemerals)),
+	CYAML_FIELD_STRING_PTR("announce", OPTIONAL, struct file_network, announce, 1,
+			       CONFIG_TAP_MAX),
+	CYAML_FIELD_UINT_PTR("flows", OPTIONAL, struct file_network, flows),
 	CYAML_FIELD_END,
 };
 
@@ -254,7 +287,6 @@ static const struct config_rule rules[] = {
 	{fabric_fields, "certificate", .check = config_check_path},
 	{fabric_fields, "key", .check = config_check_path},
 	{network_fields, "name", .check = config_check_name},
-	{network_fields, "kind", .check = config_check_network_kind},
 	{network_fields, "tap", .check = config_check_tap},
 	{network_fields, "mtu", .min = SHMNET_MTU_MIN, .max = SHMNET_MTU_MAX},
 	{network_fields, "ring_size", .check = config_check_ring_size},
@@ -263,9 +295,14 @@ static const struct config_rule rules[] = {
 	 .max = SHMNET_CAST_DEPTH_MAX, .check = config_check_cast_depth},
 	{network_fields, "offloads",
 	 .note = "; write it like [tso4, tso6], or [] for none"},
-	{network_fields, "address", .check = config_check_address},
-	{network_fields, "addresses", .check = config_check_address_entry,
+	{network_fields, "addresses",
 	 .note = "; for a single one, or none, use the key 'address'"},
+	{network_fields, "members", .check = config_check_name,
+	 .note = "; write it like [n1, n3], names of nodes"},
+	{network_fields, "weight", .min = 0, .max = CONFIG_WEIGHT_MAX,
+	 .note = " (0: no new connections)"},
+	{network_fields, "announce", .check = config_check_tap},
+	{network_fields, "flows", .min = CONFIG_FLOWS_MIN, .max = CONFIG_FLOWS_MAX},
 };
 
 const struct config_rule *config_rule_find(const struct cyaml_schema_field *fields,
@@ -300,16 +337,23 @@ static void free_fabric(struct config_fabric *fabric)
 	free(fabric->key);
 }
 
+static void free_network(struct config_network *network)
+{
+	free(network->name);
+	free(network->tap);
+	free(network->announce);
+	for (unsigned i = 0; i < network->num_members; i++)
+		free(network->members[i]);
+}
+
 void config_free(struct node_config *config)
 {
 	if (!config)
 		return;
 	for (unsigned i = 0; config->fabrics && i < config->num_fabrics; i++)
 		free_fabric(&config->fabrics[i]);
-	for (unsigned i = 0; config->networks && i < config->num_networks; i++) {
-		free(config->networks[i].name);
-		free(config->networks[i].tap);
-	}
+	for (unsigned i = 0; config->networks && i < config->num_networks; i++)
+		free_network(&config->networks[i]);
 	free(config->fabrics);
 	free(config->networks);
 	free(config->name);
@@ -400,7 +444,7 @@ static int build_address(struct config_network *network, const char *text)
 		network->dhcp = true;
 		return 0;
 	}
-	err = config_parse_address(text, address, &why);
+	err = config_parse_address(text, network->kind, address, &why);
 	if (!err)
 		network->num_addresses++;
 	return err;
@@ -423,13 +467,30 @@ static uint32_t number_or(const uint32_t *number, uint32_t fallback)
 	return number ? *number : fallback;
 }
 
+static int build_global(struct config_network *network, const struct file_network *file)
+{
+	int err = 0;
+
+	network->balance = file->balance;
+	network->weight = number_or(file->weight, CONFIG_WEIGHT_DEFAULT);
+	network->ephemeral = file->ephemeral;
+	network->flows = number_or(file->flows, CONFIG_FLOWS_DEFAULT);
+	for (unsigned i = 0; i < file->members_count && !err; i++) {
+		err = copy_text(file->members[i], NULL, &network->members[i]);
+		network->num_members += !err;
+	}
+	return err ? err : copy_optional(file->announce, &network->announce);
+}
+
 static int build_network(struct config_network *network, const struct file_network *file)
 {
+	const bool is_global = file->kind == NETWORK_KIND_GLOBAL;
 	struct config_why why;
 	int err;
 
 	network->kind = file->kind;
-	network->mtu = number_or(file->mtu, CONFIG_MTU_DEFAULT);
+	network->mtu = number_or(file->mtu, is_global ? CONFIG_GLOBAL_MTU_DEFAULT
+						      : CONFIG_MTU_DEFAULT);
 	network->multicast_rings =
 		number_or(file->multicast_rings, CONFIG_MULTICAST_RINGS_DEFAULT);
 	network->cast_depth = number_or(file->cast_depth, CONFIG_CAST_DEPTH_DEFAULT);
@@ -445,9 +506,11 @@ static int build_network(struct config_network *network, const struct file_netwo
 	if (err)
 		return err;
 	err = copy_text(file->tap, file->name, &network->tap);
-	if (err)
-		return err;
-	return build_addresses(network, file);
+	if (!err)
+		err = build_addresses(network, file);
+	if (!err && is_global)
+		err = build_global(network, file);
+	return err;
 }
 
 static struct config_liveness build_liveness(const struct file_liveness *file)
@@ -747,6 +810,24 @@ static void print_offloads(uint32_t offloads, FILE *out)
 	fputs("]\n", out);
 }
 
+static void print_global(const struct config_network *network, FILE *out)
+{
+	if (network->num_members)
+		fputs("    members: [", out);
+	for (unsigned i = 0; i < network->num_members; i++) {
+		fputs(i ? ", " : "", out);
+		print_text(network->members[i], out);
+	}
+	if (network->num_members)
+		fputs("]\n", out);
+	fprintf(out, "    balance: %s\n", balances[network->balance].str);
+	fprintf(out, "    weight: %u\n", network->weight);
+	fprintf(out, "    ephemeral: %s\n", ephemerals[network->ephemeral].str);
+	if (network->announce)
+		print_key("    announce: ", network->announce, out);
+	fprintf(out, "    flows: %u\n", network->flows);
+}
+
 static void print_network(const struct config_network *network, FILE *out)
 {
 	uint32_t kib = network->ring_size >> 10;
@@ -767,6 +848,8 @@ static void print_network(const struct config_network *network, FILE *out)
 		print_address(&network->addresses[i], out);
 	}
 	fputs("]\n", out);
+	if (network->kind == NETWORK_KIND_GLOBAL)
+		print_global(network, out);
 }
 
 static void print_dhcp_client(const struct node_config *config, FILE *out)

@@ -23,8 +23,12 @@
 #define CONFIG_DHCP_ARGS_MAX 16
 #define CONFIG_UIDS_MAX	     16
 #define CONFIG_SEEDS_MAX     16
+#define CONFIG_MEMBERS_MAX   64
 #define CONFIG_ENDPOINT_MAX  64	 /* text of one, with its terminating zero */
 #define CONFIG_NETNS_MAX     108 /* name or path of a network namespace */
+
+/* Names of members, all networks together, with a byte behind each: peers are told. */
+#define CONFIG_MEMBER_BYTES_MAX 2048
 
 #define CONFIG_RING_SIZE_DEFAULT       (1u << 20)
 #define CONFIG_RING_SIZE_MIN	       (256u << 10)
@@ -34,6 +38,12 @@
 #define CONFIG_CAST_DEPTH_DEFAULT      256
 #define CONFIG_SPIN_US_DEFAULT	       50
 #define CONFIG_SPIN_US_MAX	       1000
+
+#define CONFIG_WEIGHT_DEFAULT 1
+#define CONFIG_WEIGHT_MAX     256
+#define CONFIG_FLOWS_DEFAULT  65536
+#define CONFIG_FLOWS_MIN      1024
+#define CONFIG_FLOWS_MAX      4194304
 
 #define CONFIG_LIVENESS_INTERVAL_MS_DEFAULT 200
 #define CONFIG_LIVENESS_INTERVAL_MS_MIN	    20
@@ -48,6 +58,16 @@ enum network_kind { NETWORK_KIND_LOCAL, NETWORK_KIND_GLOBAL };
 
 /* Who writes into one cast ring: all members, or its maker only. */
 enum cast_mode { CAST_MODE_SHARED, CAST_MODE_LANES };
+
+/* How a new connection finds its node if several could serve it. */
+enum config_balance {
+	CONFIG_BALANCE_ROUND_ROBIN,
+	CONFIG_BALANCE_LEAST_CONNECTIONS,
+	CONFIG_BALANCE_CONSISTENT_HASH,
+};
+
+/* The ports of connections from a global address: a slice per node, or all of them. */
+enum config_ephemeral { CONFIG_EPHEMERAL_SLICE, CONFIG_EPHEMERAL_SHARED };
 
 struct config_address {
 	int family; /* AF_INET or AF_INET6 */
@@ -110,6 +130,15 @@ struct config_network {
 	uint32_t offloads; /* SHMNET_OFFLOAD_*: at most these */
 	unsigned num_addresses;
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
+
+	/* Of kind global: one address each, without a subnet; empty in a local one. */
+	unsigned num_members;		   /* 0: every node that has the network */
+	char *members[CONFIG_MEMBERS_MAX]; /* names; the node's own is among them */
+	enum config_balance balance;
+	uint32_t weight; /* against that of the other members; 0: no new connections */
+	enum config_ephemeral ephemeral;
+	char *announce; /* an interface whose LAN is told where the addresses are; NULL */
+	uint32_t flows; /* at most so many are remembered one by one */
 };
 
 /* What the file calls 1 << index of SHMNET_OFFLOAD_*: "tso4". */

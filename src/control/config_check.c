@@ -291,7 +291,7 @@ refuse(struct walk *walk, const yaml_node_t *node, const struct place *place,
 }
 
 /* What YAML takes for "no value": nothing at all, and the plain words for null. */
-static bool is_null(const yaml_node_t *node)
+bool config_node_is_null(const yaml_node_t *node)
 {
 	static const char *const words[] = {"", "~", "null", "Null", "NULL"};
 
@@ -311,7 +311,8 @@ static const char *node_kind(const yaml_node_t *node, struct config_quote *quote
 		return "a list";
 	if (node->type == YAML_MAPPING_NODE)
 		return "a mapping";
-	return is_null(node) ? "nothing" : config_quote(config_node_text(node), quote);
+	return config_node_is_null(node) ? "nothing"
+					 : config_quote(config_node_text(node), quote);
 }
 
 static const char *rule_note(const struct config_rule *rule)
@@ -326,7 +327,7 @@ static bool is_wanted(struct walk *walk, const yaml_node_t *node, yaml_node_type
 {
 	struct config_quote quote;
 
-	if (node->type == type && !is_null(node))
+	if (node->type == type && !config_node_is_null(node))
 		return true;
 	refuse(walk, node, place, "%s is needed here, not %s%s", wanted,
 	       node_kind(node, &quote), rule_note(rule));
@@ -527,7 +528,7 @@ static void list_keys(const struct cyaml_schema_field *fields, char *out, size_t
 
 	out[0] = '\0';
 	for (; fields->key; fields++) {
-		if (fields->value.type != CYAML_IGNORE && used < room)
+		if (used < room)
 			used += (size_t)snprintf(out + used, room - used, "%s%s",
 						 used ? ", " : "", fields->key);
 	}
@@ -539,7 +540,7 @@ static void refuse_key(struct walk *walk, const yaml_node_t *node,
 	const char *text = config_node_text(node);
 	const char *nearest = text ? suggest_key(fields, text) : NULL;
 	struct config_quote quote;
-	char known[128];
+	char known[256];
 
 	list_keys(fields, known, sizeof(known));
 	if (!text)
@@ -584,10 +585,6 @@ static void walk_pair(struct walk *walk, const yaml_node_pair_t *pair,
 		return;
 	}
 	inner.key = field->key;
-	if (field->value.type == CYAML_IGNORE) {
-		refuse(walk, key, &inner, "this key is not supported yet; remove it");
-		return;
-	}
 	first = &mapping->keys[field - mapping->fields];
 	if (*first)
 		refuse(walk, key, &inner,

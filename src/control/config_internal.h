@@ -18,18 +18,21 @@
 #include <cyaml/cyaml.h>
 #include <yaml.h>
 
-#define CONFIG_FILE_MAX	     (1u << 20) /* bytes */
-#define CONFIG_FABRICS_MAX   8
-#define CONFIG_FIELDS_MAX    16	 /* keys of one mapping in the schema */
-#define CONFIG_TAP_MAX	     15	 /* bytes, as IFNAMSIZ has it */
-#define CONFIG_PATH_MAX	     107 /* bytes: sun_path without its NUL */
-#define CONFIG_FILE_PATH_MAX 255
-#define CONFIG_DEVICE_MAX    63 /* bytes, as IB_DEVICE_NAME_MAX has it */
+#define CONFIG_FILE_MAX	       (1u << 20) /* bytes */
+#define CONFIG_FABRICS_MAX     8
+#define CONFIG_FIELDS_MAX      24  /* keys of one mapping in the schema */
+#define CONFIG_TAP_MAX	       15  /* bytes, as IFNAMSIZ has it */
+#define CONFIG_PATH_MAX	       107 /* bytes: sun_path without its NUL */
+#define CONFIG_FILE_PATH_MAX   255
+#define CONFIG_DEVICE_MAX      63 /* bytes, as IB_DEVICE_NAME_MAX has it */
+#define CONFIG_ADDRESS_LONGEST 64 /* bytes, prefix included */
 
 #define CONFIG_CLUSTER_DEFAULT	   "default"
 #define CONFIG_RUNTIME_DIR_DEFAULT "/run/shmnet"
 #define CONFIG_FABRIC_DIR_DEFAULT  "/fabric" /* below runtime_dir */
 #define CONFIG_MTU_DEFAULT	   1500
+/* What a NIC takes in one piece has to fit, however large its frames are. */
+#define CONFIG_GLOBAL_MTU_DEFAULT  SHMNET_MTU_MAX
 
 /* Why a value is refused, as the end of a sentence that starts with the value. */
 struct config_why {
@@ -96,6 +99,9 @@ yaml_node_t *config_node_find(yaml_document_t *document, yaml_node_t *mapping,
 /* The text of a scalar, NULL of anything else (and of NULL). */
 const char *config_node_text(const yaml_node_t *node);
 
+/* Nothing, or a word that YAML has for it. */
+bool config_node_is_null(const yaml_node_t *node);
+
 /*
  * `text` in quotes, safe for a terminal: what isn't printable ASCII is escaped,
  * what is too long is cut. Returns `buffer`.
@@ -108,10 +114,14 @@ const char *config_quote(const char *text, struct config_quote *buffer);
 /* Plain decimal digits. -EINVAL: not that; -ERANGE: negative or above 64 bits. */
 int config_parse_uint(const char *text, uint64_t *ret_value);
 int config_parse_ring_size(const char *text, uint32_t *ret_size, struct config_why *why);
-int config_parse_address(const char *text, struct config_address *ret_address,
-			 struct config_why *why);
+/* A local network's has a prefix; a global network's has none, or that of one host. */
+int config_parse_address(const char *text, enum network_kind kind,
+			 struct config_address *ret_address, struct config_why *why);
 int config_parse_endpoint(const char *text, struct config_endpoint *ret_endpoint,
 			  struct config_why *why);
+
+/* Without its port; the prefix is that of a host. */
+struct config_address config_endpoint_address(const struct config_endpoint *endpoint);
 
 int config_check_name(const char *text, struct config_why *why);
 int config_check_tap(const char *text, struct config_why *why);
@@ -121,12 +131,11 @@ int config_check_fabric_dir(const char *text, struct config_why *why);
 int config_check_ring_size(const char *text, struct config_why *why);
 int config_check_cast_depth(const char *text, struct config_why *why);
 int config_check_endpoint(const char *text, struct config_why *why);
-int config_check_network_kind(const char *text, struct config_why *why);
 
 int config_check_argument(const char *text, struct config_why *why);
 
-/* `address:` takes one, "dhcp" or "none"; an entry of `addresses:` is no "none". */
-int config_check_address(const char *text, struct config_why *why);
-int config_check_address_entry(const char *text, struct config_why *why);
+/* What `address:` takes, or if `is_entry` the list `addresses:`. */
+int config_check_address(const char *text, enum network_kind kind, bool is_entry,
+			 struct config_why *why);
 
 #endif

@@ -21,6 +21,13 @@ struct rules {
 	unsigned num_networks;
 };
 
+/* An entry of one of the two lists. */
+struct item {
+	const char *list; /* what the file calls it */
+	unsigned index;
+	yaml_node_t *node;
+};
+
 /* The entries of a list, up to `room`; none if `list` is no list. */
 static unsigned list_entries(yaml_document_t *document, const yaml_node_t *list,
 			     yaml_node_t **entries, unsigned room)
@@ -149,53 +156,54 @@ static void check_fabric_count(const struct rules *rules, const char *kind)
 	}
 }
 
-static void refuse_keys(const struct rules *rules, unsigned index,
+static void refuse_keys(const struct rules *rules, const struct item *item,
 			const char *const *keys, const char *why)
 {
 	for (; *keys; keys++) {
-		yaml_node_t *value = find(rules, rules->fabrics[index], *keys);
+		yaml_node_t *value = find(rules, item->node, *keys);
 
 		if (value)
 			config_errors_add(rules->errors, value->start_mark,
-					  "fabrics[%u].%s: %s; remove the key", index,
-					  *keys, why);
+					  "%s[%u].%s: %s; remove the key", item->list,
+					  item->index, *keys, why);
 	}
 }
 
-static void require_keys(const struct rules *rules, unsigned index,
+static void require_keys(const struct rules *rules, const struct item *item,
 			 const char *const *keys, const char *why)
 {
 	char missing[64] = "";
 	size_t used = 0;
 
 	for (; *keys; keys++) {
-		if (!find(rules, rules->fabrics[index], *keys))
+		if (!find(rules, item->node, *keys))
 			used += (size_t)snprintf(missing + used, sizeof(missing) - used,
 						 "%s'%s'", used ? ", " : "", *keys);
 	}
 	if (used)
-		config_errors_add(rules->errors, rules->fabrics[index]->start_mark,
-				  "fabrics[%u]: missing %s: %s", index, missing, why);
+		config_errors_add(rules->errors, item->node->start_mark,
+				  "%s[%u]: missing %s: %s", item->list, item->index,
+				  missing, why);
 }
 
-static void check_security(const struct rules *rules, unsigned index)
+static void check_security(const struct rules *rules, const struct item *fabric)
 {
 	static const char *const files[] = {"ca", "certificate", "key", NULL};
-	yaml_node_t *node = find(rules, rules->fabrics[index], "security");
+	yaml_node_t *node = find(rules, fabric->node, "security");
 	const char *text = config_node_text(node);
 
 	if (text && !strcmp(text, "none"))
-		refuse_keys(rules, index, files, "not used with 'security: none'");
+		refuse_keys(rules, fabric, files, "not used with 'security: none'");
 	else if (!node || (text && !strcmp(text, "tls")))
-		require_keys(rules, index, files,
+		require_keys(rules, fabric, files,
 			     "TLS needs the paths of these files ('shmnetctl keygen' "
 			     "makes them; 'security: none' goes without)");
 }
 
 /* A list that is the same on all nodes is fine: that it names ourselves is no error. */
-static void check_seeds(const struct rules *rules, unsigned index)
+static void check_seeds(const struct rules *rules, const struct item *fabric)
 {
-	yaml_node_t *list = find(rules, rules->fabrics[index], "seeds");
+	yaml_node_t *list = find(rules, fabric->node, "seeds");
 	struct config_endpoint seeds[CONFIG_SEEDS_MAX];
 	yaml_node_t *entries[CONFIG_SEEDS_MAX];
 	struct config_quote quote;
@@ -214,7 +222,7 @@ static void check_seeds(const struct rules *rules, unsigned index)
 					rules->errors, entries[i]->start_mark,
 					"fabrics[%u].seeds[%u]: %s is there already, at "
 					"line %zu",
-					index, i, config_quote(text, &quote),
+					fabric->index, i, config_quote(text, &quote),
 					entries[j]->start_mark.line + 1);
 		}
 	}
@@ -227,18 +235,19 @@ static void check_fabric_keys(const struct rules *rules, unsigned index)
 					      "security", "ca",	    "certificate",
 					      "key",	  NULL};
 	static const char *const needed[] = {"listen", NULL};
+	const struct item fabric = {"fabrics", index, rules->fabrics[index]};
 
-	if (is_shm(rules, rules->fabrics[index])) {
-		refuse_keys(rules, index, of_rdma,
+	if (is_shm(rules, fabric.node)) {
+		refuse_keys(rules, &fabric, of_rdma,
 			    "belongs to kind rdma, this fabric is of kind shm");
-	} else if (is_rdma(rules, rules->fabrics[index])) {
-		refuse_keys(rules, index, of_shm,
+	} else if (is_rdma(rules, fabric.node)) {
+		refuse_keys(rules, &fabric, of_shm,
 			    "belongs to kind shm, this fabric is of kind rdma");
-		require_keys(rules, index, needed,
+		require_keys(rules, &fabric, needed,
 			     "kind rdma needs the address and port of this host that "
 			     "others reach it at");
-		check_security(rules, index);
-		check_seeds(rules, index);
+		check_security(rules, &fabric);
+		check_seeds(rules, &fabric);
 	}
 }
 
@@ -302,37 +311,87 @@ static void check_default_fabric_dir(const struct rules *rules)
 
 /* ---- addresses ---- */
 
-/* All addresses of the file that parse, to find those that stand there twice. */
+/* All addresses of networks that parse, to find those that stand there twice. */
 struct address_list {
 	unsigned count;
-	struct {
+	struct seen_address {
 		struct config_address address;
+		enum network_kind kind;
 		const yaml_node_t *node;
 	} list[CONFIG_NETWORKS_MAX * (CONFIG_ADDRESSES_MAX + 1)];
 };
 
+/* Neither this nor that if `kind` is an unknown word: the walk has named it. */
+static bool is_global(const struct rules *rules, yaml_node_t *network)
+{
+	const char *text = find_text(rules, network, "kind");
+
+	return text && !strcmp(text, "global");
+}
+
+static bool is_local(const struct rules *rules, yaml_node_t *network)
+{
+	yaml_node_t *kind = find(rules, network, "kind");
+	const char *text = config_node_text(kind);
+
+	return !kind || (text && !strcmp(text, "local"));
+}
+
+static enum network_kind network_kind(const struct rules *rules, yaml_node_t *network)
+{
+	return is_global(rules, network) ? NETWORK_KIND_GLOBAL : NETWORK_KIND_LOCAL;
+}
+
+static const struct seen_address *find_address(const struct address_list *seen,
+					       const struct config_address *address)
+{
+	for (unsigned i = 0; i < seen->count; i++) {
+		if (seen->list[i].address.family == address->family &&
+		    !memcmp(seen->list[i].address.bytes, address->bytes, 16))
+			return &seen->list[i];
+	}
+	return NULL;
+}
+
 static void add_address(const struct rules *rules, struct address_list *seen,
-			const yaml_node_t *node)
+			enum network_kind kind, const yaml_node_t *node)
 {
 	const char *text = config_node_text(node);
+	const struct seen_address *first;
 	struct config_address address;
 	struct config_quote quote;
 	struct config_why why;
 
-	if (!node || !text || config_parse_address(text, &address, &why))
+	if (!node || !text || config_parse_address(text, kind, &address, &why))
 		return;
-	for (unsigned i = 0; i < seen->count; i++) {
-		if (seen->list[i].address.family != address.family ||
-		    memcmp(seen->list[i].address.bytes, address.bytes, 16))
-			continue;
+	first = find_address(seen, &address);
+	if (first)
 		config_errors_add(rules->errors, node->start_mark,
 				  "address %s is used twice, first at line %zu",
 				  config_quote(text, &quote),
-				  seen->list[i].node->start_mark.line + 1);
+				  first->node->start_mark.line + 1);
+	else
+		seen->list[seen->count++] = (struct seen_address){address, kind, node};
+}
+
+/* `place` is the key, or with its index the entry of a list. */
+static void check_address(const struct rules *rules, unsigned index, const char *place,
+			  bool is_entry, const yaml_node_t *node)
+{
+	yaml_node_t *network = rules->networks[index];
+	const char *text = config_node_text(node);
+	struct config_quote quote;
+	struct config_why why;
+
+	if (!text || !*text || config_node_is_null(node) ||
+	    strlen(text) > CONFIG_ADDRESS_LONGEST)
 		return;
-	}
-	seen->list[seen->count].address = address;
-	seen->list[seen->count++].node = node;
+	if (!is_local(rules, network) && !is_global(rules, network))
+		return;
+	if (config_check_address(text, network_kind(rules, network), is_entry, &why))
+		config_errors_add(rules->errors, node->start_mark,
+				  "networks[%u].%s: %s %s", index, place,
+				  config_quote(text, &quote), why.text);
 }
 
 static bool is_dhcp(const yaml_node_t *node)
@@ -348,7 +407,7 @@ static bool is_ipv4(const yaml_node_t *node)
 	struct config_address address;
 	struct config_why why;
 
-	return text && !config_parse_address(text, &address, &why) &&
+	return text && !config_parse_address(text, NETWORK_KIND_LOCAL, &address, &why) &&
 	       address.family == AF_INET;
 }
 
@@ -377,14 +436,36 @@ static void check_dhcp(const struct rules *rules, yaml_node_t *const *entries,
 	}
 }
 
-static void check_addresses(const struct rules *rules, yaml_node_t *network,
+static void check_address_list(const struct rules *rules, unsigned index,
+			       struct address_list *seen, const yaml_node_t *list)
+{
+	enum network_kind kind = network_kind(rules, rules->networks[index]);
+	yaml_node_t *entries[CONFIG_ADDRESSES_MAX];
+	char place[32];
+	unsigned count =
+		list_entries(rules->document, list, entries, CONFIG_ADDRESSES_MAX);
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(place, sizeof(place), "addresses[%u]", i);
+		check_address(rules, index, place, true, entries[i]);
+		add_address(rules, seen, kind, entries[i]);
+	}
+	if (kind == NETWORK_KIND_LOCAL)
+		check_dhcp(rules, entries, count);
+	else if (list && list->type == YAML_SEQUENCE_NODE && !count)
+		config_errors_add(rules->errors, list->start_mark,
+				  "networks[%u].addresses: a global network needs an "
+				  "address",
+				  index);
+}
+
+static void check_addresses(const struct rules *rules, unsigned index,
 			    struct address_list *seen)
 {
-	yaml_node_t *one = find(rules, network, "address");
-	yaml_node_t *many = find(rules, network, "addresses");
-	yaml_node_t *entries[CONFIG_ADDRESSES_MAX];
+	enum network_kind kind = network_kind(rules, rules->networks[index]);
+	yaml_node_t *one = find(rules, rules->networks[index], "address");
+	yaml_node_t *many = find(rules, rules->networks[index], "addresses");
 	yaml_node_t *later;
-	unsigned count;
 
 	if (one && many) {
 		later = one->start_mark.index > many->start_mark.index ? one : many;
@@ -393,12 +474,176 @@ static void check_addresses(const struct rules *rules, yaml_node_t *network,
 			"'address' and 'addresses' exclude each other; put all into "
 			"'addresses'");
 	}
-	add_address(rules, seen, one);
-	count = list_entries(rules->document, many, entries, CONFIG_ADDRESSES_MAX);
-	for (unsigned i = 0; i < count; i++)
-		add_address(rules, seen, entries[i]);
-	check_dhcp(rules, entries, count);
+	check_address(rules, index, "address", false, one);
+	add_address(rules, seen, kind, one);
+	check_address_list(rules, index, seen, many);
+	if (kind == NETWORK_KIND_GLOBAL && !one && !many)
+		config_errors_add(rules->errors, rules->networks[index]->start_mark,
+				  "networks[%u]: missing 'address': a global network "
+				  "needs the address that all its members have",
+				  index);
 }
+
+/* ---- global networks ---- */
+
+/* What a member sends to a seed, or others to us, would be dispatched. */
+static void check_endpoint_address(const struct rules *rules,
+				   const struct address_list *seen, const char *place,
+				   const yaml_node_t *node)
+{
+	const char *text = config_node_text(node);
+	const struct seen_address *first;
+	struct config_endpoint endpoint;
+	struct config_address address;
+	struct config_quote quote;
+	struct config_why why;
+
+	if (!node || !text || config_parse_endpoint(text, &endpoint, &why))
+		return;
+	address = config_endpoint_address(&endpoint);
+	first = find_address(seen, &address);
+	if (first && first->kind == NETWORK_KIND_GLOBAL)
+		config_errors_add(rules->errors, node->start_mark,
+				  "%s: %s is at the global address of line %zu, which is "
+				  "no single host's; give the host's own address",
+				  place, config_quote(text, &quote),
+				  first->node->start_mark.line + 1);
+}
+
+static void check_fabric_addresses(const struct rules *rules, unsigned index,
+				   const struct address_list *seen)
+{
+	yaml_node_t *fabric = rules->fabrics[index];
+	yaml_node_t *entries[CONFIG_SEEDS_MAX];
+	char place[64];
+	unsigned count = list_entries(rules->document, find(rules, fabric, "seeds"),
+				      entries, CONFIG_SEEDS_MAX);
+
+	snprintf(place, sizeof(place), "fabrics[%u].listen", index);
+	check_endpoint_address(rules, seen, place, find(rules, fabric, "listen"));
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(place, sizeof(place), "fabrics[%u].seeds[%u]", index, i);
+		check_endpoint_address(rules, seen, place, entries[i]);
+	}
+}
+
+static void check_members_twice(const struct rules *rules, unsigned index,
+				yaml_node_t *const *entries, unsigned count)
+{
+	struct config_quote quote;
+
+	for (unsigned i = 1; i < count; i++) {
+		const char *text = config_node_text(entries[i]);
+
+		for (unsigned j = 0; text && j < i; j++) {
+			if (!config_node_text(entries[j]) ||
+			    strcmp(config_node_text(entries[j]), text))
+				continue;
+			config_errors_add(rules->errors, entries[i]->start_mark,
+					  "networks[%u].members[%u]: %s is there "
+					  "already, at line %zu",
+					  index, i, config_quote(text, &quote),
+					  entries[j]->start_mark.line + 1);
+			break;
+		}
+	}
+}
+
+/* What the walk has refused needs no room. */
+static size_t member_bytes(const struct rules *rules, yaml_node_t *list)
+{
+	yaml_node_t *entries[CONFIG_MEMBERS_MAX];
+	unsigned count = list_entries(rules->document, list, entries, CONFIG_MEMBERS_MAX);
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		const char *text = config_node_text(entries[i]);
+		size_t length = text ? strlen(text) : 0;
+
+		bytes += length < CONFIG_NAME_MAX ? length + 1 : 0;
+	}
+	return bytes;
+}
+
+static void check_member_bytes(const struct rules *rules)
+{
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < rules->num_networks; i++) {
+		yaml_node_t *list = find(rules, rules->networks[i], "members");
+
+		bytes += list ? member_bytes(rules, list) : 0;
+		if (bytes <= CONFIG_MEMBER_BYTES_MAX)
+			continue;
+		config_errors_add(rules->errors, list->start_mark,
+				  "networks[%u].members: up to here the lists of members "
+				  "take %zu bytes, a byte per name added; %d is the most",
+				  i, bytes, CONFIG_MEMBER_BYTES_MAX);
+		return;
+	}
+}
+
+static void check_members(const struct rules *rules, unsigned index)
+{
+	yaml_node_t *list = find(rules, rules->networks[index], "members");
+	const char *self = find_text(rules, rules->node, "name");
+	yaml_node_t *entries[CONFIG_MEMBERS_MAX];
+	struct config_quote quote;
+	bool is_member = false;
+	unsigned count = list_entries(rules->document, list, entries, CONFIG_MEMBERS_MAX);
+
+	check_members_twice(rules, index, entries, count);
+	for (unsigned i = 0; self && i < count; i++) {
+		const char *text = config_node_text(entries[i]);
+
+		is_member |= text && !strcmp(text, self);
+	}
+	if (count && self && !is_member)
+		config_errors_add(rules->errors, list->start_mark,
+				  "networks[%u].members: this node, %s, is not among "
+				  "them; add it, or remove the network here",
+				  index, config_quote(self, &quote));
+}
+
+/* The port of a global network has no LAN behind it. */
+static void check_announce(const struct rules *rules, unsigned index)
+{
+	yaml_node_t *node = find(rules, rules->networks[index], "announce");
+	const char *text = config_node_text(node);
+	struct config_quote quote;
+
+	for (unsigned i = 0; text && i < rules->num_networks; i++) {
+		yaml_node_t *tap = find_tap(rules, rules->networks[i]);
+
+		if (!is_global(rules, rules->networks[i]) || !config_node_text(tap) ||
+		    strcmp(config_node_text(tap), text))
+			continue;
+		config_errors_add(rules->errors, node->start_mark,
+				  "networks[%u].announce: %s is the TAP of a global "
+				  "network (line %zu); give the interface whose LAN "
+				  "the address is for",
+				  index, config_quote(text, &quote),
+				  tap->start_mark.line + 1);
+		return;
+	}
+}
+
+static void check_network_keys(const struct rules *rules, unsigned index)
+{
+	static const char *const of_global[] = {
+		"members", "balance", "weight", "ephemeral", "announce", "flows", NULL};
+	const struct item network = {"networks", index, rules->networks[index]};
+
+	if (is_global(rules, network.node)) {
+		check_members(rules, index);
+		check_announce(rules, index);
+	} else if (is_local(rules, network.node)) {
+		refuse_keys(rules, &network, of_global,
+			    "belongs to kind global, this network is of kind local");
+	}
+}
+
+/* ---- the DHCP client ---- */
 
 static void check_dhcp_client(const struct rules *rules)
 {
@@ -451,6 +696,10 @@ void config_check_rules(yaml_document_t *document, struct config_errors *errors)
 	check_unique(&rules, rules.networks, rules.num_networks, "TAP name", find_tap);
 	for (unsigned i = 0; i < rules.num_networks; i++) {
 		check_default_tap(&rules, rules.networks[i]);
-		check_addresses(&rules, rules.networks[i], &seen);
+		check_addresses(&rules, i, &seen);
+		check_network_keys(&rules, i);
 	}
+	check_member_bytes(&rules);
+	for (unsigned i = 0; i < rules.num_fabrics; i++)
+		check_fabric_addresses(&rules, i, &seen);
 }

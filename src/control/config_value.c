@@ -256,8 +256,45 @@ static int check_host_part(const struct config_address *address, struct config_w
 	return 0;
 }
 
-int config_parse_address(const char *text, struct config_address *ret_address,
-			 struct config_why *why)
+/* What an IPv6 address must not be where others reach us at it. */
+static const char *odd_ipv6(const struct config_address *address)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (address->family != AF_INET6)
+		return NULL;
+	if (!memcmp(address->bytes, mapped, sizeof(mapped)))
+		return "an IPv4 address written as IPv6; write it as IPv4";
+	if (address->bytes[0] == 0xfe && address->bytes[1] >> 6 == 2)
+		return "a link-local address, which says nothing without an interface; "
+		       "give another one";
+	return NULL;
+}
+
+/* The one address of many nodes: a host's, of no subnet. */
+static int check_global_address(const struct config_address *address,
+				struct config_why *why)
+{
+	unsigned bits = address->family == AF_INET ? 32 : 128;
+	const char *kind = useless_kind(address);
+	char host[CONFIG_ADDRESS_TEXT_MAX];
+
+	if (kind)
+		return refuse(why, "is %s; a host cannot have it", kind);
+	if (odd_ipv6(address))
+		return refuse(why, "is %s", odd_ipv6(address));
+	if (address->prefix == bits)
+		return 0;
+	config_address_text(address, host);
+	return refuse(
+		why,
+		"has the prefix of a subnet; a global network has single addresses: "
+		"write %s/%u",
+		host, bits);
+}
+
+int config_parse_address(const char *text, enum network_kind kind,
+			 struct config_address *ret_address, struct config_why *why)
 {
 	struct config_address address = {.family =
 						 strchr(text, ':') ? AF_INET6 : AF_INET};
@@ -265,7 +302,8 @@ int config_parse_address(const char *text, struct config_address *ret_address,
 	const char *slash = strchr(text, '/');
 	size_t len = slash ? (size_t)(slash - text) : strlen(text);
 	char host[INET6_ADDRSTRLEN];
-	uint64_t prefix;
+	uint64_t prefix = bits;
+	int err;
 
 	if (len >= sizeof(host))
 		return refuse(why, "is not an IPv4 or IPv6 address");
@@ -273,32 +311,35 @@ int config_parse_address(const char *text, struct config_address *ret_address,
 	host[len] = '\0';
 	if (inet_pton(address.family, host, address.bytes) != 1)
 		return refuse(why, "is not an IPv4 or IPv6 address");
-	if (!slash)
+	if (!slash && kind == NETWORK_KIND_LOCAL)
 		return refuse(why, "has no prefix length; write it like %s",
 			      bits == 32 ? "10.77.0.1/24" : "fd77::1/64");
-	if (config_parse_uint(slash + 1, &prefix) || prefix > bits)
-		return refuse(why, "has a bad prefix length; 0 to %u is allowed", bits);
+	if (slash && (config_parse_uint(slash + 1, &prefix) || prefix > bits))
+		return refuse(why, "has a bad prefix length; %s%u is allowed",
+			      kind == NETWORK_KIND_LOCAL ? "0 to " : "", bits);
 	address.prefix = (unsigned)prefix;
-	if (check_host_part(&address, why))
-		return -EINVAL;
-	*ret_address = address;
-	return 0;
+	err = kind == NETWORK_KIND_GLOBAL ? check_global_address(&address, why)
+					  : check_host_part(&address, why);
+	if (!err)
+		*ret_address = address;
+	return err;
 }
 
-int config_check_address_entry(const char *text, struct config_why *why)
+int config_check_address(const char *text, enum network_kind kind, bool is_entry,
+			 struct config_why *why)
 {
+	bool is_none = !strcmp(text, "none");
 	struct config_address address;
 
-	if (!strcmp(text, "dhcp"))
-		return 0;
-	if (!strcmp(text, "none"))
+	if (!is_none && strcmp(text, "dhcp"))
+		return config_parse_address(text, kind, &address, why);
+	if (kind == NETWORK_KIND_GLOBAL)
+		return refuse(why,
+			      "is nothing for a global network; give the address that "
+			      "all its members have");
+	if (is_none && is_entry)
 		return refuse(why, "does not go into a list; write 'address: none'");
-	return config_parse_address(text, &address, why);
-}
-
-int config_check_address(const char *text, struct config_why *why)
-{
-	return strcmp(text, "none") ? config_check_address_entry(text, why) : 0;
+	return 0;
 }
 
 /* ---- addresses with a port ---- */
@@ -333,7 +374,6 @@ static int split_endpoint(const char *text, struct endpoint_parts *ret_parts,
 static int parse_host(const char *host, int family, struct config_address *ret_address,
 		      struct config_why *why)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	const char *kind;
 
 	*ret_address = (struct config_address){.family = family};
@@ -343,15 +383,8 @@ static int parse_host(const char *host, int family, struct config_address *ret_a
 	kind = plural_kind(ret_address);
 	if (kind)
 		return refuse(why, "is %s; give that of one host", kind);
-	if (family == AF_INET)
-		return 0;
-	if (!memcmp(ret_address->bytes, mapped, sizeof(mapped)))
-		return refuse(why,
-			      "is an IPv4 address written as IPv6; write it as IPv4");
-	if (ret_address->bytes[0] == 0xfe && ret_address->bytes[1] >> 6 == 2)
-		return refuse(why, "is a link-local address, which says nothing without "
-				   "an interface; give another one");
-	return 0;
+	kind = odd_ipv6(ret_address);
+	return kind ? refuse(why, "is %s", kind) : 0;
 }
 
 static void build_endpoint(const struct config_address *address, uint16_t port,
@@ -394,6 +427,20 @@ int config_parse_endpoint(const char *text, struct config_endpoint *ret_endpoint
 	return 0;
 }
 
+struct config_address config_endpoint_address(const struct config_endpoint *endpoint)
+{
+	const struct sockaddr_in *in4 = (const struct sockaddr_in *)&endpoint->address;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&endpoint->address;
+	struct config_address address = {.family = endpoint->address.ss_family};
+
+	address.prefix = address.family == AF_INET ? 32 : 128;
+	if (address.family == AF_INET)
+		memcpy(address.bytes, &in4->sin_addr, sizeof(in4->sin_addr));
+	else
+		memcpy(address.bytes, &in6->sin6_addr, sizeof(in6->sin6_addr));
+	return address;
+}
+
 int config_endpoint_parse(const char *text, struct config_endpoint *ret_endpoint,
 			  const char **ret_why)
 {
@@ -418,9 +465,4 @@ int config_check_argument(const char *text, struct config_why *why)
 			return refuse(why, "holds more than printable ASCII");
 	}
 	return 0;
-}
-
-int config_check_network_kind(const char *text, struct config_why *why)
-{
-	return strcmp(text, "local") ? refuse(why, "is not supported yet; use local") : 0;
 }

@@ -350,6 +350,50 @@ TEST_CASE(config, a_node_may_have_no_fabric_of_kind_shm)
 	config_free(config);
 }
 
+static void check_global_defaults(const struct config_network *network)
+{
+	CHECK_INT(network->kind, NETWORK_KIND_GLOBAL);
+	CHECK_INT(network->mtu, 65521);
+	CHECK_INT(network->num_addresses, 1);
+	CHECK_INT(network->addresses[0].family, AF_INET);
+	CHECK_MEM(network->addresses[0].bytes, "\x0a\x63\x00\x01", 4);
+	CHECK_INT(network->addresses[0].prefix, 32);
+	CHECK_INT(network->num_members, 0);
+	CHECK_INT(network->balance, CONFIG_BALANCE_ROUND_ROBIN);
+	CHECK_INT(network->weight, 1);
+	CHECK_INT(network->ephemeral, CONFIG_EPHEMERAL_SLICE);
+	CHECK(!network->announce);
+	CHECK_INT(network->flows, 65536);
+}
+
+TEST_CASE(config, fills_networks_of_kind_global)
+{
+	struct node_config *config = NULL;
+	const struct config_network *network;
+
+	REQUIRE(!config_load(GOLDEN_DIR "/ok-global.yaml", stderr, &config));
+	REQUIRE(config->num_networks == 5);
+	network = &config->networks[0];
+	CHECK(!network->num_members && !network->announce && !network->flows);
+	check_global_defaults(&config->networks[1]);
+	network = &config->networks[2];
+	CHECK_INT(network->mtu, 9000);
+	CHECK_INT(network->num_addresses, 3);
+	CHECK_INT(network->addresses[1].family, AF_INET6);
+	CHECK_INT(network->addresses[1].prefix, 128);
+	CHECK_INT(network->num_members, 3);
+	CHECK_STR(network->members[0], "n3");
+	CHECK_STR(network->members[2], "0");
+	CHECK_INT(network->balance, CONFIG_BALANCE_LEAST_CONNECTIONS);
+	CHECK_INT(network->weight, 256);
+	CHECK_INT(network->ephemeral, CONFIG_EPHEMERAL_SHARED);
+	CHECK_STR(network->announce, "eth0.7");
+	CHECK_INT(network->flows, 4 << 20);
+	CHECK_INT(config->networks[3].balance, CONFIG_BALANCE_CONSISTENT_HASH);
+	CHECK_INT(config->networks[3].weight, 0);
+	config_free(config);
+}
+
 TEST_CASE(config, free_accepts_null)
 {
 	config_free(NULL);
@@ -419,6 +463,7 @@ TEST_CASE(config, hostile_megabytes_cost_little)
 	check_cost("", "node: \n");
 	check_cost("networks: [", "{},");
 	check_cost("networks: [{addresses: [", "10.0.0.1/24,");
+	check_cost("networks: [{kind: global, members: [", "n1,");
 	check_cost("node: {name: ", "x");
 	check_cost("node: &a [", "*a,");
 	check_cost("", "\"");
