@@ -2,8 +2,8 @@
 # The Debian packages that shmnet needs, each with what for; installs what is missing.
 #
 #   install.sh GROUP...     build: to compile; demo: for deploy/demo.sh; test: for
-#                           tests/run.sh; lint: for its static checks; lab: for the
-#                           virtual machines of deploy/lab
+#                           tests/run.sh; bench: for tests/bench/run.sh; lint: for the
+#                           static checks; lab: for the virtual machines of deploy/lab
 #   install.sh --list       prints the list
 #
 # As root it runs apt-get; otherwise it names the command and exits 1. Exit 0: all there.
@@ -11,58 +11,63 @@ set -u
 
 # package | groups | what for
 packages='
-meson               | build       | configures the build
-ninja-build         | build       | runs it
-gcc                 | build       | compiles it
-libc6-dev           | build       | libc headers
-linux-libc-dev      | build       | TAP, virtio-net and rtnetlink headers
-pkg-config          | build       | finds the libraries
-protobuf-c-compiler | build       | generates the messages of proto/
-libprotobuf-c-dev   | build       | the messages
-libevent-dev        | build       | the event loop of the control plane
-libcyaml-dev        | build       | loads the config file
-libyaml-dev         | build       | finds the position of an error in it
-libmnl-dev          | build       | rtnetlink
-libssl-dev          | build       | TLS between machines, certificates
-libibverbs-dev      | build       | RDMA verbs
-librdmacm-dev       | build       | connections of RDMA
-libjansson-dev      | build       | JSON output of shmnetctl
-g++                 | build       | the C++ half of the test shim
-libgtest-dev        | build       | runs the unit tests
-iproute2            | demo,test   | namespaces, addresses
-iputils-ping        | demo,test   | ping and ping6
-iperf3              | demo,test   | streams
-socat               | demo,test   | copies files
-jq                  | demo,test   | reads the JSON of shmnetctl and meson
-procps              | demo,test   | sysctl in a namespace
-dnsmasq-base        | demo,test   | DHCP server
-isc-dhcp-client     | demo,test   | DHCP client
-udhcpc              | test        | another one
-avahi-daemon        | test        | mDNS responder
-lldpd               | test        | LLDP neighbours
-iperf               | test        | multicast streams, which iperf3 has not
-openssl             | test        | another TLS client and server
-tcpdump             | test        | looks at a TAP as a user would
-ethtool             | test        | switches the offloads of a TAP
-python3             | test        | sends frames and messages that no host would
-clang               | test        | second compiler; sanitizers, fuzzer
-libclang-rt-14-dev  | test        | their run-time parts
-llvm                | test        | names the functions in their reports
-spin                | test        | checks the models
-clang-format        | lint        | layout of C files
-clang-tidy          | lint        | .clang-tidy
-shellcheck          | lint        | shell scripts
-codespell           | lint        | spelling
-qemu-system-x86     | lab         | the machines
-busybox-static      | lab         | their first process
-cpio                | lab         | packs it
-kmod                | lab         | names the modules of their kernel
-rdma-core           | lab         | names and limits of RDMA devices
-ibverbs-providers   | lab         | the driver of Soft-RoCE
-ibverbs-utils       | lab         | ibv_devinfo, ibv_rc_pingpong
-rdmacm-utils        | lab         | rping
-perftest            | lab         | what RDMA does without shmnet
-nftables            | lab         | drops frames
+meson               | build           | configures the build
+ninja-build         | build           | runs it
+gcc                 | build           | compiles it
+libc6-dev           | build           | libc headers
+linux-libc-dev      | build           | TAP, virtio-net and rtnetlink headers
+pkg-config          | build           | finds the libraries
+protobuf-c-compiler | build           | generates the messages of proto/
+libprotobuf-c-dev   | build           | the messages
+libevent-dev        | build           | the event loop of the control plane
+libcyaml-dev        | build           | loads the config file
+libyaml-dev         | build           | finds the position of an error in it
+libmnl-dev          | build           | rtnetlink
+libssl-dev          | build           | TLS between machines, certificates
+libibverbs-dev      | build           | RDMA verbs
+librdmacm-dev       | build           | connections of RDMA
+libjansson-dev      | build           | JSON output of shmnetctl
+g++                 | build           | the C++ half of the test shim
+libgtest-dev        | build           | runs the unit tests
+iproute2            | demo,test,bench | namespaces, addresses
+iputils-ping        | demo,test,bench | ping and ping6
+iperf3              | demo,test,bench | streams
+socat               | demo,test,bench | copies files
+jq                  | demo,test       | reads the JSON of shmnetctl and meson
+procps              | demo,test,bench | sysctl in a namespace
+dnsmasq-base        | demo,test       | DHCP server
+isc-dhcp-client     | demo,test       | DHCP client
+udhcpc              | test            | another one
+avahi-daemon        | test            | mDNS responder
+lldpd               | test            | LLDP neighbours
+iperf               | test            | multicast streams, which iperf3 has not
+openssl             | test            | another TLS client and server
+nginx-light         | demo,test,bench | a web server
+curl                | demo,test,bench | its client
+wrk                 | test,bench      | many of them
+haproxy             | test,bench      | what a global address is compared with
+vde2                | test,bench      | a switch that shmnet is compared with
+tcpdump             | test            | looks at a TAP as a user would
+ethtool             | test,bench      | switches the offloads of a TAP
+python3             | test,bench      | sends frames and messages that no host would
+clang               | test            | second compiler; sanitizers, fuzzer
+libclang-rt-14-dev  | test            | their run-time parts
+llvm                | test            | names the functions in their reports
+spin                | test            | checks the models
+clang-format        | lint            | layout of C files
+clang-tidy          | lint            | .clang-tidy
+shellcheck          | lint            | shell scripts
+codespell           | lint            | spelling
+qemu-system-x86     | lab             | the machines
+busybox-static      | lab             | their first process
+cpio                | lab             | packs it
+kmod                | lab             | names the modules of their kernel
+rdma-core           | lab             | names and limits of RDMA devices
+ibverbs-providers   | lab             | the driver of Soft-RoCE
+ibverbs-utils       | lab             | ibv_devinfo, ibv_rc_pingpong
+rdmacm-utils        | lab             | rping
+perftest            | lab             | what RDMA does without shmnet
+nftables            | lab             | drops frames
 '
 
 fields() { # groups wanted: prints the packages

@@ -13,9 +13,7 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-packages="ethtool iperf3 iproute2 iputils-ping python3 socat util-linux vde2"
-commands="ethtool iperf3 ip ss ping python3 socat setpriv unshare vde_switch vde_plug2tap"
-vm_packages="iperf3 iproute2 iputils-ping perftest python3 socat util-linux"
+commands="curl ethtool haproxy iperf3 ip nginx ss sysctl wrk ping python3 socat setpriv unshare vde_switch vde_plug2tap"
 vm_commands="iperf3 ip ss ping ib_write_bw ib_write_lat ib_send_lat python3 socat setpriv unshare"
 vm_lab=$here/../../deploy/lab/vm-lab.sh
 
@@ -37,20 +35,12 @@ skip() {
 	exit 77
 }
 
-# install_missing MAY_INSTALL
-install_missing() {
+check_commands() {
 	local command missing=
 	for command in $commands; do
 		command -v "$command" >/dev/null || missing="$missing $command"
 	done
-	if [ -z "$missing" ]; then
-		return
-	fi
-	if [ "$1" = no ] || [ "$BENCH_ROOT" = no ]; then
-		skip "no$missing; try: apt-get install $packages"
-	fi
-	# shellcheck disable=SC2086 # a list of words
-	apt-get install -y --no-install-recommends $packages
+	[ -z "$missing" ] || skip "no$missing; try as root: tests/install.sh bench"
 }
 
 build() {
@@ -75,15 +65,16 @@ if has_option -h "$@" || has_option --help "$@"; then
 fi
 if has_option --vm "$@"; then
 	[ "$BENCH_ROOT" = yes ] || skip "not root: the machines need TAPs and a bridge"
-	packages=$vm_packages commands=$vm_commands
+	commands=$vm_commands
 fi
-if has_option --build "$@"; then
-	install_missing no
-else
-	! has_option --vm "$@" || "$here/../install.sh" lab
-	install_missing yes
+if ! has_option --build "$@"; then
+	if [ "$BENCH_ROOT" = yes ]; then
+		"$here/../install.sh" build bench
+		! has_option --vm "$@" || "$here/../install.sh" lab
+	fi
 	build
 fi
+check_commands
 # There is no way out of the namespaces, later.
 ! has_option --vm "$@" || "$vm_lab" kernel
 if [ ! -r /dev/net/tun ] || [ ! -w /dev/net/tun ]; then
