@@ -37,9 +37,11 @@ static void add_address(struct report_network *report,
 static void fill_offloads(struct report_network *report, uint32_t offloads)
 {
 	for (unsigned i = 0; i < CONFIG_OFFLOADS; i++) {
-		if (offloads & 1u << i)
-			REPORT_SET(report->offloads[report->num_offloads++],
-				   config_offload_name(i));
+		if (!(offloads & 1u << i))
+			continue;
+		REPORT_SET(report->offloads[report->num_offloads],
+			   config_offload_name(i));
+		report->num_offloads++;
 	}
 }
 

@@ -42,11 +42,11 @@ enum rdma_role { RDMA_ASKS, RDMA_ANSWERS };
 
 void rdma_bell_encode(const struct rdma_bell *bell, uint8_t ret[RDMA_BELL_BYTES]);
 /* -EPROTO and the end of a sentence about it. */
-int rdma_bell_decode(const uint8_t *bytes, size_t length, struct rdma_bell *ret_bell,
+int rdma_bell_decode(const uint8_t *from, size_t length, struct rdma_bell *ret_bell,
 		     const char **ret_why);
 
 void rdma_ring_encode(const struct rdma_ring *ring, uint8_t ret[RDMA_RING_BYTES]);
-int rdma_ring_decode(const uint8_t *bytes, size_t length, uint64_t size,
+int rdma_ring_decode(const uint8_t *from, size_t length, uint64_t size,
 		     struct rdma_ring *ret_ring, const char **ret_why);
 
 /* Who is in the connection: the bells of the side that asks, and of the one that answers.

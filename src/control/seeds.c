@@ -635,14 +635,23 @@ int seeds_start(struct seeds *seeds)
 	return 0;
 }
 
+static void close_talks(struct seeds *seeds)
+{
+	struct talk *next;
+
+	for (struct talk *talk = seeds->talks; talk; talk = next) {
+		next = talk->next;
+		talk_close(talk);
+	}
+}
+
 void seeds_free(struct seeds *seeds)
 {
 	if (!seeds)
 		return;
 	if (seeds->tick)
 		event_free(seeds->tick);
-	while (seeds->talks)
-		talk_close(seeds->talks);
+	close_talks(seeds);
 	book_free(seeds->book);
 	free(seeds);
 }

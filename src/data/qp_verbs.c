@@ -323,6 +323,7 @@ static int make(struct verbs_qp *verbs, const struct qp_verbs_spec *spec,
 	verbs->channel = ibv_create_comp_channel(spec->context);
 	if (!verbs->channel)
 		return -errno;
+	verbs->qp.wait_fd = verbs->channel->fd;
 	ret = set_nonblocking(verbs->channel->fd);
 	if (ret < 0)
 		return ret;
@@ -373,7 +374,6 @@ int qp_verbs_new(const struct qp_verbs_spec *spec, struct qp **ret_qp,
 		verbs_close(&verbs->qp);
 		return ret;
 	}
-	verbs->qp.wait_fd = verbs->channel->fd;
 	*ret_qp = &verbs->qp;
 	return 0;
 }

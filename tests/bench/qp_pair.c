@@ -494,12 +494,14 @@ static int compare_u32(const void *a, const void *b)
 static void print_trips(struct pair *pair)
 {
 	uint64_t num = pair->got < TRIPS_MAX ? pair->got : TRIPS_MAX;
+	uint32_t median, slow;
 
 	if (pair->task.mode != MODE_PINGPONG || !pair->is_client || !num)
 		return;
 	qsort(pair->trips_ns, num, sizeof(*pair->trips_ns), compare_u32);
-	printf(", \"p50_us\": %.2f, \"p99_us\": %.2f", pair->trips_ns[num / 2] / 1e3,
-	       pair->trips_ns[num * 99 / 100] / 1e3);
+	median = pair->trips_ns[num / 2];
+	slow = pair->trips_ns[num * 99 / 100];
+	printf(", \"p50_us\": %.2f, \"p99_us\": %.2f", median / 1e3, slow / 1e3);
 }
 
 static void print_result(struct pair *pair, double seconds, double cpu, uint64_t rnr)

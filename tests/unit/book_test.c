@@ -150,8 +150,8 @@ TEST_CASE(book, many_lines_go_into_several_messages)
 	struct peer_look look = {0};
 	unsigned start = 0;
 
-	for (uint16_t id = 2; id < 2 + 2 * PEER_LIVES_MAX + 1; id++)
-		hear(book, life_of(id, 5, 0), START);
+	for (unsigned i = 0; i < 2 * PEER_LIVES_MAX + 1; i++)
+		hear(book, life_of((uint16_t)(2 + i), 5, 0), START);
 	CHECK_INT(book_fill(book, start, START, &look), PEER_LIVES_MAX);
 	start += look.num_others;
 	CHECK_INT(look.others[0].id, 2);
