@@ -68,6 +68,29 @@ unsigned peer_message_fds(enum peer_message_type type, bool is_remote)
 								: 0;
 }
 
+const char *peer_hello_members(const struct peer_hello *hello,
+			       const struct peer_network *network)
+{
+	return hello->members + network->members;
+}
+
+int peer_hello_set_members(struct peer_hello *hello, struct peer_network *network,
+			   const char *text)
+{
+	const size_t size = strlen(text) + 1;
+	const unsigned at = hello->members_used ? hello->members_used : 1;
+
+	network->members = 0;
+	if (!*text)
+		return 0;
+	if (size > sizeof(hello->members) - at)
+		return -EMSGSIZE;
+	memcpy(hello->members + at, text, size);
+	network->members = (uint16_t)at;
+	hello->members_used = at + (unsigned)size;
+	return 0;
+}
+
 static void *arena_alloc(void *data, size_t size)
 {
 	struct arena *arena = data;
@@ -137,8 +160,9 @@ static size_t fill_addresses(struct addresses *to, const struct peer_network *fr
 }
 
 static void fill_network(struct encoding *to, unsigned index,
-			 const struct peer_network *from)
+			 const struct peer_hello *hello)
 {
+	const struct peer_network *from = &hello->networks[index];
 	Shmnet__Peer__Network *network = &to->networks[index];
 
 	shmnet__peer__network__init(network);
@@ -153,6 +177,8 @@ static void fill_network(struct encoding *to, unsigned index,
 	network->ipv6.data = to->ipv6[index].bytes;
 	network->ipv6.len = fill_addresses(&to->ipv6[index], from, AF_INET6);
 	network->has_ipv6 = network->ipv6.len > 0;
+	if (from->members)
+		network->members = (char *)peer_hello_members(hello, from);
 	to->network_list[index] = network;
 }
 
@@ -169,7 +195,7 @@ static void fill_hello(struct encoding *to, const struct peer_hello *from)
 	to->hello.n_networks = from->num_networks;
 	to->hello.networks = to->network_list;
 	for (unsigned i = 0; i < from->num_networks; i++)
-		fill_network(to, i, &from->networks[i]);
+		fill_network(to, i, from);
 	to->message.hello = &to->hello;
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_HELLO;
 }
@@ -415,8 +441,50 @@ static bool take_addresses(const ProtobufCBinaryData *from, int family,
 	return true;
 }
 
-static int take_network(const Shmnet__Peer__Network *from, struct peer_network *to,
-			const char **ret_why)
+/* A name at the front of a list, and what is behind it; false if there is none. */
+static bool take_member(const char **from, char name[CONFIG_NAME_MAX])
+{
+	size_t length = strcspn(*from, ",");
+
+	if (length >= CONFIG_NAME_MAX)
+		return false;
+	memcpy(name, *from, length);
+	name[length] = '\0';
+	*from += length;
+	return length > 0 && !name[strspn(name, NAME_BYTES)];
+}
+
+/* Only what we would write: the order of a list must not make two of it. */
+static bool members_are_clean(const char *text)
+{
+	char name[CONFIG_NAME_MAX], last[CONFIG_NAME_MAX] = "";
+
+	for (unsigned count = 0; count < CONFIG_MEMBERS_MAX; count++) {
+		if (!take_member(&text, name) || strcmp(name, last) <= 0)
+			return false;
+		if (!*text++)
+			return true;
+		memcpy(last, name, sizeof(last));
+	}
+	return false;
+}
+
+static int take_members(const char *from, struct peer_hello *hello,
+			struct peer_network *to, const char **ret_why)
+{
+	if (!from)
+		return 0;
+	if (to->kind != NETWORK_KIND_GLOBAL)
+		return refuse("has a local network with members", ret_why);
+	if (!members_are_clean(from))
+		return refuse("has a network whose members are none", ret_why);
+	if (peer_hello_set_members(hello, to, from) < 0)
+		return refuse("has too many members of networks", ret_why);
+	return 0;
+}
+
+static int take_network(const Shmnet__Peer__Network *from, struct peer_hello *hello,
+			struct peer_network *to, const char **ret_why)
 {
 	if (!take_name(from->name, to->name))
 		return refuse("has a network name that is none", ret_why);
@@ -437,7 +505,7 @@ static int take_network(const Shmnet__Peer__Network *from, struct peer_network *
 	to->mtu = from->mtu;
 	to->cast = (enum cast_mode)from->cast;
 	to->offloads = from->offloads;
-	return 0;
+	return take_members(from->members, hello, to, ret_why);
 }
 
 static bool name_is_repeated(const struct peer_hello *hello, const char *name)
@@ -459,7 +527,7 @@ static int take_networks(const Shmnet__Peer__Hello *from, struct peer_hello *to,
 	for (size_t i = 0; i < from->n_networks; i++) {
 		struct peer_network *network = &to->networks[i];
 
-		ret = take_network(from->networks[i], network, ret_why);
+		ret = take_network(from->networks[i], to, network, ret_why);
 		if (ret < 0)
 			return ret;
 		if (name_is_repeated(to, network->name))

@@ -23,7 +23,8 @@
 #define PEER_LIVES_MAX 32  /* of other nodes, in one LOOK */
 #define PEER_WIRE_MAX  192 /* bytes that a fabric says */
 
-/* Of any message as it travels; a HELLO of all networks and addresses has almost 5000. */
+/* Of any message as it travels; a HELLO of all networks, addresses and members has
+ * almost 7000. */
 #define PEER_BYTES_MAX 8192
 
 enum peer_message_type {
@@ -64,6 +65,7 @@ struct peer_network {
 	struct config_address addresses[CONFIG_ADDRESSES_MAX]; /* prefixes aren't told */
 	enum cast_mode cast;
 	uint32_t offloads; /* that its TAP takes: SHMNET_OFFLOAD_* */
+	uint16_t members;  /* see peer_hello_members() */
 };
 
 /* Of another wire version than ours nothing but the version is looked at. */
@@ -75,6 +77,8 @@ struct peer_hello {
 	uint64_t nonce; /* random, one per life of the process */
 	unsigned num_networks;
 	struct peer_network networks[CONFIG_NETWORKS_MAX];
+	unsigned members_used;
+	char members[1 + CONFIG_MEMBER_BYTES_MAX]; /* texts, the first one "" */
 };
 
 /* The last of an offer. The other one must be above the floor [architecture 6]. */
@@ -178,6 +182,17 @@ struct peer_message {
 
 /* "HELLO"; never NULL. */
 const char *peer_message_name(enum peer_message_type type);
+
+/*
+ * The names of a global network's members, sorted, with commas between; "": every node
+ * that has the network.
+ */
+const char *peer_hello_members(const struct peer_hello *hello,
+			       const struct peer_network *network);
+
+/* -EMSGSIZE: no room, which the check of a config rules out. */
+int peer_hello_set_members(struct peer_hello *hello, struct peer_network *network,
+			   const char *text);
 
 /* How many descriptors come with it: exactly that many, on a remote channel none. */
 unsigned peer_message_fds(enum peer_message_type type, bool is_remote);

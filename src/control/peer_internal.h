@@ -1,9 +1,10 @@
 /*
- * What peer.c, peer_session.c and peer_rings.c share: the peer as it is inside, its
+ * What the files of a peer share: the peer as it is inside, its
  * events, and the calls between them.
  *
  *     peer.c          the table, its actions, what others call
  *     peer_session.c  the channel: messages out and in, and when they are legal
+ *     peer_networks.c which networks are common, and why others are not
  *     peer_rings.c    what the pair has together: a connection, rings, links
  *     liveness.c      whether it shows life, and what others say of that
  *     peer_cast.c     what the two tell each other of cast rings, for cast.c
@@ -28,7 +29,7 @@ struct peer_lane {
 	uint64_t rx_salt;
 	uint64_t tx_salt;
 	struct world_link *link;
-	char reason[160];
+	char reason[384];
 	char clash[256]; /* an address that both have; they are linked all the same */
 };
 
@@ -160,10 +161,17 @@ enum peer_event peer_declare(struct peer *peer);
 /* Its HELLO was admitted. */
 enum peer_event peer_greet(struct peer *peer, const struct peer_hello *hello);
 
-/* ---- peer_rings.c ---- */
+/* ---- peer_networks.c ---- */
 
 /* Which networks are common, now that its HELLO is there. */
 void peer_compare_networks(struct peer *peer);
+/* That its TAP takes. */
+uint32_t peer_offloads(const struct peer *peer, unsigned network);
+/* As a HELLO has them: sorted, with commas between. */
+void peer_members_text(const struct config_network *network,
+		       char text[CONFIG_MEMBER_BYTES_MAX]);
+
+/* ---- peer_rings.c ---- */
 
 /* Our half of the connection, and BELL. */
 enum peer_event peer_offer_bell(struct peer *peer);

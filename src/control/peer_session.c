@@ -34,9 +34,11 @@ enum peer_event peer_send(struct peer *peer, const struct peer_message *message,
 }
 
 static void describe_network(const struct peer_owner *owner, unsigned index,
-			     struct peer_network *ret_network)
+			     struct peer_hello *hello)
 {
 	const struct config_network *network = &owner->config->networks[index];
+	struct peer_network *ret_network = &hello->networks[index];
+	char members[CONFIG_MEMBER_BYTES_MAX];
 
 	peer_say(ret_network->name, sizeof(ret_network->name), "%s", network->name);
 	ret_network->kind = network->kind;
@@ -46,6 +48,8 @@ static void describe_network(const struct peer_owner *owner, unsigned index,
 	ret_network->num_addresses = network->num_addresses;
 	memcpy(ret_network->addresses, network->addresses,
 	       sizeof(ret_network->addresses));
+	peer_members_text(network, members);
+	peer_hello_set_members(hello, ret_network, members);
 }
 
 enum peer_event peer_send_hello(struct peer *peer)
@@ -61,7 +65,7 @@ enum peer_event peer_send_hello(struct peer *peer)
 	peer_say(hello->name, sizeof(hello->name), "%s", config->name);
 	hello->num_networks = config->num_networks;
 	for (unsigned i = 0; i < config->num_networks; i++)
-		describe_network(peer->owner, i, &hello->networks[i]);
+		describe_network(peer->owner, i, hello);
 	return peer_send(peer, &message, -1);
 }
 

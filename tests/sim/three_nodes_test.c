@@ -262,6 +262,7 @@ static void give_address(struct sim_node *node, unsigned network, const char *te
 	struct config_network *config = &sim_config(node)->networks[network];
 	struct config_address *address = &config->addresses[config->num_addresses++];
 
+	memset(address, 0, sizeof(*address));
 	address->family = strchr(text, ':') ? AF_INET6 : AF_INET;
 	address->prefix = 24;
 	inet_pton(address->family, text, address->bytes);
@@ -290,6 +291,117 @@ TEST_CASE(three_nodes, an_address_of_two_is_named_by_both)
 	CHECK_INT(membership_each_reason(sim_membership(n2), note_reason, words), 1);
 	check_contains(words, "address fd77::1 of network lan0 is that of n2 and of n1");
 	CHECK_INT(membership_each_reason(sim_membership(n3), note_reason, words), 0);
+	finish(sim);
+}
+
+/* Network 1 of a node: the same on all of them, so far. */
+static struct config_network *make_global(struct sim_node *node)
+{
+	struct config_network *config = &sim_config(node)->networks[1];
+
+	config->kind = NETWORK_KIND_GLOBAL;
+	give_address(node, 1, "10.99.0.1");
+	give_address(node, 1, "fd99::1");
+	return config;
+}
+
+static void name_members(struct config_network *network, const char *first,
+			 const char *second)
+{
+	network->num_members = 2;
+	network->members[0] = (char *)(uintptr_t)first;
+	network->members[1] = (char *)(uintptr_t)second;
+}
+
+TEST_CASE(three_nodes, a_global_network_has_one_set_of_addresses)
+{
+	struct sim *sim = three(17);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+	struct sim_node *n3 = sim_node_at(sim, 2);
+	struct config_network *there = make_global(n2);
+	char words[2048] = "";
+
+	make_global(n1);
+	there->num_addresses = 0; /* the other way round */
+	give_address(n2, 1, "fd99::1");
+	give_address(n2, 1, "10.99.0.1");
+	make_global(n3)->num_addresses = 1;
+	for (unsigned i = 0; i < 3; i++)
+		sim_start(sim_node_at(sim, i));
+	sim_run(sim, SIM_S);
+	CHECK(all_linked(sim, 0));
+	CHECK(sim_linked(n1, n2, 1));
+	CHECK(!sim_linked(n1, n3, 1));
+	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 1);
+	check_contains(words, "node n3 (id 3): global network big0 has address "
+			      "10.99.0.1, fd99::1 on n1 and 10.99.0.1 on n3");
+	words[0] = '\0';
+	CHECK_INT(membership_each_reason(sim_membership(n3), note_reason, words), 3);
+	check_contains(words, "node n1 (id 1): global network big0 has address "
+			      "10.99.0.1 on n3 and 10.99.0.1, fd99::1 on n1");
+	finish(sim);
+}
+
+TEST_CASE(three_nodes, a_global_network_has_one_set_of_members)
+{
+	struct sim *sim = three(18);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+	struct sim_node *n3 = sim_node_at(sim, 2);
+	char words[2048] = "";
+
+	name_members(make_global(n1), "n1", "n2");
+	name_members(make_global(n2), "n2", "n1");
+	make_global(n3);
+	for (unsigned i = 0; i < 3; i++)
+		sim_start(sim_node_at(sim, i));
+	sim_run(sim, SIM_S);
+	CHECK(sim_linked(n1, n2, 1));
+	CHECK(!sim_linked(n1, n3, 1) && !sim_linked(n2, n3, 1));
+	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 1);
+	check_contains(words, "node n3 (id 3): global network big0 has members n1, n2 on "
+			      "n1 and all nodes on n3");
+	finish(sim);
+}
+
+TEST_CASE(three_nodes, who_is_no_member_is_not_linked)
+{
+	struct sim *sim = three(19);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n3 = sim_node_at(sim, 2);
+	char words[2048] = "";
+
+	name_members(make_global(n1), "n1", "n2");
+	name_members(make_global(n3), "n1", "n2"); /* its own check would refuse that */
+	sim_start(n1);
+	sim_start(n3);
+	sim_run(sim, SIM_S);
+	CHECK(!sim_linked(n1, n3, 1));
+	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 2);
+	check_contains(words, "node n3 (id 3): global network big0 is for its members "
+			      "only: n1, n2");
+	finish(sim);
+}
+
+TEST_CASE(three_nodes, a_global_address_is_no_nodes_own)
+{
+	struct sim *sim = three(20);
+	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
+	char words[2048] = "";
+
+	make_global(n1);
+	make_global(n2);
+	give_address(n2, 0, "fd99::1");
+	sim_start(n1);
+	sim_start(n2);
+	sim_run(sim, SIM_S);
+	CHECK(sim_linked(n1, n2, 0) && sim_linked(n1, n2, 1));
+	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 1);
+	check_contains(words, "address fd99::1 is that of the global network big0 of n1 "
+			      "and of the local network lan0 of n2; give one of them "
+			      "another");
+	words[0] = '\0';
+	CHECK_INT(membership_each_reason(sim_membership(n2), note_reason, words), 1);
+	check_contains(words, "address fd99::1 is that of the local network lan0 of n2 "
+			      "and of the global network big0 of n1");
 	finish(sim);
 }
 

@@ -207,9 +207,24 @@ TEST_CASE(codec_peer, what_a_fabric_says_may_be_nothing_but_not_empty)
 	check_same(&message);
 }
 
+/* As many as there is room for, in one network. */
+static void fill_members(struct peer_hello *hello)
+{
+	char text[CONFIG_MEMBER_BYTES_MAX];
+	size_t used = 0;
+
+	for (unsigned i = 0; i < CONFIG_MEMBERS_MAX; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%sm%030u",
+					 i ? "," : "", i);
+	CHECK_INT(used, CONFIG_MEMBER_BYTES_MAX - 1);
+	CHECK_INT(peer_hello_set_members(hello, &hello->networks[1], text), 0);
+	CHECK_INT(peer_hello_set_members(hello, &hello->networks[3], "n1"), -EMSGSIZE);
+}
+
 TEST_CASE(codec_peer, the_largest_hello_goes_through)
 {
 	struct peer_message message = make_hello(CONFIG_NETWORKS_MAX);
+	uint8_t bytes[BYTES_MAX];
 
 	memset(message.hello.name, 'n', CONFIG_NAME_MAX - 1);
 	memset(message.hello.cluster, 'c', CONFIG_NAME_MAX - 1);
@@ -225,6 +240,58 @@ TEST_CASE(codec_peer, the_largest_hello_goes_through)
 		fill_addresses(network, 0);
 	}
 	check_same(&message);
+	fill_members(&message.hello);
+	check_same(&message);
+	CHECK(encode(&message, bytes) < 7100);
+}
+
+TEST_CASE(codec_peer, members_of_global_networks_go_through)
+{
+	struct peer_message decoded, message = make_hello(4);
+	struct peer_network *networks = message.hello.networks;
+	uint8_t bytes[BYTES_MAX];
+	const char *why = NULL;
+	size_t length;
+
+	CHECK_INT(peer_hello_set_members(&message.hello, &networks[3], "n1"), 0);
+	CHECK_INT(peer_hello_set_members(&message.hello, &networks[1], "n-2,n1,n3"), 0);
+	length = encode(&message, bytes);
+	REQUIRE(!codec_peer_decode(bytes, length, &decoded, &why));
+	networks = decoded.hello.networks;
+	CHECK_STR(peer_hello_members(&decoded.hello, &networks[0]), "");
+	CHECK_STR(peer_hello_members(&decoded.hello, &networks[1]), "n-2,n1,n3");
+	CHECK_STR(peer_hello_members(&decoded.hello, &networks[2]), "");
+	CHECK_STR(peer_hello_members(&decoded.hello, &networks[3]), "n1");
+}
+
+static void check_members_refused(unsigned network, const char *text, const char *words)
+{
+	struct peer_message message = make_hello(2);
+
+	CHECK_INT(peer_hello_set_members(&message.hello, &message.hello.networks[network],
+					 text),
+		  0);
+	check_message_refused(&message, words);
+}
+
+TEST_CASE(codec_peer, members_of_networks_are_checked)
+{
+	const char *const none = "has a network whose members are none";
+	char text[400] = "";
+
+	check_members_refused(0, "n1", "has a local network with members");
+	check_members_refused(1, ",", none);
+	check_members_refused(1, "n1,", none);
+	check_members_refused(1, ",n1", none);
+	check_members_refused(1, "n1,,n2", none);
+	check_members_refused(1, "n2,n1", none);
+	check_members_refused(1, "n1,n1", none);
+	check_members_refused(1, "n 1", none);
+	check_members_refused(1, "abcdefghijklmnopqrstuvwxyz123456", none);
+	for (unsigned i = 0; i <= CONFIG_MEMBERS_MAX; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%sm%02u",
+			 i ? "," : "", i);
+	check_members_refused(1, text, none);
 }
 
 /* One network, "a", with field 4 or 5 of these bytes. */
