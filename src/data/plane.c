@@ -3,8 +3,9 @@
  * connections, builds views, and takes things away in two phases.
  *
  * Everything here runs on the control thread; plane_cast.c has what is about cast
- * rings. plane->links and plane->casts are the truth, a view
- * is made from it whenever it changes; only worker_publish() hands one over.
+ * rings, plane_command.c what is about commands. plane->links and plane->casts are the
+ * truth, a view is made from it whenever it changes; only worker_publish() hands one
+ * over.
  */
 #include "data/plane.h"
 
@@ -440,37 +441,6 @@ bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault)
 	return next_link_fault(plane, ret_fault) || next_port_fault(plane, ret_fault) ||
 	       plane_next_cast_fault(plane, ret_fault) ||
 	       plane_next_want(plane, ret_fault) || plane_next_stranger(plane, ret_fault);
-}
-
-/* ---- pings ---- */
-
-_Static_assert(PLANE_PINGS_MAX == COMMAND_PINGS_MAX, "said to others, and what is");
-
-int plane_ping_link(struct plane *plane, struct link *link, uint64_t token)
-{
-	int ret = command_ask(link, token);
-
-	if (ret == 0)
-		worker_send_pings(plane->worker);
-	return ret;
-}
-
-void plane_forget_ping(struct plane *plane, uint64_t token)
-{
-	for (unsigned i = 0; i < plane->num_links; i++) {
-		if (command_forget(plane->links[i], token))
-			return;
-	}
-}
-
-bool plane_next_pong(struct plane *plane, struct plane_pong *ret_pong)
-{
-	for (unsigned i = 0; i < plane->num_links; i++) {
-		if (command_take_answer(plane->links[i], &ret_pong->token,
-					&ret_pong->time_ns))
-			return true;
-	}
-	return false;
 }
 
 /* ---- the plane ---- */

@@ -1,6 +1,6 @@
 /*
- * What the parts of control's half of the data plane share: plane.c, and plane_cast.c
- * for cast rings. The control thread's, as plane.h.
+ * What the parts of control's half of the data plane share: plane.c, plane_cast.c for
+ * cast rings and plane_command.c for commands. The control thread's, as plane.h.
  */
 #ifndef DATA_PLANE_INTERNAL_H
 #define DATA_PLANE_INTERNAL_H
