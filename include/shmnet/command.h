@@ -2,9 +2,9 @@
  * Commands: what two workers say to each other among the frames [42]. A record
  * with SHMNET_RECORD_COMMAND carries one, header first; numbers are little-endian.
  *
- * A command's type says how long it is. One that is unknown, of another length, or
- * with `zero` set breaks the ring's rules (-EPROTO), as a record's header does: a
- * type is added together with the wire version.
+ * A command's type says how long it may be, and the record ends with it. One that is
+ * unknown, of another length, or with `zero` set breaks the ring's rules (-EPROTO), as
+ * a record's header does: a type is added together with the wire version.
  *
  * Plain C and C++; no dependency but libc.
  */
@@ -13,8 +13,12 @@
 
 #include <stdint.h>
 
-#define SHMNET_COMMAND_PING 1u /* answered by a PONG with the same token, if at all */
-#define SHMNET_COMMAND_PONG 2u
+#define SHMNET_COMMAND_PING    1u /* answered by a PONG with the same token, if at all */
+#define SHMNET_COMMAND_PONG    2u
+/* From one node's control to the other's: bytes that mean nothing to the workers. */
+#define SHMNET_COMMAND_MESSAGE 3u
+
+#define SHMNET_COMMAND_MESSAGE_MAX 1024u /* bytes of a MESSAGE; one at least */
 
 struct shmnet_command {
 	uint16_t type;

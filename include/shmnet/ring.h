@@ -83,7 +83,7 @@
  * there is no salvage(): the receiver believes completions, never memory.
  *
  * What is kept free. A frame may not take the last SHMNET_RING_COMMAND_ROOM
- * bytes, so that a command always finds room in a ring that is full of frames.
+ * bytes, so that commands find room in a ring that is full of frames.
  * A caller that does not know a frame's length beforehand reserves the largest.
  */
 #ifndef SHMNET_RING_H
@@ -109,6 +109,9 @@ extern "C" {
 /* Payload of a frame's record: virtio-net header and frame. */
 #define SHMNET_RING_PAYLOAD_MAX (SHMNET_VNET_HLEN + SHMNET_FRAME_MAX)
 #define SHMNET_RING_COMMAND_MAX 4080u
+
+/* What frames leave free, in bytes. */
+#define SHMNET_RING_COMMAND_ROOM 16384u
 
 /* Record flags. */
 #define SHMNET_RECORD_COMMAND 0x1u /* payload is a command, not a frame [42] */
@@ -181,9 +184,6 @@ static inline uint64_t shmnet_record_size(uint64_t length)
 
 	return (size + SHMNET_RING_ALIGN - 1) & ~(uint64_t)(SHMNET_RING_ALIGN - 1);
 }
-
-#define SHMNET_RING_COMMAND_ROOM                                                         \
-	(sizeof(struct shmnet_ring_header) + SHMNET_RING_COMMAND_MAX)
 
 static inline bool shmnet_ring_size_valid(uint64_t size)
 {

@@ -4,12 +4,31 @@
 #include "base/clock.h"
 #include "data/link.h"
 
-#include <shmnet/command.h>
-
 #include <errno.h>
 #include <string.h>
 
+_Static_assert(64 * (COMMAND_PINGS_MAX + COMMAND_ANSWERS_MAX) <= COMMAND_PING_ROOM,
+	       "room for all pings and answers");
+_Static_assert(sizeof(struct shmnet_command) + SHMNET_COMMAND_MESSAGE_MAX <=
+		       SHMNET_RING_COMMAND_MAX,
+	       "fits into a record");
+
 /* ---- control ---- */
+
+int command_open(struct link *link)
+{
+	int ret = post_init(&link->commands.outbox, COMMAND_POST_SIZE);
+
+	if (ret == 0)
+		ret = post_init(&link->commands.inbox, COMMAND_POST_SIZE);
+	return ret;
+}
+
+void command_close(struct link *link)
+{
+	post_close(&link->commands.outbox);
+	post_close(&link->commands.inbox);
+}
 
 int command_ask(struct link *link, uint64_t token)
 {
@@ -58,30 +77,53 @@ bool command_take_answer(struct link *link, uint64_t *ret_token, uint64_t *ret_t
 	return false;
 }
 
-/* ---- worker ---- */
-
-/* 0; -ENOBUFS if there is no room; -EPROTO, and the link rests. */
-static int submit(struct link *link, uint16_t type, uint64_t token)
+int command_say(struct link *link, const uint8_t *bytes, size_t length)
 {
-	const struct shmnet_command_ping command = {
-		.header = {.type = type, .length = sizeof(command.token)},
-		.token = token,
-	};
+	if (length > SHMNET_COMMAND_MESSAGE_MAX)
+		return -EMSGSIZE;
+	return post_put(&link->commands.outbox, bytes, length);
+}
+
+size_t command_hear(struct link *link, uint8_t ret_bytes[SHMNET_COMMAND_MESSAGE_MAX])
+{
+	ssize_t length =
+		post_take(&link->commands.inbox, ret_bytes, SHMNET_COMMAND_MESSAGE_MAX);
+
+	return length < 0 ? 0 : (size_t)length; /* none is longer: receive_message() */
+}
+
+/* ---- worker: out ---- */
+
+/*
+ * A command of `length` bytes behind its header, which leaves `spare` bytes of the ring
+ * to others. 0; -ENOBUFS if there is no room; -EPROTO, and the link rests.
+ */
+static int submit(struct link *link, uint16_t type, const void *bytes, uint32_t length,
+		  uint32_t spare)
+{
+	const struct shmnet_command header = {.type = type, .length = length};
+	uint32_t size = (uint32_t)sizeof(header) + length;
 	uint8_t *place;
-	int ret = shmnet_ring_reserve(&link->tx, sizeof(command), SHMNET_RECORD_COMMAND,
+	int ret = shmnet_ring_reserve(&link->tx, size + spare, SHMNET_RECORD_COMMAND,
 				      &place);
 
 	if (ret == -EPROTO)
 		link_fail(link, ret);
 	if (ret < 0)
 		return ret;
-	memcpy(place, &command, sizeof(command));
-	shmnet_ring_submit(&link->tx, sizeof(command), SHMNET_RECORD_COMMAND);
+	memcpy(place, &header, sizeof(header));
+	memcpy(place + sizeof(header), bytes, length);
+	shmnet_ring_submit(&link->tx, size, SHMNET_RECORD_COMMAND);
 	link->tx_pending = true;
 	return 0;
 }
 
-void command_send_pings(struct link *link)
+static int submit_token(struct link *link, uint16_t type, uint64_t token)
+{
+	return submit(link, type, &token, sizeof(token), 0);
+}
+
+static void send_pings(struct link *link)
 {
 	for (unsigned i = 0; i < COMMAND_PINGS_MAX; i++) {
 		struct command_ping *ping = &link->commands.pings[i];
@@ -92,9 +134,36 @@ void command_send_pings(struct link *link)
 		/* Without room it's lost, as a frame is: whoever asked knows when. */
 		ping->sent = token;
 		ping->sent_ns = clock_now_ns();
-		submit(link, SHMNET_COMMAND_PING, token);
+		submit_token(link, SHMNET_COMMAND_PING, token);
 	}
 }
+
+static void send_message(struct link *link, const uint8_t *bytes, uint32_t length)
+{
+	if (submit(link, SHMNET_COMMAND_MESSAGE, bytes, length, COMMAND_PING_ROOM) < 0)
+		counter_add(&link->counters.messages_lost, 1);
+	else
+		counter_add(&link->counters.messages_sent, 1);
+}
+
+bool command_send(struct link *link)
+{
+	uint8_t bytes[SHMNET_COMMAND_MESSAGE_MAX];
+	ssize_t length;
+
+	send_pings(link);
+	for (unsigned i = 0; i < COMMAND_BURST; i++) {
+		if (link->error)
+			return false;
+		length = post_take(&link->commands.outbox, bytes, sizeof(bytes));
+		if (length <= 0)
+			return false;
+		send_message(link, bytes, (uint32_t)length);
+	}
+	return true;
+}
+
+/* ---- worker: in ---- */
 
 /* False: the peer has not read what it was answered before. */
 static bool may_answer(struct link *link)
@@ -119,7 +188,7 @@ static void receive_ping(struct link *link, uint64_t token)
 
 	if (state->is_mute)
 		return;
-	if (!may_answer(link) || submit(link, SHMNET_COMMAND_PONG, token) < 0) {
+	if (!may_answer(link) || submit_token(link, SHMNET_COMMAND_PONG, token) < 0) {
 		counter_add(&link->counters.pings_unanswered, 1);
 		return;
 	}
@@ -155,22 +224,51 @@ static void receive_pong(struct link *link, uint64_t token)
 	link->commands.has_news = true;
 }
 
+/* The bytes lie in memory that the peer writes to: they are copied, not looked at. */
+static int receive_message(struct link *link, const uint8_t *bytes, uint32_t length)
+{
+	struct command_state *state = &link->commands;
+
+	if (length == 0 || length > SHMNET_COMMAND_MESSAGE_MAX)
+		return -EPROTO;
+	if (state->is_mute || post_put(&state->inbox, bytes, length) < 0) {
+		counter_add(&link->counters.messages_lost, 1);
+		return 0;
+	}
+	counter_add(&link->counters.messages_received, 1);
+	state->has_news = true;
+	return 0;
+}
+
+static int receive_token(struct link *link, const uint8_t *bytes, uint32_t length,
+			 void (*receive)(struct link *link, uint64_t token))
+{
+	uint64_t token;
+
+	if (length != sizeof(token))
+		return -EPROTO;
+	memcpy(&token, bytes, sizeof(token));
+	receive(link, token);
+	return 0;
+}
+
 int command_receive(struct link *link, const struct shmnet_record *record)
 {
-	struct shmnet_command_ping command;
+	const uint8_t *bytes = record->payload + sizeof(struct shmnet_command);
+	struct shmnet_command header;
 
-	if (record->length != sizeof(command) || record->flags & SHMNET_RECORD_CAST)
+	if (record->length < sizeof(header) || record->flags & SHMNET_RECORD_CAST)
 		return -EPROTO;
-	memcpy(&command, record->payload, sizeof(command));
-	if (command.header.zero || command.header.length != sizeof(command.token))
+	memcpy(&header, record->payload, sizeof(header));
+	if (header.zero || header.length != record->length - sizeof(header))
 		return -EPROTO;
-	switch (command.header.type) {
+	switch (header.type) {
 	case SHMNET_COMMAND_PING:
-		receive_ping(link, command.token);
-		return 0;
+		return receive_token(link, bytes, header.length, receive_ping);
 	case SHMNET_COMMAND_PONG:
-		receive_pong(link, command.token);
-		return 0;
+		return receive_token(link, bytes, header.length, receive_pong);
+	case SHMNET_COMMAND_MESSAGE:
+		return receive_message(link, bytes, header.length);
 	default:
 		return -EPROTO;
 	}

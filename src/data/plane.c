@@ -177,6 +177,13 @@ static struct link *link_new(const struct plane *plane, struct port *port,
 	return link;
 }
 
+/* Accepts one that could not be made as a whole. */
+static void link_free(struct link *link)
+{
+	command_close(link);
+	free(link);
+}
+
 static void links_remove(struct plane *plane, const struct link *link)
 {
 	for (unsigned i = 0; i < plane->num_links; i++) {
@@ -198,6 +205,8 @@ int plane_add_link(struct plane *plane, const struct plane_link *spec,
 	link = link_new(plane, port, spec);
 	if (!link)
 		return -ENOMEM;
+	if (command_open(link) < 0)
+		goto err_link;
 	if (view_reserve(plane, plane->spare, port, spec->peer_id) < 0 ||
 	    reserve_links(&plane->links, plane->num_links + 1) < 0)
 		goto err_link;
@@ -217,7 +226,7 @@ int plane_add_link(struct plane *plane, const struct plane_link *spec,
 err_publish:
 	plane_publish(plane);
 err_link:
-	free(link);
+	link_free(link);
 	return -ENOMEM;
 }
 
@@ -257,7 +266,7 @@ void plane_remove_link(struct plane *plane, struct link *link, bool peer_is_dead
 	count_unread(link);
 	if (ret_final)
 		*ret_final = link->counters;
-	free(link);
+	link_free(link);
 }
 
 void link_counters_add(struct link_counters *sum, const struct link_counters *counters)
@@ -270,6 +279,9 @@ void link_counters_add(struct link_counters *sum, const struct link_counters *co
 	sum->pings_answered += counters->pings_answered;
 	sum->pings_unanswered += counters->pings_unanswered;
 	sum->pongs_ignored += counters->pongs_ignored;
+	sum->messages_sent += counters->messages_sent;
+	sum->messages_received += counters->messages_received;
+	sum->messages_lost += counters->messages_lost;
 	for (unsigned reason = 0; reason < DROP_NUM_; reason++)
 		sum->drops[reason] += counters->drops[reason];
 }

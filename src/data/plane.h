@@ -19,6 +19,8 @@
 #include "base/memfd.h"
 #include "data/fabric.h"
 
+#include <shmnet/command.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -67,6 +69,9 @@ struct link_counters {
 	uint64_t pings_answered;   /* of the peer */
 	uint64_t pings_unanswered; /* it had not read what it was answered before */
 	uint64_t pongs_ignored;	   /* nobody asked, or asks any more */
+	uint64_t messages_sent;
+	uint64_t messages_received;
+	uint64_t messages_lost;	   /* for want of room, at either end of it here */
 	uint64_t drops[DROP_NUM_]; /* this link's, at either end of it here */
 };
 
@@ -134,6 +139,13 @@ struct plane_pong {
 		time_ns; /* since the PING was put into the ring, by the worker's clock */
 };
 
+/* What a peer's control thread said. Nothing is known of the bytes. */
+struct plane_message {
+	struct link *link;
+	size_t length;
+	uint8_t bytes[SHMNET_COMMAND_MESSAGE_MAX];
+};
+
 int plane_new(const struct plane_options *options, struct plane **ret_plane);
 
 /* Ports are added before the worker starts and stay. */
@@ -187,6 +199,16 @@ uint64_t plane_pulse_link(const struct link *link);
 #define PLANE_PINGS_MAX 16
 int plane_ping_link(struct plane *plane, struct link *link, uint64_t token);
 void plane_forget_ping(struct plane *plane, uint64_t token);
+
+/*
+ * Says something to the peer's control thread, through the rings: in order, and in
+ * vain if the ring or the peer's control has no room for it (messages_lost of either).
+ * -EAGAIN: more was said than the worker has sent yet; -EMSGSIZE: no bytes, or more
+ * than PLANE_MESSAGE_MAX.
+ */
+#define PLANE_MESSAGE_MAX SHMNET_COMMAND_MESSAGE_MAX
+int plane_send_message(struct plane *plane, struct link *link, const uint8_t *bytes,
+		       size_t length);
 
 /* ---- cast rings ---- */
 
@@ -246,12 +268,17 @@ void plane_cast_answered(struct plane *plane, unsigned port,
 			 const uint8_t label[SHMNET_ETH_ALEN]);
 
 /*
- * Readable when there are faults or pongs. next_fault() is false when there are no
- * more, and takes the event; so next_pong() is called after it. What a link that was
- * removed had left to say is not said.
+ * Readable when there are faults, pongs or messages. next_fault() is false when there
+ * are no more, and takes the event; so the others are called after it. What a link that
+ * was removed had left to say is not said.
+ *
+ * With messages the links take turns. next_message() is false when there is none, and
+ * after PLANE_MESSAGES_MAX in a row: then the event is there again.
  */
+#define PLANE_MESSAGES_MAX 64
 int plane_event_fd(const struct plane *plane);
 bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault);
 bool plane_next_pong(struct plane *plane, struct plane_pong *ret_pong);
+bool plane_next_message(struct plane *plane, struct plane_message *ret_message);
 
 #endif

@@ -26,6 +26,8 @@ struct plane {
 	struct plane_view *spare; /* nobody's: the next one is made in it */
 	struct plane_view views[2];
 	struct fabric_source *sources;
+	unsigned next_speaker;	     /* the link whose turn it is with its messages */
+	unsigned messages_in_row;    /* that control took */
 	struct path_scratch scratch; /* for what is salvaged here */
 };
 

@@ -72,7 +72,7 @@ struct worker {
 	unsigned num_blocked;
 	uint32_t number; /* of the last sleep or wait for room */
 	bool woken;	 /* control's wake-up was taken in this turn */
-	bool asked;	 /* it was, and may have been for a ping to send */
+	bool asked;	 /* it was, and may have been for commands to send */
 	uint64_t spin_ns;
 	uint64_t idle_since_ns; /* of the spin that goes on; 0: there is none */
 	unsigned window_spins;
@@ -82,7 +82,7 @@ struct worker {
 	struct path_scratch scratch;
 };
 
-/* Control has a link, a port or an answer to look at. */
+/* Control has a link, a port, an answer or a message to look at. */
 static void raise_fault(struct worker *worker)
 {
 	uint64_t one = 1;
@@ -254,11 +254,11 @@ static unsigned serve_rings(struct worker *worker, const struct plane_view *view
 	return frames;
 }
 
-static void send_pings(struct worker *worker, const struct plane_view *view)
+static void send_commands(struct worker *worker, const struct plane_view *view)
 {
 	worker->asked = false;
 	for (unsigned i = 0; i < view->num_links; i++) {
-		command_send_pings(view->links[i]);
+		worker->asked |= command_send(view->links[i]);
 		path_publish(view->links[i]);
 	}
 }
@@ -314,13 +314,13 @@ static bool worker_turn(struct worker *worker, const struct plane_view *view)
 
 	take_events(worker, 0);
 	if (worker->asked)
-		send_pings(worker, view);
+		send_commands(worker, view);
 	frames = serve_rings(worker, view);
 	frames += serve_casts(worker, view);
 	if (worker->num_blocked)
 		unblock_queues(worker, view);
 	frames += serve_queues(worker, view);
-	return frames > 0 || worker->num_ready > 0 || worker->woken;
+	return frames > 0 || worker->num_ready > 0 || worker->woken || worker->asked;
 }
 
 /* ---- waiting ---- */
@@ -493,7 +493,7 @@ void worker_publish(struct worker *worker, const struct plane_view *view)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-void worker_send_pings(struct worker *worker)
+void worker_send_commands(struct worker *worker)
 {
 	worker_wake(worker);
 }

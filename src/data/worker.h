@@ -13,8 +13,8 @@
 
 struct worker;
 
-/* `event_fd`: an eventfd that is raised when a link or port has a new fault, or a pong.
- */
+/* `event_fd`: an eventfd that is raised when a link or port has a new fault, a
+ * pong or a message. */
 int worker_new(uint32_t spin_us, int event_fd, struct worker **ret_worker);
 
 /* Before worker_start(). The port must stay. */
@@ -38,7 +38,7 @@ void worker_ignore(struct worker *worker, struct fabric_source *source);
  */
 void worker_publish(struct worker *worker, const struct plane_view *view);
 
-/* A link has been asked for a ping: the worker sends it soon. */
-void worker_send_pings(struct worker *worker);
+/* A link has been given commands to send: the worker does it soon. */
+void worker_send_commands(struct worker *worker);
 
 #endif

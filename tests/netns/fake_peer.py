@@ -43,7 +43,7 @@ def text(field, value):
     return varint(field << 3 | 2) + varint(len(value)) + value
 
 
-def hello(ident, version=3, cluster="default", name=None, network="lan0", mtu=1500):
+def hello(ident, version=4, cluster="default", name=None, network="lan0", mtu=1500):
     nonce = int.from_bytes(os.urandom(8), "little")
     body = number(1, version) + text(2, cluster) + text(3, name or f"fake{ident}")
     body += number(4, ident) + fixed(5, nonce)

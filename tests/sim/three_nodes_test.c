@@ -546,7 +546,7 @@ TEST_CASE(stranger, is_refused_in_words)
 		       "'uids' of its fabric");
 	message.hello.wire_version = 1;
 	check_stranger(&message, 0,
-		       "wire version 1 of the peer and wire version 3 of n2 differ");
+		       "wire version 1 of the peer and wire version 4 of n2 differ");
 	message = (struct peer_message){.type = PEER_MESSAGE_READY, .ready = {0, 1, 200}};
 	check_stranger(&message, 0, "the first message to n2 is READY, HELLO is right");
 }

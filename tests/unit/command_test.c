@@ -1,8 +1,9 @@
 /*
- * Pings through the rings. Two planes with their workers ask and answer each other,
- * from sleep, both ways at once and with a queue that is blocked; then a peer that
+ * Pings and messages through the rings. Two planes with their workers ask and answer each
+ * other, from sleep, both ways at once and with a queue that is blocked; then a peer that
  * the test plays with hands of its own: what it may not send, what it may lie about,
- * a flood that it never reads the answers of.
+ * a flood that it never reads the answers of. Messages between planes are in
+ * message_test.c.
  *
  * The test's thread is the control thread, and the played peer.
  */
@@ -196,6 +197,8 @@ static struct stage *stage_open(void)
 	stage->port = (struct port){.node_id = 1, .tag = RIG_TAG, .mtu = RIG_MTU};
 	shmnet_mac_make(stage->port.mac, RIG_TAG, 1);
 	stage->port.queues[0].fd = stage->tap.tap.queues[0];
+	if (command_open(link) < 0)
+		abort();
 	link->port = &stage->port;
 	link->fabric = stage->fabrics[0];
 	link->peer_id = 2;
@@ -214,6 +217,7 @@ static struct stage *stage_open(void)
 static void stage_close(struct stage *stage)
 {
 	rig_tap_close(&stage->tap);
+	command_close(&stage->link);
 	fabric_close(stage->fabrics[0]);
 	fabric_close(stage->fabrics[1]);
 	ring_map_close(&stage->tx_map);
@@ -293,7 +297,7 @@ static const struct {
 	uint32_t flags;
 } malformed[] = {
 	{"type 0", 0, 0, 8, 16, SHMNET_RECORD_COMMAND},
-	{"unknown type", 3, 0, 8, 16, SHMNET_RECORD_COMMAND},
+	{"unknown type", 4, 0, 8, 16, SHMNET_RECORD_COMMAND},
 	{"largest type", 0xffff, 0, 8, 16, SHMNET_RECORD_COMMAND},
 	{"zero is set", 1, 1, 8, 16, SHMNET_RECORD_COMMAND},
 	{"length too small", 1, 0, 7, 16, SHMNET_RECORD_COMMAND},
@@ -305,6 +309,17 @@ static const struct {
 	{"record too long", 1, 0, 8, 17, SHMNET_RECORD_COMMAND},
 	{"longest record", 1, 0, 8, SHMNET_RING_COMMAND_MAX, SHMNET_RECORD_COMMAND},
 	{"cast", 1, 0, 8, 16, SHMNET_RECORD_COMMAND | SHMNET_RECORD_CAST},
+	{"empty message", 3, 0, 0, 8, SHMNET_RECORD_COMMAND},
+	{"message too long", 3, 0, 1025, 1033, SHMNET_RECORD_COMMAND},
+	{"longest message that is a record", 3, 0, SHMNET_RING_COMMAND_MAX - 8,
+	 SHMNET_RING_COMMAND_MAX, SHMNET_RECORD_COMMAND},
+	{"message beyond the record", 3, 0, 9, 16, SHMNET_RECORD_COMMAND},
+	{"message of all there is", 3, 0, UINT32_MAX, 16, SHMNET_RECORD_COMMAND},
+	{"message that wraps", 3, 0, UINT32_MAX - 7, 16, SHMNET_RECORD_COMMAND},
+	{"message that ends before the record", 3, 0, 7, 16, SHMNET_RECORD_COMMAND},
+	{"message without its header", 3, 0, 0, 7, SHMNET_RECORD_COMMAND},
+	{"message with zero set", 3, 0x100, 8, 16, SHMNET_RECORD_COMMAND},
+	{"cast message", 3, 0, 8, 16, SHMNET_RECORD_COMMAND | SHMNET_RECORD_CAST},
 };
 
 TEST_CASE(command, malformed_ones_are_faults)
@@ -355,6 +370,187 @@ TEST_CASE(command, flood_is_answered_up_to_a_bound)
 	stage_close(stage);
 }
 
+/* ---- messages ---- */
+
+static bool peer_tell(struct stage *stage, uint32_t number, uint32_t length)
+{
+	uint8_t bytes[sizeof(struct shmnet_command) + SHMNET_COMMAND_MESSAGE_MAX];
+	const struct shmnet_command header = {SHMNET_COMMAND_MESSAGE, 0, length};
+
+	memset(bytes, (int)number, sizeof(bytes));
+	memcpy(bytes, &header, sizeof(header));
+	memcpy(bytes + sizeof(header), &number, sizeof(number));
+	return peer_put(stage, bytes, (uint32_t)sizeof(header) + length,
+			SHMNET_RECORD_COMMAND);
+}
+
+/* The next message that control gets; UINT32_MAX: there is none. */
+static uint32_t hear(struct stage *stage, size_t *ret_length)
+{
+	uint8_t bytes[SHMNET_COMMAND_MESSAGE_MAX];
+	uint32_t number;
+
+	*ret_length = command_hear(&stage->link, bytes);
+	if (*ret_length < sizeof(number))
+		return UINT32_MAX;
+	memcpy(&number, bytes, sizeof(number));
+	for (size_t i = sizeof(number); i < *ret_length; i++)
+		CHECK_INT(bytes[i], number & 0xff);
+	return number;
+}
+
+TEST_CASE(command, messages_come_whole_and_in_order)
+{
+	struct stage *stage = stage_open();
+	size_t length;
+
+	CHECK(peer_tell(stage, 1, SHMNET_COMMAND_MESSAGE_MAX));
+	CHECK(peer_say(stage, SHMNET_COMMAND_PING, 7));
+	CHECK(peer_tell(stage, 2, 4));
+	CHECK_INT(path_rx(&stage->link, &stage->scratch), 3);
+	CHECK(stage->link.commands.has_news);
+	CHECK_INT(hear(stage, &length), 1);
+	CHECK_INT(length, SHMNET_COMMAND_MESSAGE_MAX);
+	CHECK_INT(hear(stage, &length), 2);
+	CHECK_INT(length, 4);
+	hear(stage, &length);
+	CHECK_INT(length, 0);
+	CHECK_U64(peer_hear(stage).token, 7);
+	CHECK_U64(stage->link.counters.messages_received, 2);
+	CHECK_U64(stage->link.counters.received_frames, 0);
+	stage_close(stage);
+}
+
+/* Control does not run: what it has no room for is lost, and pings are answered. */
+TEST_CASE(command, flood_of_messages_is_taken_up_to_a_bound)
+{
+	struct stage *stage = stage_open();
+	struct link_counters *counters = &stage->link.counters;
+	uint32_t sent = 0;
+	size_t length;
+
+	for (unsigned turn = 0; turn < 20; turn++) {
+		while (peer_tell(stage, sent, 4 + sent % 1020))
+			sent++;
+		CHECK_INT(path_rx(&stage->link, &stage->scratch), PATH_BURST);
+	}
+	while (path_rx(&stage->link, &stage->scratch) > 0)
+		;
+	CHECK_INT(stage->link.error, 0);
+	CHECK_U64(counters->messages_received + counters->messages_lost, sent);
+	CHECK(counters->messages_received >= COMMAND_POST_SIZE / 1040);
+	CHECK(counters->messages_lost > 0);
+	CHECK(peer_say(stage, SHMNET_COMMAND_PING, 9));
+	CHECK_INT(path_rx(&stage->link, &stage->scratch), 1);
+	CHECK_U64(peer_hear(stage).token, 9);
+	for (uint64_t i = 0; i < counters->messages_received; i++) {
+		uint32_t number = hear(stage, &length);
+
+		CHECK_INT(length, 4 + number % 1020);
+	}
+	CHECK(peer_tell(stage, 77, 4));
+	CHECK_INT(path_rx(&stage->link, &stage->scratch), 1);
+	CHECK_INT(hear(stage, &length), 77);
+	stage_close(stage);
+}
+
+TEST_CASE(command, messages_that_no_record_holds_are_refused)
+{
+	static const uint8_t bytes[SHMNET_COMMAND_MESSAGE_MAX + 1];
+	struct stage *stage = stage_open();
+
+	CHECK_INT(command_say(&stage->link, bytes, 0), -EMSGSIZE);
+	CHECK_INT(command_say(&stage->link, bytes, sizeof(bytes)), -EMSGSIZE);
+	CHECK_INT(command_say(&stage->link, bytes, sizeof(bytes) - 1), 0);
+	CHECK(!command_send(&stage->link));
+	CHECK_U64(stage->link.counters.messages_sent, 1);
+	stage_close(stage);
+}
+
+static unsigned say_many(struct stage *stage, size_t length)
+{
+	static const uint8_t bytes[SHMNET_COMMAND_MESSAGE_MAX];
+	unsigned count = 0;
+
+	while (command_say(&stage->link, bytes, length) == 0)
+		count++;
+	return count;
+}
+
+/* A turn sends a burst; the rest waits for the next one. */
+TEST_CASE(command, messages_are_sent_by_the_burst)
+{
+	struct stage *stage = stage_open();
+	unsigned count = say_many(stage, 100);
+
+	CHECK(count > 3 * COMMAND_BURST);
+	for (unsigned sent = 0; sent + COMMAND_BURST <= count; sent += COMMAND_BURST) {
+		CHECK(command_send(&stage->link));
+		CHECK_U64(stage->link.counters.messages_sent, sent + COMMAND_BURST);
+	}
+	CHECK(!command_send(&stage->link));
+	CHECK_U64(stage->link.counters.messages_sent, count);
+	CHECK_U64(stage->link.counters.messages_lost, 0);
+	stage_close(stage);
+}
+
+/*
+ * A ring that is full of frames takes eleven of the longest messages; one that is
+ * full of them, too, all pings and answers.
+ */
+TEST_CASE(command, messages_leave_room_for_pings)
+{
+	struct stage *stage = stage_open();
+	struct link *link = &stage->link;
+	uint8_t *place;
+	unsigned count;
+
+	while (shmnet_ring_reserve(&link->tx, 48, 0, &place) == 0)
+		shmnet_ring_submit(&link->tx, 48, 0);
+	count = say_many(stage, SHMNET_COMMAND_MESSAGE_MAX);
+	while (command_send(link))
+		;
+	CHECK_U64(link->counters.messages_sent + link->counters.messages_lost, count);
+	CHECK_U64(link->counters.messages_sent, 11);
+	for (uint64_t token = 1; token <= COMMAND_PINGS_MAX; token++)
+		CHECK_INT(command_ask(link, token), 0);
+	command_send(link);
+	for (unsigned i = 0; i < COMMAND_ANSWERS_MAX; i++)
+		CHECK(peer_say(stage, SHMNET_COMMAND_PING, i));
+	path_rx(link, &stage->scratch);
+	CHECK_U64(link->counters.pings_answered, COMMAND_ANSWERS_MAX);
+	CHECK_U64(link->counters.pings_unanswered, 0);
+	stage_close(stage);
+}
+
+TEST_CASE(command, link_at_rest_sends_no_messages)
+{
+	struct stage *stage = stage_open();
+
+	say_many(stage, 100);
+	stage->link.error = -EPROTO;
+	CHECK(!command_send(&stage->link));
+	CHECK_U64(stage->link.counters.messages_sent, 0);
+	CHECK_U64(shmnet_ring_tx_used(&stage->link.tx), 0);
+	stage_close(stage);
+}
+
+TEST_CASE(command, dead_peer_is_not_listened_to)
+{
+	struct stage *stage = stage_open();
+	size_t length;
+
+	CHECK(peer_tell(stage, 1, 10));
+	path_rx_salvage(&stage->link, &stage->scratch);
+	hear(stage, &length);
+	CHECK_INT(length, 0);
+	CHECK_U64(stage->link.counters.messages_received, 0);
+	CHECK_U64(stage->link.counters.messages_lost, 1);
+	stage_close(stage);
+}
+
+/* ---- rings without room ---- */
+
 /* Frames may not take the commands' room, so pings pass a ring that is full of them. */
 TEST_CASE(command, full_ring_has_room_for_commands)
 {
@@ -386,11 +582,11 @@ TEST_CASE(command, ring_without_any_room_loses_the_answer)
 	CHECK_INT(path_rx(link, &stage->scratch), 1);
 	CHECK_U64(link->counters.pings_unanswered, 1);
 	CHECK_INT(command_ask(link, 3), 0);
-	command_send_pings(link);
+	command_send(link);
 	CHECK_INT(link->error, 0);
 	/* It is lost, and not sent late. */
 	link->tx.tail = link->tx.head;
-	command_send_pings(link);
+	command_send(link);
 	CHECK_U64(shmnet_ring_tx_used(&link->tx), 0);
 	stage_close(stage);
 }
@@ -431,7 +627,7 @@ TEST_CASE(command, pongs_that_nobody_asked_for_are_ignored)
 		;
 	check_no_answer(link);
 	CHECK_U64(link->counters.pongs_ignored, 80);
-	command_send_pings(link);
+	command_send(link);
 	path_publish(link);
 	CHECK_U64(peer_hear(stage).token, 77);
 	/* Once, and then it's nobody's again. */
@@ -459,14 +655,14 @@ TEST_CASE(command, late_answer_is_not_the_next_ones)
 	uint64_t token, time_ns;
 
 	CHECK_INT(command_ask(link, 1), 0);
-	command_send_pings(link);
+	command_send(link);
 	CHECK(command_forget(link, 1));
 	CHECK(!command_forget(link, 1));
 	CHECK_INT(command_ask(link, 2), 0); /* the same slot */
 	CHECK(peer_say(stage, SHMNET_COMMAND_PONG, 1));
 	path_rx(link, &stage->scratch);
 	check_no_answer(link);
-	command_send_pings(link);
+	command_send(link);
 	CHECK(peer_say(stage, SHMNET_COMMAND_PONG, 1));
 	CHECK(peer_say(stage, SHMNET_COMMAND_PONG, 2));
 	path_rx(link, &stage->scratch);

@@ -252,6 +252,23 @@ static unsigned fill_up(struct shmnet_ring_tx *tx, uint32_t length)
 	return n;
 }
 
+/* What frames left free takes so many. */
+#define COMMANDS (SHMNET_RING_COMMAND_ROOM / 4096)
+
+static void fill_up_with_commands(struct shmnet_ring_tx *tx)
+{
+	for (unsigned i = 0; i < COMMANDS; i++)
+		CHECK_INT(send_record(tx, SHMNET_RING_COMMAND_MAX, SHMNET_RECORD_COMMAND,
+				      77 + i),
+			  0);
+}
+
+static void check_commands(struct shmnet_ring_rx *rx)
+{
+	for (unsigned i = 0; i < COMMANDS; i++)
+		check_record(rx, SHMNET_RING_COMMAND_MAX, SHMNET_RECORD_COMMAND, 77 + i);
+}
+
 TEST_CASE(ring, full_and_one_credit_makes_room_again)
 {
 	struct shmnet_record record = {0};
@@ -280,16 +297,14 @@ TEST_CASE(ring, command_finds_room_in_a_ring_full_of_frames)
 
 	REQUIRE(pair_open(&pair));
 	n = fill_up(&pair.tx, 48);
-	CHECK_INT(
-		send_record(&pair.tx, SHMNET_RING_COMMAND_MAX, SHMNET_RECORD_COMMAND, 77),
-		0);
+	fill_up_with_commands(&pair.tx);
 	CHECK_U64(shmnet_ring_tx_used(&pair.tx), SIZE); /* to the last byte */
 	CHECK_INT(send_record(&pair.tx, 1, SHMNET_RECORD_COMMAND, 0), -ENOBUFS);
 	shmnet_ring_publish(&pair.tx);
 	CHECK_INT(shmnet_ring_poll(&pair.rx), 1);
 	for (unsigned i = 0; i < n; i++)
 		check_record(&pair.rx, 48, 0, i);
-	check_record(&pair.rx, SHMNET_RING_COMMAND_MAX, SHMNET_RECORD_COMMAND, 77);
+	check_commands(&pair.rx);
 	CHECK_INT(shmnet_ring_poll(&pair.rx), 0);
 	pair_close(&pair);
 }
@@ -640,14 +655,12 @@ TEST_CASE(ring, salvage_of_a_full_ring)
 
 	REQUIRE(pair_open_at(&pair, SIZE / 2));
 	n = fill_up(&pair.tx, 48);
-	CHECK_INT(
-		send_record(&pair.tx, SHMNET_RING_COMMAND_MAX, SHMNET_RECORD_COMMAND, 77),
-		0);
+	fill_up_with_commands(&pair.tx);
 	shmnet_ring_salvage(&pair.rx);
 	CHECK_U64(pair.rx.head - pair.rx.tail, SIZE);
 	for (unsigned i = 0; i < n; i++)
 		check_record(&pair.rx, 48, 0, i);
-	check_record(&pair.rx, SHMNET_RING_COMMAND_MAX, SHMNET_RECORD_COMMAND, 77);
+	check_commands(&pair.rx);
 	pair_close(&pair);
 }
 
@@ -784,7 +797,7 @@ static void step_submit(struct pair *pair, struct model *model, uint64_t random)
 		(random & 0xf0) == 0 ? (uint32_t)random & SHMNET_RECORD_FLAGS : 0;
 	uint32_t length = random_length(random, flags);
 	uint64_t end = model->bytes_submitted + (16 + length + 63) / 64 * 64;
-	uint64_t kept = flags & SHMNET_RECORD_COMMAND ? 0 : 4096;
+	uint64_t kept = flags & SHMNET_RECORD_COMMAND ? 0 : 16384;
 	bool fits = end + kept - model->bytes_credited <= SIZE;
 	uint64_t slot = model->submitted % MODEL_RECORDS;
 
