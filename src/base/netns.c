@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -149,6 +150,27 @@ void netns_leave(const struct netns *netns)
 {
 	if (netns && go(netns->home) < 0)
 		abort();
+}
+
+/* A new description of the file each time: locks belong to those. */
+int netns_lock(const struct netns *netns)
+{
+	int fd = -1, ret = netns_enter(netns);
+
+	if (ret < 0)
+		return ret;
+	ret = open_file("/proc/thread-self/ns/net", &fd);
+	netns_leave(netns);
+	if (ret < 0)
+		return ret;
+	do {
+		ret = flock(fd, LOCK_EX) < 0 ? -errno : 0;
+	} while (ret == -EINTR);
+	if (ret < 0) {
+		close(fd);
+		return ret;
+	}
+	return fd;
 }
 
 bool netns_is_current(const struct netns *netns)

@@ -41,6 +41,12 @@ int netns_enter(const struct netns *netns);
 /* There is no way to go on in the wrong namespace: a failure ends the process. */
 void netns_leave(const struct netns *netns);
 
+/*
+ * Waits for the one lock that the namespace has, among all nodes in it; NULL: that of the
+ * thread. Returns a descriptor whose closing ends it, or -errno. Held for moments only.
+ */
+int netns_lock(const struct netns *netns);
+
 /* False once the name stands for another namespace, or for none. */
 bool netns_is_current(const struct netns *netns);
 
