@@ -12,7 +12,7 @@
 #   protobuf    control/codec*.c, cli/client.c
 #   verbs       data/qp_verbs.c; control/offer_rdma*.c, control/rdma_*.c
 #   librdmacm   control/rdma_cm.c
-#   netlink     control/kernel.c, control/sockets*.c
+#   netlink     control/kernel*.c, control/sockets*.c
 #   OpenSSL     control/tls*, cli/cert.c
 #   libevent    not in include/, base/, data/
 #   peer, member, cast, liveness, book and codec_peer, the control logic that runs
@@ -76,8 +76,8 @@ check_library() {
 		;;
 	libmnl/* | linux/netlink.h | linux/rtnetlink.h | linux/sock_diag.h | linux/inet_diag.h)
 		case $1 in
-		src/control/kernel.c | src/control/sockets*.c) ;;
-		*) echo "netlink stays in control/kernel.c and control/sockets*.c" ;;
+		src/control/kernel*.c | src/control/sockets*.c) ;;
+		*) echo "netlink stays in control/kernel*.c and control/sockets*.c" ;;
 		esac
 		;;
 	openssl/*)
@@ -173,6 +173,7 @@ src/control/a.c <event2/event.h>
 src/control/codec.c "ctl.pb-c.h"
 src/control/codec_peer.c <protobuf-c/protobuf-c.h>
 src/control/kernel.c <linux/rtnetlink.h>
+src/control/kernel_rule.c <linux/rtnetlink.h>
 src/control/cast_ring.c "control/cast_internal.h"
 src/control/peer.c "control/world.h"
 src/control/peer_rings.c "control/peer_internal.h"

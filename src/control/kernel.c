@@ -46,19 +46,9 @@ struct kernel {
 	struct nlmsghdr answer[ANSWER_SIZE / sizeof(struct nlmsghdr)];
 };
 
-/* What a dump gave. */
-struct list {
-	size_t item_size;
-	size_t num;
-	size_t room;
-	char *items;
-};
-
-typedef int (*answer_fn)(const struct nlmsghdr *header, void *arg);
-
 /* --- words --- */
 
-static int fail(struct kernel *kernel, int error)
+int kernel_fail(struct kernel *kernel, int error)
 {
 	snprintf(kernel->words, sizeof(kernel->words), "%s", strerror(-error));
 	return error;
@@ -81,7 +71,7 @@ const char *kernel_last_error(const struct kernel *kernel)
 
 /* --- lists --- */
 
-static int list_add(struct list *list, const void *item)
+int kernel_list_add(struct kernel_list *list, const void *item)
 {
 	if (list->num == list->room) {
 		size_t room = list->room ? 2 * list->room : 16;
@@ -96,7 +86,7 @@ static int list_add(struct list *list, const void *item)
 	return 0;
 }
 
-static void *list_at(const struct list *list, size_t i)
+static void *list_at(const struct kernel_list *list, size_t i)
 {
 	return list->items + i * list->item_size;
 }
@@ -121,7 +111,7 @@ static int refused(struct kernel *kernel, const struct nlmsghdr *header, int err
 
 	if (error == 0)
 		return 0;
-	fail(kernel, error);
+	kernel_fail(kernel, error);
 	if (!(header->nlmsg_flags & NLM_F_ACK_TLVS))
 		return error;
 	mnl_attr_for_each(attr, header, offset)
@@ -138,7 +128,7 @@ static int read_ack(struct kernel *kernel, const struct nlmsghdr *header)
 	size_t offset = sizeof(*ack);
 
 	if (mnl_nlmsg_get_payload_len(header) < sizeof(*ack))
-		return fail(kernel, -EBADMSG);
+		return kernel_fail(kernel, -EBADMSG);
 	/* Our request comes back too, but for its payload if the kernel caps it. */
 	if (!(header->nlmsg_flags & NLM_F_CAPPED))
 		offset += MNL_ALIGN(ack->msg.nlmsg_len) - MNL_NLMSG_HDRLEN;
@@ -156,7 +146,7 @@ static int read_done(struct kernel *kernel, const struct nlmsghdr *header)
 
 /* One message of the answer. *ret_done: it was the last; returns 0 or its error. */
 static int read_message(struct kernel *kernel, const struct nlmsghdr *header,
-			answer_fn each, void *arg, bool *ret_done)
+			kernel_answer_fn each, void *arg, bool *ret_done)
 {
 	*ret_done = header->nlmsg_type == NLMSG_ERROR || header->nlmsg_type == NLMSG_DONE;
 	if (header->nlmsg_type == NLMSG_ERROR)
@@ -183,7 +173,7 @@ static ssize_t receive(struct kernel *kernel, struct mnl_socket *socket)
  * Waits for the end of the answer even after `each` failed, so that the next
  * answer starts clean. -EAGAIN: the dump was interrupted.
  */
-static int read_answer(struct kernel *kernel, answer_fn each, void *arg)
+static int read_answer(struct kernel *kernel, kernel_answer_fn each, void *arg)
 {
 	unsigned port = mnl_socket_get_portid(kernel->requests);
 	bool done = false, interrupted = false;
@@ -195,7 +185,7 @@ static int read_answer(struct kernel *kernel, answer_fn each, void *arg)
 		int size = (int)received;
 
 		if (received < 0)
-			return fail(kernel, (int)received);
+			return kernel_fail(kernel, (int)received);
 		for (; mnl_nlmsg_ok(header, size);
 		     header = mnl_nlmsg_next(header, &size)) {
 			int one;
@@ -211,20 +201,20 @@ static int read_answer(struct kernel *kernel, answer_fn each, void *arg)
 				error = one;
 		}
 	}
-	return !error && interrupted ? fail(kernel, -EAGAIN) : error;
+	return !error && interrupted ? kernel_fail(kernel, -EAGAIN) : error;
 }
 
-static int exchange(struct kernel *kernel, answer_fn each, void *arg)
+int kernel_exchange(struct kernel *kernel, kernel_answer_fn each, void *arg)
 {
 	struct nlmsghdr *request = kernel->request;
 
 	request->nlmsg_seq = ++kernel->sequence;
 	if (mnl_socket_sendto(kernel->requests, request, request->nlmsg_len) < 0)
-		return fail(kernel, -errno);
+		return kernel_fail(kernel, -errno);
 	return read_answer(kernel, each, arg);
 }
 
-static struct nlmsghdr *start_request(struct kernel *kernel, uint16_t type,
+struct nlmsghdr *kernel_start_request(struct kernel *kernel, uint16_t type,
 				      uint16_t flags)
 {
 	struct nlmsghdr *request = mnl_nlmsg_put_header(kernel->request);
@@ -237,7 +227,7 @@ static struct nlmsghdr *start_request(struct kernel *kernel, uint16_t type,
 static struct nlmsghdr *start_link_request(struct kernel *kernel, uint16_t type,
 					   int index)
 {
-	struct nlmsghdr *request = start_request(kernel, type, NLM_F_ACK);
+	struct nlmsghdr *request = kernel_start_request(kernel, type, NLM_F_ACK);
 	struct ifinfomsg *info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
 
 	info->ifi_family = AF_UNSPEC;
@@ -246,13 +236,13 @@ static struct nlmsghdr *start_link_request(struct kernel *kernel, uint16_t type,
 }
 
 /* The request stands ready; the list is made anew by each try. */
-static int dump(struct kernel *kernel, answer_fn each, struct list *list)
+int kernel_dump(struct kernel *kernel, kernel_answer_fn each, struct kernel_list *list)
 {
 	int error = -EAGAIN;
 
 	for (int i = 0; error == -EAGAIN && i < DUMP_TRIES; i++) {
 		list->num = 0;
-		error = exchange(kernel, each, list);
+		error = kernel_exchange(kernel, each, list);
 	}
 	return error;
 }
@@ -330,6 +320,7 @@ static bool parse_link(const struct nlmsghdr *header, struct kernel_link *ret_li
 		return false;
 	memset(&link, 0, sizeof(link));
 	link.index = info->ifi_index;
+	link.type = info->ifi_type;
 	link.is_up = info->ifi_flags & IFF_UP;
 	link.running = info->ifi_flags & IFF_RUNNING;
 	link.gone = header->nlmsg_type == RTM_DELLINK;
@@ -348,14 +339,14 @@ static int add_link(const struct nlmsghdr *header, void *arg)
 {
 	struct kernel_link link;
 
-	return parse_link(header, &link) ? list_add(arg, &link) : 0;
+	return parse_link(header, &link) ? kernel_list_add(arg, &link) : 0;
 }
 
 static int get_link_by_index(struct kernel *kernel, int index,
 			     struct kernel_link *ret_link)
 {
 	start_link_request(kernel, RTM_GETLINK, index);
-	return exchange(kernel, take_link, ret_link);
+	return kernel_exchange(kernel, take_link, ret_link);
 }
 
 static int start_get_by_name(struct kernel *kernel, const char *name)
@@ -363,7 +354,7 @@ static int start_get_by_name(struct kernel *kernel, const char *name)
 	struct nlmsghdr *request = start_link_request(kernel, RTM_GETLINK, 0);
 
 	if (!name[0] || strlen(name) >= IF_NAMESIZE)
-		return fail(kernel, -ENODEV);
+		return kernel_fail(kernel, -ENODEV);
 	mnl_attr_put_strz(request, IFLA_IFNAME, name);
 	return 0;
 }
@@ -374,7 +365,7 @@ int kernel_get_link(struct kernel *kernel, const char *name, struct kernel_link 
 	int error = start_get_by_name(kernel, name);
 
 	if (!error)
-		error = exchange(kernel, take_link, &link);
+		error = kernel_exchange(kernel, take_link, &link);
 	if (!error)
 		*ret_link = link;
 	return error;
@@ -387,16 +378,16 @@ static int compare_index(const void *a, const void *b)
 	return (x->index > y->index) - (x->index < y->index);
 }
 
-static int dump_links(struct kernel *kernel, struct list *list)
+static int dump_links(struct kernel *kernel, struct kernel_list *list)
 {
 	struct nlmsghdr *request = start_link_request(kernel, RTM_GETLINK, 0);
 	int error;
 
 	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	mnl_attr_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-	error = dump(kernel, add_link, list);
+	error = kernel_dump(kernel, add_link, list);
 	if (error == -ENOMEM)
-		fail(kernel, error);
+		kernel_fail(kernel, error);
 	if (!error && list->num)
 		qsort(list->items, list->num, list->item_size, compare_index);
 	return error;
@@ -405,7 +396,7 @@ static int dump_links(struct kernel *kernel, struct list *list)
 int kernel_each_link(struct kernel *kernel, const char *alias_prefix,
 		     void (*each)(const struct kernel_link *link, void *arg), void *arg)
 {
-	struct list list = {.item_size = sizeof(struct kernel_link)};
+	struct kernel_list list = {.item_size = sizeof(struct kernel_link)};
 	int error = dump_links(kernel, &list);
 
 	for (size_t i = 0; !error && i < list.num; i++) {
@@ -446,7 +437,7 @@ int kernel_get_drops(struct kernel *kernel, const char *name,
 	int error = start_get_by_name(kernel, name);
 
 	if (!error)
-		error = exchange(kernel, take_drops, &drops);
+		error = kernel_exchange(kernel, take_drops, &drops);
 	if (!error)
 		*ret_drops = drops;
 	return error;
@@ -459,7 +450,7 @@ int kernel_set_mac(struct kernel *kernel, int index, const uint8_t mac[6])
 	struct nlmsghdr *request = start_link_request(kernel, RTM_SETLINK, index);
 
 	mnl_attr_put(request, IFLA_ADDRESS, 6, mac);
-	return exchange(kernel, NULL, NULL);
+	return kernel_exchange(kernel, NULL, NULL);
 }
 
 int kernel_set_mtu(struct kernel *kernel, int index, uint32_t mtu)
@@ -467,7 +458,7 @@ int kernel_set_mtu(struct kernel *kernel, int index, uint32_t mtu)
 	struct nlmsghdr *request = start_link_request(kernel, RTM_SETLINK, index);
 
 	mnl_attr_put_u32(request, IFLA_MTU, mtu);
-	return exchange(kernel, NULL, NULL);
+	return kernel_exchange(kernel, NULL, NULL);
 }
 
 int kernel_set_alias(struct kernel *kernel, int index, const char *alias)
@@ -475,9 +466,9 @@ int kernel_set_alias(struct kernel *kernel, int index, const char *alias)
 	struct nlmsghdr *request = start_link_request(kernel, RTM_SETLINK, index);
 
 	if (strlen(alias) >= sizeof(((struct kernel_link *)0)->alias))
-		return fail(kernel, -ENAMETOOLONG);
+		return kernel_fail(kernel, -ENAMETOOLONG);
 	mnl_attr_put_str(request, IFLA_IFALIAS, alias);
-	return exchange(kernel, NULL, NULL);
+	return kernel_exchange(kernel, NULL, NULL);
 }
 
 int kernel_set_up(struct kernel *kernel, int index, bool up)
@@ -487,7 +478,7 @@ int kernel_set_up(struct kernel *kernel, int index, bool up)
 
 	info->ifi_flags = up ? IFF_UP : 0;
 	info->ifi_change = IFF_UP;
-	return exchange(kernel, NULL, NULL);
+	return kernel_exchange(kernel, NULL, NULL);
 }
 
 int kernel_promote_secondaries(struct kernel *kernel, int index)
@@ -501,18 +492,18 @@ int kernel_promote_secondaries(struct kernel *kernel, int index)
 	mnl_attr_nest_end(request, conf);
 	mnl_attr_nest_end(request, inet);
 	mnl_attr_nest_end(request, spec);
-	return exchange(kernel, NULL, NULL);
+	return kernel_exchange(kernel, NULL, NULL);
 }
 
 int kernel_delete_link(struct kernel *kernel, int index)
 {
 	start_link_request(kernel, RTM_DELLINK, index);
-	return exchange(kernel, NULL, NULL);
+	return kernel_exchange(kernel, NULL, NULL);
 }
 
 /* --- addresses --- */
 
-static size_t address_size(int family)
+size_t kernel_address_size(int family)
 {
 	return family == AF_INET ? 4 : 16;
 }
@@ -520,7 +511,7 @@ static size_t address_size(int family)
 bool kernel_same_address(const struct config_address *a, const struct config_address *b)
 {
 	return a->family == b->family &&
-	       memcmp(a->bytes, b->bytes, address_size(a->family)) == 0;
+	       memcmp(a->bytes, b->bytes, kernel_address_size(a->family)) == 0;
 }
 
 /* The subnet's last address; subnets of one or two addresses have none. */
@@ -536,11 +527,11 @@ static void put_broadcast(struct nlmsghdr *request, const struct config_address 
 }
 
 static int change_address(struct kernel *kernel, uint16_t type, uint16_t flags, int index,
-			  const struct config_address *address)
+			  const struct config_address *address, unsigned ifa_flags)
 {
-	struct nlmsghdr *request = start_request(kernel, type, NLM_F_ACK | flags);
+	struct nlmsghdr *request = kernel_start_request(kernel, type, NLM_F_ACK | flags);
 	struct ifaddrmsg *info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
-	size_t size = address_size(address->family);
+	size_t size = kernel_address_size(address->family);
 
 	info->ifa_family = (uint8_t)address->family;
 	info->ifa_prefixlen = (uint8_t)address->prefix;
@@ -550,27 +541,29 @@ static int change_address(struct kernel *kernel, uint16_t type, uint16_t flags, 
 	mnl_attr_put(request, IFA_ADDRESS, size, address->bytes);
 	if (type == RTM_NEWADDR)
 		put_broadcast(request, address);
-	return exchange(kernel, NULL, NULL);
+	if (ifa_flags)
+		mnl_attr_put_u32(request, IFA_FLAGS, ifa_flags);
+	return kernel_exchange(kernel, NULL, NULL);
 }
 
 int kernel_add_address(struct kernel *kernel, int index,
 		       const struct config_address *address)
 {
 	return change_address(kernel, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index,
-			      address);
+			      address, 0);
 }
 
 int kernel_keep_address(struct kernel *kernel, int index,
-			const struct config_address *address)
+			const struct config_address *address, bool is_shared)
 {
 	return change_address(kernel, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index,
-			      address);
+			      address, is_shared ? IFA_F_NODAD : 0);
 }
 
 int kernel_remove_address(struct kernel *kernel, int index,
 			  const struct config_address *address)
 {
-	return change_address(kernel, RTM_DELADDR, 0, index, address);
+	return change_address(kernel, RTM_DELADDR, 0, index, address, 0);
 }
 
 /* On a point-to-point link IFA_ADDRESS is the peer's, and IFA_LOCAL ours. */
@@ -602,26 +595,26 @@ static int add_held(const struct nlmsghdr *header, void *arg)
 	if (local)
 		address = local;
 	if (!address ||
-	    mnl_attr_get_payload_len(address) != address_size(info->ifa_family))
+	    mnl_attr_get_payload_len(address) != kernel_address_size(info->ifa_family))
 		return 0;
 	memcpy(held.address.bytes, mnl_attr_get_payload(address),
-	       address_size(info->ifa_family));
-	return list_add(arg, &held);
+	       kernel_address_size(info->ifa_family));
+	return kernel_list_add(arg, &held);
 }
 
 int kernel_dump_addresses(struct kernel *kernel, int family,
 			  struct kernel_held **ret_held, size_t *ret_num)
 {
-	struct nlmsghdr *request = start_request(kernel, RTM_GETADDR, NLM_F_DUMP);
+	struct nlmsghdr *request = kernel_start_request(kernel, RTM_GETADDR, NLM_F_DUMP);
 	struct ifaddrmsg *info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
-	struct list list = {.item_size = sizeof(struct kernel_held)};
+	struct kernel_list list = {.item_size = sizeof(struct kernel_held)};
 	int error;
 
 	info->ifa_family = (uint8_t)family;
-	error = dump(kernel, add_held, &list);
+	error = kernel_dump(kernel, add_held, &list);
 	if (error) {
 		free(list.items);
-		return error == -ENOMEM ? fail(kernel, error) : error;
+		return error == -ENOMEM ? kernel_fail(kernel, error) : error;
 	}
 	*ret_held = (struct kernel_held *)list.items;
 	*ret_num = list.num;
@@ -678,7 +671,7 @@ int kernel_watch_fd(struct kernel *kernel)
 }
 
 /* The latest state of an interface replaces earlier ones. */
-static int note_link(struct list *list, const struct kernel_link *link)
+static int note_link(struct kernel_list *list, const struct kernel_link *link)
 {
 	for (size_t i = 0; i < list->num; i++) {
 		struct kernel_link *earlier = list_at(list, i);
@@ -688,10 +681,28 @@ static int note_link(struct list *list, const struct kernel_link *link)
 			return 0;
 		}
 	}
-	return list_add(list, link);
+	return kernel_list_add(list, link);
 }
 
-static int note_links(struct kernel *kernel, ssize_t received, struct list *list)
+/*
+ * An address came or went: the interface stands in the list by its index alone, unless
+ * it does already, until its state is read.
+ */
+static int note_address(struct kernel_list *list, const struct nlmsghdr *header)
+{
+	const struct ifaddrmsg *info = mnl_nlmsg_get_payload(header);
+	struct kernel_link link = {.index = (int)info->ifa_index};
+
+	for (size_t i = 0; i < list->num; i++) {
+		const struct kernel_link *earlier = list_at(list, i);
+
+		if (earlier->index == link.index)
+			return 0;
+	}
+	return kernel_list_add(list, &link);
+}
+
+static int note_links(struct kernel *kernel, ssize_t received, struct kernel_list *list)
 {
 	const struct nlmsghdr *header = kernel->answer;
 	int size = (int)received, error = 0;
@@ -700,14 +711,17 @@ static int note_links(struct kernel *kernel, ssize_t received, struct list *list
 	     header = mnl_nlmsg_next(header, &size)) {
 		struct kernel_link link;
 
-		if (parse_link(header, &link))
+		if (header->nlmsg_type == RTM_NEWADDR ||
+		    header->nlmsg_type == RTM_DELADDR)
+			error = note_address(list, header);
+		else if (parse_link(header, &link))
 			error = note_link(list, &link);
 	}
 	return error;
 }
 
 /* 1 if news were lost, 0 if not, or -errno. */
-static int drain_watch(struct kernel *kernel, struct list *list)
+static int drain_watch(struct kernel *kernel, struct kernel_list *list)
 {
 	int lost = 0, error = 0;
 
@@ -723,29 +737,52 @@ static int drain_watch(struct kernel *kernel, struct list *list)
 		else
 			error = (int)received;
 	}
-	return error ? fail(kernel, error) : lost;
+	return error ? kernel_fail(kernel, error) : lost;
+}
+
+/* Of those that only an address was heard of. One that is gone will be news itself. */
+static int complete(struct kernel *kernel, struct kernel_list *list)
+{
+	int error = 0;
+
+	for (size_t i = 0; error == 0 && i < list->num; i++) {
+		struct kernel_link *link = list_at(list, i);
+
+		if (link->name[0])
+			continue;
+		error = get_link_by_index(kernel, link->index, link);
+		if (error == -ENODEV)
+			error = 0;
+	}
+	return error;
 }
 
 int kernel_read_watch(struct kernel *kernel,
 		      void (*changed)(const struct kernel_link *link, void *arg),
 		      void *arg)
 {
-	struct list list = {.item_size = sizeof(struct kernel_link)};
+	struct kernel_list list = {.item_size = sizeof(struct kernel_link)};
 	int error = 0, lost = drain_watch(kernel, &list);
 
 	if (lost > 0)
 		error = dump_links(kernel, &list);
 	if (lost < 0)
 		error = lost;
-	for (size_t i = 0; !error && i < list.num; i++)
-		changed(list_at(&list, i), arg);
+	if (!error)
+		error = complete(kernel, &list);
+	for (size_t i = 0; !error && i < list.num; i++) {
+		const struct kernel_link *link = list_at(&list, i);
+
+		if (link->name[0])
+			changed(link, arg);
+	}
 	free(list.items);
 	return error ? error : lost;
 }
 
 /* --- the handle --- */
 
-/* Both options are niceties: an old kernel without them still says its errno. */
+/* All options are niceties: an old kernel without them says and sends more or less. */
 static struct mnl_socket *open_socket(int flags, unsigned groups)
 {
 	struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | flags);
@@ -755,6 +792,7 @@ static struct mnl_socket *open_socket(int flags, unsigned groups)
 		return NULL;
 	mnl_socket_setsockopt(socket, NETLINK_EXT_ACK, &on, sizeof(on));
 	mnl_socket_setsockopt(socket, NETLINK_CAP_ACK, &on, sizeof(on));
+	mnl_socket_setsockopt(socket, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
 	if (mnl_socket_bind(socket, groups, MNL_SOCKET_AUTOPID) == 0)
 		return socket;
 	error = errno;
@@ -767,7 +805,9 @@ static int open_sockets(struct kernel *kernel)
 {
 	kernel->requests = open_socket(0, 0);
 	if (kernel->requests)
-		kernel->watch = open_socket(SOCK_NONBLOCK, 1u << (RTNLGRP_LINK - 1));
+		kernel->watch =
+			open_socket(SOCK_NONBLOCK, RTMGRP_LINK | RTMGRP_IPV4_IFADDR |
+							   RTMGRP_IPV6_IFADDR);
 	return kernel->watch ? 0 : -errno;
 }
 

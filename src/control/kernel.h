@@ -1,8 +1,8 @@
 /*
  * The host's side of a port, by rtnetlink (libmnl): MAC, MTU, addresses,
- * marker, state, and the kernel's own counters.
+ * marker, state, the kernel's own counters; rules, routes and neighbours.
  *
- * The only file that speaks netlink. Synchronous: a request waits for its
+ * kernel*.c are the only files that speak rtnetlink. Synchronous: a request waits for its
  * acknowledgement, which the kernel gives at once. Called by main and the
  * control thread, never by a worker. Errors are -errno; where the kernel says
  * more (extended ack), kernel_last_error() has its words.
@@ -18,6 +18,7 @@
 
 #include <net/if.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Marks an interface as ours: "shmnet:" and the node's name, in its ifalias. */
@@ -30,6 +31,7 @@ struct kernel_link {
 	int index;
 	char name[IF_NAMESIZE];
 	char alias[256]; /* empty if it has none */
+	uint16_t type;	 /* ARPHRD_* */
 	uint8_t mac[6];
 	uint32_t mtu;
 	bool is_up;   /* administratively */
@@ -53,6 +55,33 @@ struct kernel_drops {
 struct kernel_owner {
 	char ifname[IF_NAMESIZE];
 	char alias[256];
+};
+
+/* Which table says where a packet goes. */
+struct kernel_rule {
+	int family;
+	uint32_t priority; /* the lowest is asked first */
+	uint32_t table;
+	uint8_t protocol;	   /* who made it, RTPROT_*; 0: not said */
+	struct config_address to;  /* family 0: to any address */
+	char iifname[IF_NAMESIZE]; /* "lo": what this host sends; "": from anywhere */
+	bool has_more;		   /* when read: it says more than fits in here */
+};
+
+/* To one address, straight out of an interface. */
+struct kernel_route {
+	struct config_address to;
+	struct config_address source; /* family 0: the kernel chooses one */
+	int index;
+	uint32_t table;
+	uint8_t protocol;
+};
+
+struct kernel_neighbour {
+	struct config_address address;
+	int index;
+	uint8_t mac[6];
+	uint8_t protocol; /* 0: not said */
 };
 
 /*
@@ -132,9 +161,42 @@ int kernel_get_drops(struct kernel *kernel, const char *name,
 		     struct kernel_drops *ret_drops);
 
 /*
- * Watching: the fd turns readable when an interface changed. kernel_read_watch()
- * drains it and calls `changed` once per interface that was named, with its
- * latest state. Spurious calls are normal; our own changes come back too. It
+ * ---- kernel_rule.c ----
+ *
+ * What is read is the caller's to free() (NULL if there is none).
+ */
+
+/* Behind those of its priority, also if there is one like it already. */
+int kernel_add_rule(struct kernel *kernel, const struct kernel_rule *rule);
+
+/* The first that has all that `rule` says; -ENOENT. */
+int kernel_remove_rule(struct kernel *kernel, const struct kernel_rule *rule);
+
+/* In the order in which they are asked. */
+int kernel_dump_rules(struct kernel *kernel, int family, struct kernel_rule **ret_rules,
+		      size_t *ret_num);
+
+/* In place of one to the same address in the same table, which is never absent. */
+int kernel_set_route(struct kernel *kernel, const struct kernel_route *route);
+
+/* -ESRCH */
+int kernel_remove_route(struct kernel *kernel, const struct kernel_route *route);
+
+/* Routes of all kinds: of some the interface or the source is left out. */
+int kernel_dump_routes(struct kernel *kernel, int family, uint32_t table,
+		       struct kernel_route **ret_routes, size_t *ret_num);
+
+/* For good, in place of what the kernel knows of it. */
+int kernel_set_neighbour(struct kernel *kernel, const struct kernel_neighbour *neighbour);
+
+/* -ENOENT */
+int kernel_remove_neighbour(struct kernel *kernel,
+			    const struct kernel_neighbour *neighbour);
+
+/*
+ * Watching: the fd turns readable when an interface or its addresses changed.
+ * kernel_read_watch() drains it and calls `changed` once per interface that was named,
+ * with its latest state. Spurious calls are normal; our own changes come back too. It
  * returns 1 if the kernel had to drop news: then every interface that exists has
  * been named, and one that has not is gone.
  */

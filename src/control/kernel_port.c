@@ -133,7 +133,8 @@ static int add_missing(struct kernel *kernel, const struct addresses *addresses)
 		const struct config_address *address = &network->addresses[i];
 
 		if (!is_held(addresses, address))
-			error = kernel_keep_address(kernel, addresses->index, address);
+			error = kernel_keep_address(kernel, addresses->index, address,
+						    network->kind == NETWORK_KIND_GLOBAL);
 	}
 	return error;
 }
