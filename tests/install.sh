@@ -23,6 +23,7 @@ libevent-dev        | build           | the event loop of the control plane
 libcyaml-dev        | build           | loads the config file
 libyaml-dev         | build           | finds the position of an error in it
 libmnl-dev          | build           | rtnetlink
+libnftables-dev     | build           | the tables of a global network
 libssl-dev          | build           | TLS between machines, certificates
 libibverbs-dev      | build           | RDMA verbs
 librdmacm-dev       | build           | connections of RDMA
@@ -67,7 +68,7 @@ ibverbs-providers   | lab             | the driver of Soft-RoCE
 ibverbs-utils       | lab             | ibv_devinfo, ibv_rc_pingpong
 rdmacm-utils        | lab             | rping
 perftest            | lab             | what RDMA does without shmnet
-nftables            | lab             | drops frames
+nftables            | test,lab        | drops frames; lists tables
 '
 
 fields() { # groups wanted: prints the packages

@@ -13,6 +13,7 @@
 #   verbs       data/qp_verbs.c; control/offer_rdma*.c, control/rdma_*.c
 #   librdmacm   control/rdma_cm.c
 #   netlink     control/kernel*.c, control/sockets*.c
+#   libnftables control/nft.c
 #   OpenSSL     control/tls*, cli/cert.c
 #   libevent    not in include/, base/, data/
 #   peer, member, cast, liveness, book and codec_peer, the control logic that runs
@@ -79,6 +80,9 @@ check_library() {
 		src/control/kernel*.c | src/control/sockets*.c) ;;
 		*) echo "netlink stays in control/kernel*.c and control/sockets*.c" ;;
 		esac
+		;;
+	nftables/*)
+		[ "$1" = src/control/nft.c ] || echo "libnftables stays in control/nft.c"
 		;;
 	openssl/*)
 		case $1 in
@@ -174,6 +178,7 @@ src/control/codec.c "ctl.pb-c.h"
 src/control/codec_peer.c <protobuf-c/protobuf-c.h>
 src/control/kernel.c <linux/rtnetlink.h>
 src/control/kernel_rule.c <linux/rtnetlink.h>
+src/control/nft.c <nftables/libnftables.h>
 src/control/cast_ring.c "control/cast_internal.h"
 src/control/peer.c "control/world.h"
 src/control/peer_rings.c "control/peer_internal.h"
@@ -198,6 +203,8 @@ src/control/a.c "data/link.h"
 src/control/a.c "ctl.pb-c.h"
 src/control/offer_rdma.c <rdma/rdma_cma.h>
 src/control/a.h <libmnl/libmnl.h>
+src/control/nft.h <nftables/libnftables.h>
+src/control/global_nft.c <nftables/libnftables.h>
 src/control/channel_tls.c <openssl/ssl.h>
 src/control/peer.c <time.h>
 src/control/peer_session.c <time.h>
