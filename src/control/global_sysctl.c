@@ -1,0 +1,217 @@
+/* The settings of the kernel that a global network needs. See sysctl.h. */
+#include "control/global_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SETTING_PORTS "net/ipv4/ip_local_port_range"
+
+/* Nodes that do not name the members divide the ports by this. */
+#define SLOTS_DEFAULT 8
+
+/* Of the port; they go with it. */
+static const struct {
+	int family;
+	const char *name, *value;
+} port_settings[] = {
+	/* Packets come by the port whatever way leads back to their sender. */
+	{AF_INET, "net/ipv4/conf/%s/rp_filter", "0"},
+	/* A program of this host may be the sender. */
+	{AF_INET, "net/ipv4/conf/%s/accept_local", "1"},
+	/* Otherwise 'ip link set down' takes the addresses. */
+	{AF_INET6, "net/ipv6/conf/%s/keep_addr_on_down", "1"},
+};
+
+static int set(struct global *global, bool is_own, const char *format,
+	       const char *interface, const char *value)
+{
+	char name[SYSCTL_NAME_MAX];
+	int error;
+
+	snprintf(name, sizeof(name), format, interface);
+	error = is_own ? sysctls_set_own(global->sysctls, name, value)
+		       : sysctls_set(global->sysctls, name, value);
+	if (error)
+		global_fail(global, error, "%s", sysctls_last_error(global->sysctls));
+	return error;
+}
+
+/* The stricter one of "all" and the interface counts. */
+int global_check_settings(struct global *global)
+{
+	char value[SYSCTL_VALUE_MAX];
+	int error;
+
+	if (!global_has(global->network, AF_INET))
+		return 0;
+	error = sysctls_get(global->sysctls, "net/ipv4/conf/all/rp_filter", value);
+	if (error)
+		return global_fail(global, error, "%s",
+				   sysctls_last_error(global->sysctls));
+	if (strcmp(value, "1") == 0)
+		return global_fail(global, -EINVAL,
+				   "net.ipv4.conf.all.rp_filter is 1: packets that come "
+				   "by the port, whose senders are elsewhere, would be "
+				   "dropped; set it to 0 or 2 ('sysctl -w "
+				   "net.ipv4.conf.all.rp_filter=2') and each interface "
+				   "by itself to 1 if you want that");
+	return 0;
+}
+
+/* Answers of other members come by a local network, and their sender is our address. */
+static int set_local(struct global *global, const struct config_network *local)
+{
+	char name[SYSCTL_NAME_MAX], value[SYSCTL_VALUE_MAX];
+
+	snprintf(name, sizeof(name), "net/ipv4/conf/%s/rp_filter", local->tap);
+	if (sysctls_get(global->sysctls, name, value) < 0 || strcmp(value, "1") != 0)
+		return 0;
+	return set(global, true, "net/ipv4/conf/%s/rp_filter", local->tap, "0");
+}
+
+/*
+ * A request of ARP for a client, that names a global address as the sender's, would lead
+ * that client's packets to us.
+ */
+int global_set_announce(struct global *global)
+{
+	const char *nic = global->network->announce;
+	struct kernel_link link;
+
+	if (!nic || !global_has(global->network, AF_INET))
+		return 0;
+	if (kernel_get_link(global->kernel, nic, &link) == -ENODEV)
+		return global_fail(global, -ENODEV,
+				   "there is no interface %s, which 'announce' names: "
+				   "nobody is told there where the addresses are",
+				   nic);
+	return set(global, false, "net/ipv4/conf/%s/arp_announce", nic, "2");
+}
+
+int global_set_settings(struct global *global)
+{
+	const struct node_config *config = global->config;
+	int error = 0;
+
+	for (size_t i = 0; i < sizeof(port_settings) / sizeof(port_settings[0]); i++) {
+		if (error == 0 && global_has(global->network, port_settings[i].family))
+			error = set(global, true, port_settings[i].name,
+				    global->network->tap, port_settings[i].value);
+	}
+	for (unsigned i = 0; i < config->num_networks && error == 0; i++) {
+		if (config->networks[i].kind == NETWORK_KIND_LOCAL &&
+		    global_has(global->network, AF_INET))
+			error = set_local(global, &config->networks[i]);
+	}
+	return error;
+}
+
+/* --- ports --- */
+
+int global_slice(unsigned first, unsigned last, unsigned slots, unsigned slot,
+		 unsigned *ret_first, unsigned *ret_last)
+{
+	/* Even: the kernel wants the ends of a range to differ in that. */
+	unsigned size = last < first ? 0 : (last - first + 1) / slots & ~1u;
+
+	if (size == 0 || slot >= slots)
+		return -ERANGE;
+	*ret_first = first + slot * size;
+	*ret_last = *ret_first + size - 1;
+	return 0;
+}
+
+/* By name, so that all members come to the same whatever the order in their files. */
+static void find_slot(const struct node_config *config,
+		      const struct config_network *network, unsigned *ret_slots,
+		      unsigned *ret_slot)
+{
+	*ret_slots = network->num_members ? network->num_members : SLOTS_DEFAULT;
+	*ret_slot = 0;
+	if (!network->num_members)
+		*ret_slot = (config->id - 1u) % SLOTS_DEFAULT;
+	for (unsigned i = 0; i < network->num_members; i++)
+		*ret_slot += strcmp(network->members[i], config->name) < 0;
+}
+
+/* What is left of first..last for this network, too. */
+static int cut(struct global *global, const struct config_network *network,
+	       const unsigned all[2], unsigned range[2])
+{
+	unsigned slots, slot, first, last;
+	int error;
+
+	find_slot(global->config, network, &slots, &slot);
+	error = global_slice(all[0], all[1], slots, slot, &first, &last);
+	if (error)
+		return global_fail(global, error,
+				   "the ports %u to %u of " SETTING_PORTS
+				   " can't be divided among %u nodes: make it larger, or "
+				   "set 'ephemeral: shared' on network %s",
+				   all[0], all[1], slots, network->name);
+	range[0] = first > range[0] ? first : range[0];
+	range[1] = last < range[1] ? last : range[1];
+	return 0;
+}
+
+/* The range is one for the whole host: it has to suit all of the node's networks. */
+static int cut_all(struct global *global, const unsigned all[2], unsigned range[2])
+{
+	const struct node_config *config = global->config;
+	int error = 0;
+
+	for (unsigned i = 0; i < config->num_networks && error == 0; i++) {
+		const struct config_network *network = &config->networks[i];
+
+		if (network->kind == NETWORK_KIND_GLOBAL &&
+		    network->ephemeral == CONFIG_EPHEMERAL_SLICE)
+			error = cut(global, network, all, range);
+	}
+	if (error == 0 && range[0] > range[1])
+		error = global_fail(global, -ERANGE,
+				    "the slices of ports of this node's global networks "
+				    "have none in common: give them the same 'members', "
+				    "or set 'ephemeral: shared' on all but one");
+	return error;
+}
+
+int global_set_ports(struct global *global)
+{
+	char value[SYSCTL_VALUE_MAX];
+	unsigned all[2], range[2] = {0, UINT16_MAX};
+	int error;
+
+	if (global->network->ephemeral != CONFIG_EPHEMERAL_SLICE)
+		return 0;
+	error = sysctls_get_original(global->sysctls, SETTING_PORTS, value);
+	if (error)
+		return global_fail(global, error, "%s",
+				   sysctls_last_error(global->sysctls));
+	if (sscanf(value, "%u %u", &all[0], &all[1]) != 2)
+		return global_fail(global, -EINVAL, SETTING_PORTS " is '%s'", value);
+	error = cut_all(global, all, range);
+	if (error)
+		return error;
+	snprintf(value, sizeof(value), "%u %u", range[0], range[1]);
+	return set(global, false, "%s", SETTING_PORTS, value);
+}
+
+void global_set_peers(struct global *global, const uint16_t *ids, unsigned num)
+{
+	const struct config_network *network = global->network;
+	unsigned slot = (global->config->id - 1u) % SLOTS_DEFAULT;
+
+	global->clash[0] = '\0';
+	if (network->ephemeral != CONFIG_EPHEMERAL_SLICE || network->num_members)
+		return;
+	for (unsigned i = 0; i < num; i++) {
+		if ((ids[i] - 1u) % SLOTS_DEFAULT == slot)
+			snprintf(global->clash, sizeof(global->clash),
+				 "this node and the node with id %u have the same slice "
+				 "of ports: a connection of one may be refused because "
+				 "of the other's; name the 'members' of the network",
+				 ids[i]);
+	}
+}
