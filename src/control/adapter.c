@@ -227,7 +227,9 @@ void adapter_set_carrier(struct adapter *adapter, bool on)
 		return;
 	}
 	tell(adapter, LOG_LEVEL_INFO, on ? EVENTS_ON : EVENTS_OFF,
-	     on ? "a peer is up" : "no live peer");
+	     !on					     ? "no live peer"
+	     : adapter->network->kind == NETWORK_KIND_GLOBAL ? "with or without peers"
+							     : "a peer is up");
 	adapter->has_carrier = on;
 }
 

@@ -49,6 +49,7 @@ static void on_link_changed(const struct kernel_link *link, void *arg)
 		if (strcmp(link->name, node->adapters[i].network->tap) == 0)
 			check_adapter(node, i, link);
 	}
+	node_check_global(node, link);
 }
 
 static void on_watch(evutil_socket_t fd, short what, void *arg)
@@ -90,6 +91,8 @@ static void on_carrier(void *arg, unsigned network, bool has_carrier)
 	struct adapter *adapter = &node->adapters[network];
 	bool had_carrier = adapter->has_carrier;
 
+	if (node->globals[network])
+		return; /* has it always */
 	if (!has_carrier) {
 		event_add(node->holds[network], &carrier_hold);
 		return;
@@ -462,8 +465,10 @@ static const struct part parts[] = {
 	{open_plane, "data plane"},
 	{open_world, NULL},
 	{open_ctlsock, NULL},
+	{node_prepare_global, "global networks"},
 	{open_adapters, NULL},
 	{open_ports, "worker"},
+	{node_open_global, "global networks"},
 	{node_open_dhcp, "DHCP clients"},
 	{open_membership, "membership"},
 	{start_world, NULL},
@@ -503,12 +508,14 @@ static void node_close(struct node *node, bool keep_adopted)
 	node_end_pings(node);
 	membership_free(node->membership);
 	world_event_free(node->world);
+	node_close_global(node);
 	plane_free(node->plane);
 	for (unsigned i = 0; i < node->num_adapters; i++) {
 		if (node->holds[i])
 			event_free(node->holds[i]);
 		adapter_close(&node->adapters[i], keep_adopted);
 	}
+	node_free_global(node, keep_adopted);
 	ctlsock_free(node->ctlsock);
 	if (node->watch)
 		event_free(node->watch);
@@ -614,8 +621,12 @@ static int open_kernel_if_any(struct node *node)
 
 static int remove_leftovers(struct node *node)
 {
-	int ret = node->kernel ? each_marked_link(node, remove_leftover) : 0;
+	int ret = node_clean_global(node);
 
+	if (ret == 0 && node->kernel)
+		ret = each_marked_link(node, remove_leftover);
+	if (ret == 0 && node->kernel && node->error == 0)
+		ret = node_clean_guards(node);
 	node_clean_dhcp(node->config);
 	return ret < 0 ? ret : node->error;
 }

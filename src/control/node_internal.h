@@ -7,6 +7,7 @@
 #include "control/ctlsock.h"
 #include "control/dhcp.h"
 #include "control/events.h"
+#include "control/global.h"
 #include "control/kernel.h"
 #include "control/member.h"
 #include "control/node.h"
@@ -62,7 +63,11 @@ struct node {
 	struct dhcp_program dhcp_program;	  /* if a network needs it */
 	struct dhcp *dhcps[CONFIG_NETWORKS_MAX];  /* by network; NULL: it needs none */
 	unsigned ports[CONFIG_NETWORKS_MAX];	  /* of the plane, by network */
-	uint64_t last_token;			  /* of a ping */
+	struct sysctls *sysctls;
+	struct global *globals[CONFIG_NETWORKS_MAX]; /* by network; NULL: a local one */
+	struct event *global_timer;
+	bool has_guards;     /* of this life or an earlier one */
+	uint64_t last_token; /* of a ping */
 	struct node_ping pings[NODE_PINGS_MAX];
 };
 
@@ -95,6 +100,23 @@ const char *node_cluster_words(const struct node *node);
 /* By which fabric a peer is reached, and why by that. */
 void node_fill_path(const struct node *node, const struct member_report *member,
 		    struct report_node *report);
+
+/* ---- node_global.c; these log what is wrong ---- */
+
+/* Before the adapters have addresses, and when all are there. */
+int node_prepare_global(struct node *node);
+int node_open_global(struct node *node);
+
+/* NULL: look at everything. */
+void node_check_global(struct node *node, const struct kernel_link *link);
+
+/* Before the adapters end, and after that. */
+void node_close_global(struct node *node);
+void node_free_global(struct node *node, bool keep_adopted);
+
+/* Likewise of a killed node; what else it set back is done by node_close_global(). */
+int node_clean_global(struct node *node);
+int node_clean_guards(struct node *node);
 
 /* ---- node.c ---- */
 
