@@ -32,10 +32,14 @@
 
 # One string per network: name, TAP, MTU, addresses; % stands for the node's id.
 NETWORKS=()
+# One string per global network: name, TAP, addresses; % stands for the node's id.
+GLOBALS=()
 # More keys for the node section of every config written from now on: "spin_us: 0".
 NODE_KEYS=''
 # Likewise for every network: "ring_size: 256K".
 NETWORK_KEYS=''
+# And for every global network: "announce: eth0".
+GLOBAL_KEYS=''
 FABRIC=${SHMNET_FABRIC:-shm}
 RDMA_DEVICE=${SHMNET_RDMA_DEVICE:-rxe0}
 RDMA_ADDRESS=${SHMNET_RDMA_ADDRESS:-192.0.2.1}
@@ -245,6 +249,11 @@ node_networks() { # id
 		echo "  - {name: $name, kind: local, tap: $tap, mtu: $mtu," \
 			"addresses: [$addresses]${NETWORK_KEYS:+, $NETWORK_KEYS}}"
 	done
+	for row in ${GLOBALS[@]+"${GLOBALS[@]}"}; do
+		read -r name tap addresses <<<"${row//%/$1}"
+		echo "  - {name: $name, kind: global, tap: $tap," \
+			"addresses: [\"${addresses// /\", \"}\"]${GLOBAL_KEYS:+, $GLOBAL_KEYS}}"
+	done
 }
 
 node_fabrics() { # id
@@ -345,12 +354,31 @@ baseline_sockets() { # host
 	in_ns "$1" cat /proc/net/unix | sed -n "s|.* \($LAB/.*\)|$1 socket: \1|p"
 }
 
-# Interfaces of every host, files in the runtime and rendezvous directories, sockets
-# with a path in the lab, and what each living process holds.
+# What decides where packets go, but for what comes and goes by itself with interfaces.
+# Runs in a host.
+baseline_kernel() {
+	local v conf=/proc/sys/net/ipv4/conf
+	for v in -4 -6; do
+		ip $v -d rule | awk -v v=$v '{ print "rule " v " " NR ": " $0 }'
+		ip $v route show table all proto 83 2>/dev/null | sed "s/^/route $v: /"
+		ip $v neigh show nud permanent | sed "s/^/neighbour: /"
+		ip $v neigh show proxy | sed "s/^/proxy: /"
+	done
+	nft list tables 2>/dev/null
+	grep -s . $conf/*/{rp_filter,accept_local,arp_announce,arp_ignore} \
+		/proc/sys/net/ipv6/conf/*/{keep_addr_on_down,proxy_ndp} \
+		/proc/sys/net/ipv4/ip_local_port_range
+}
+
+# Interfaces of every host and where it sends packets, files in the runtime and
+# rendezvous directories, sockets with a path in the lab, and what each living process
+# holds.
 baseline_now() {
 	local name
 	for name in $(printf '%s\n' "${!lab_hosts[@]}" | sort); do
 		ip -n "$lab_prefix$name" -o link | sed "s/^[0-9]*: \([^:@]*\).*/$name interface: \1/"
+		in_ns "$name" bash -c "$(declare -f baseline_kernel); baseline_kernel" |
+			sed "s/^/$name /"
 		baseline_sockets "$name"
 	done | sort
 	[ "$NODES_IN" != self ] || baseline_sockets self | sort
