@@ -587,6 +587,23 @@ static void on_link_fault(void *arg, struct world_link *link, int error, const c
 	}
 }
 
+static void on_link_message(void *arg, struct world_link *link, const uint8_t *bytes,
+			    size_t length)
+{
+	const struct membership *membership = arg;
+	int network = -1;
+
+	if (!membership->handler->message)
+		return;
+	for (unsigned i = 0; i < membership->num_peers && network < 0; i++) {
+		network = peer_link_network(membership->peers[i], link);
+		if (network >= 0)
+			membership->handler->message(membership->arg, (unsigned)network,
+						     peer_id(membership->peers[i]), bytes,
+						     length);
+	}
+}
+
 static void on_cast_wanted(void *arg, unsigned network,
 			   const uint8_t label[SHMNET_ETH_ALEN])
 {
@@ -609,6 +626,7 @@ static const struct world_handler world_handler = {
 	.conn_ready = on_conn_ready,
 	.conn_lost = on_conn_lost,
 	.link_fault = on_link_fault,
+	.link_message = on_link_message,
 	.cast_wanted = on_cast_wanted,
 	.cast_fault = on_cast_fault,
 };
@@ -627,14 +645,30 @@ static void raise_incarnation(struct peer_owner *owner, uint32_t floor)
 		peer_send_incarnation(membership->peers[i]);
 }
 
-static void count_link(struct peer_owner *owner, unsigned network, bool is_up)
+static void change_link(struct peer_owner *owner, struct peer *peer, unsigned network,
+			bool is_up)
 {
 	struct membership *membership = (struct membership *)owner;
+	const struct membership_handler *handler = membership->handler;
 	unsigned before = membership->links[network];
 
 	membership->links[network] += is_up ? 1u : -1u;
 	if (before == 0 || membership->links[network] == 0)
-		membership->handler->network_carrier(membership->arg, network, is_up);
+		handler->network_carrier(membership->arg, network, is_up);
+	if (is_up && handler->link_up)
+		handler->link_up(membership->arg, network, peer_id(peer),
+				 peer_name(peer));
+	if (!is_up && handler->link_down)
+		handler->link_down(membership->arg, network, peer_id(peer));
+}
+
+static void suspect_peer(struct peer_owner *owner, struct peer *peer, bool is_suspect)
+{
+	const struct membership *membership = (struct membership *)owner;
+
+	if (membership->handler->peer_suspect)
+		membership->handler->peer_suspect(membership->arg, peer_id(peer),
+						  is_suspect);
 }
 
 static struct peer *peer_at(struct peer_owner *owner, unsigned index)
@@ -674,7 +708,8 @@ int membership_new(const struct node_config *config, struct world *world,
 		.events = events,
 		.incarnation = FIRST_INCARNATION,
 		.raise = raise_incarnation,
-		.link_changed = count_link,
+		.link_changed = change_link,
+		.suspected = suspect_peer,
 		.peer_at = peer_at,
 		.ended = end_peer,
 		.admit = admit_dialled,
@@ -722,11 +757,20 @@ void membership_free(struct membership *membership)
 		ops->channel_close(guest->channel);
 		forget_guest(guest);
 	}
-	for (unsigned i = 0; i < membership->num_peers; i++)
-		peer_free(membership->peers[i]);
+	/* Who is told of a link that goes may send to the others. */
+	while (membership->num_peers)
+		peer_free(membership->peers[--membership->num_peers]);
 	membership->owner.world->handler = NULL;
 	free(membership->peers);
 	free(membership);
+}
+
+int membership_send(struct membership *membership, unsigned network, uint16_t peer_id,
+		    const uint8_t *bytes, size_t length)
+{
+	const struct peer *peer = find_peer(membership, peer_id);
+
+	return peer ? peer_write(peer, network, bytes, length) : -ENOTCONN;
 }
 
 /* ---- reports ---- */

@@ -26,6 +26,24 @@ struct membership;
 struct membership_handler {
 	/* The first live link of a network came, or the last one went. */
 	void (*network_carrier)(void *arg, unsigned network, bool has_carrier);
+
+	/*
+	 * The rest may be NULL. None of these calls the membership, but for
+	 * membership_send().
+	 *
+	 * From link_up() to link_down() what is sent to the peer on this network may
+	 * arrive, and what it sends there comes. Each is told once, in turns.
+	 */
+	void (*link_up)(void *arg, unsigned network, uint16_t peer_id, const char *name);
+	void (*link_down)(void *arg, unsigned network, uint16_t peer_id);
+	/*
+	 * The peer became MEMBER_SUSPECT, links or not; or it is that no more: it was
+	 * heard again, or is down, which link_down() has told before.
+	 */
+	void (*peer_suspect)(void *arg, uint16_t peer_id, bool is_suspect);
+	/* In the order in which the peer sent them, perhaps not all. Hostile. */
+	void (*message)(void *arg, unsigned network, uint16_t peer_id,
+			const uint8_t *bytes, size_t length);
 };
 
 enum member_state { MEMBER_DOWN, MEMBER_UP, MEMBER_SUSPECT };
@@ -70,6 +88,14 @@ void membership_set_offloads(struct membership *membership, unsigned network,
  * told of each network that loses its last one. Accepts NULL.
  */
 void membership_free(struct membership *membership);
+
+/*
+ * To the peer, through the rings of the network; may be lost, but is not overtaken.
+ * -ENOTCONN: there is no link; -EAGAIN: too much at once; -EMSGSIZE: no bytes, or more
+ * than WORLD_WORD_MAX.
+ */
+int membership_send(struct membership *membership, unsigned network, uint16_t peer_id,
+		    const uint8_t *bytes, size_t length);
 
 uint32_t membership_incarnation(const struct membership *membership);
 

@@ -300,6 +300,13 @@ void offer_link_free(struct world_link *link, bool peer_is_dead)
 	free(link);
 }
 
+int offer_link_send(struct world_link *link, const uint8_t *bytes, size_t length)
+{
+	_Static_assert(WORLD_WORD_MAX == PLANE_MESSAGE_MAX,
+		       "said to others, and what is");
+	return plane_send_message(link->offer->plane, link->link, bytes, length);
+}
+
 struct link *offer_link(const struct world_link *link)
 {
 	return link->link;

@@ -140,6 +140,15 @@ static const struct peer_row *find_row(enum peer_state state, enum peer_event ev
 	return NULL;
 }
 
+static void set_state(struct peer *peer, enum peer_state state)
+{
+	bool was = SUSPECTED & (1u << peer->state), is = SUSPECTED & (1u << state);
+
+	peer->state = state;
+	if (is != was)
+		peer->owner->suspected(peer->owner, peer, is);
+}
+
 /* An action may name the event that follows at once; EVENT_NONE ends it. */
 void peer_happen(struct peer *peer, enum peer_event event)
 {
@@ -158,7 +167,7 @@ void peer_happen(struct peer *peer, enum peer_event event)
 			  event_names[event], row->name, state_names[peer->state],
 			  state_names[next]);
 		following = row->action(peer);
-		peer->state = next;
+		set_state(peer, next);
 		event = following;
 	}
 }
@@ -642,26 +651,25 @@ bool peer_note_refusal(struct peer *peer, const struct peer_refuse *refuse)
 bool peer_link_fault(struct peer *peer, const struct world_link *link, int error,
 		     const char *why)
 {
-	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
-		if (!link || peer_lane(peer, i)->link != link)
-			continue;
-		if (error == -EPROTO) {
-			peer_happen(
-				peer,
-				peer_complain(peer, PEER_REFUSAL_PROTOCOL,
-					      "%s broke the rules of the ring of network "
-					      "%s%s%s",
-					      peer->name, peer_network_name(peer, i),
-					      *why ? ": " : "", why));
-			return true;
-		}
-		peer_say(peer->reason, sizeof(peer->reason), "its %s died: %s",
-			 peer->session.is_remote ? "connection" : "doorbell",
-			 *why ? why : strerror(-error));
-		peer_happen(peer, EVENT_LOST);
+	int network = peer_link_network(peer, link);
+
+	if (network < 0)
+		return false;
+	if (error == -EPROTO) {
+		peer_happen(peer,
+			    peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+					  "%s broke the rules of the ring of network "
+					  "%s%s%s",
+					  peer->name,
+					  peer_network_name(peer, (unsigned)network),
+					  *why ? ": " : "", why));
 		return true;
 	}
-	return false;
+	peer_say(peer->reason, sizeof(peer->reason), "its %s died: %s",
+		 peer->session.is_remote ? "connection" : "doorbell",
+		 *why ? why : strerror(-error));
+	peer_happen(peer, EVENT_LOST);
+	return true;
 }
 
 bool peer_conn_ready(struct peer *peer, const struct world_conn *conn)

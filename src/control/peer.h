@@ -65,7 +65,11 @@ struct peer_owner {
 
 	/* The peers know us above `floor`: raise ours, and tell everybody. */
 	void (*raise)(struct peer_owner *owner, uint32_t floor);
-	void (*link_changed)(struct peer_owner *owner, unsigned network, bool is_up);
+	/* Its link on the network is there, or is not any more. */
+	void (*link_changed)(struct peer_owner *owner, struct peer *peer,
+			     unsigned network, bool is_up);
+	/* It is, or is not any more, PEER_SUSPECT or PEER_FADING. */
+	void (*suspected)(struct peer_owner *owner, struct peer *peer, bool is_suspect);
 	/* All peers, by an index from 0 on; NULL: no more. */
 	struct peer *(*peer_at)(struct peer_owner *owner, unsigned index);
 	/* A peer that was up is not any more: its links are gone. May be NULL. */
@@ -139,6 +143,11 @@ uid_t peer_uid(const struct peer *peer);     /* as long as there is a channel */
 bool peer_is_known(const struct peer *peer); /* it told its name once */
 bool peer_is_present(const struct peer *peer);
 struct world_link *peer_link(const struct peer *peer, unsigned network);
+/* Through that link. -ENOTCONN: there is none; else as the world's link_send(). */
+int peer_write(const struct peer *peer, unsigned network, const uint8_t *bytes,
+	       size_t length);
+/* The network whose link it is; -1: none of this peer's. */
+int peer_link_network(const struct peer *peer, const struct world_link *link);
 /* Does the peer, as long as it is there, have that network of ours too? */
 bool peer_has_network(const struct peer *peer, unsigned network);
 /* How it does its casts there, if it has the network. */

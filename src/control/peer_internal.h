@@ -133,6 +133,8 @@ enum peer_event {
 
 #define OFFERED (OFFERING | UP | SUSPECT | FADING)
 
+#define SUSPECTED (SUSPECT | FADING)
+
 /* ---- peer.c ---- */
 
 void peer_happen(struct peer *peer, enum peer_event event);

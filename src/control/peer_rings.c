@@ -136,7 +136,7 @@ static enum peer_event attach_lane(struct peer *peer, unsigned network)
 	lane->rx = NULL;
 	lane->tx = NULL;
 	lane->reason[0] = '\0';
-	peer->owner->link_changed(peer->owner, network, true);
+	peer->owner->link_changed(peer->owner, peer, network, true);
 	casts_link(peer->owner->casts, peer, network);
 	return EVENT_NONE;
 }
@@ -161,13 +161,31 @@ unsigned peer_count_links(struct peer *peer)
 	return count;
 }
 
+int peer_link_network(const struct peer *peer, const struct world_link *link)
+{
+	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
+		if (link && peer_link(peer, i) == link)
+			return (int)i;
+	}
+	return -1;
+}
+
+int peer_write(const struct peer *peer, unsigned network, const uint8_t *bytes,
+	       size_t length)
+{
+	struct world_link *link = peer_link(peer, network);
+
+	return link ? peer_ops(peer)->link_send(link, bytes, length) : -ENOTCONN;
+}
+
 static void detach_lane(struct peer *peer, unsigned network, bool peer_is_dead)
 {
 	struct peer_lane *lane = peer_lane(peer, network);
 
 	if (lane->link) {
 		peer_ops(peer)->link_free(lane->link, peer_is_dead);
-		peer->owner->link_changed(peer->owner, network, false);
+		lane->link = NULL;
+		peer->owner->link_changed(peer->owner, peer, network, false);
 	} else {
 		peer_ops(peer)->ring_free(lane->rx);
 		peer_ops(peer)->ring_free(lane->tx);

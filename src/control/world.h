@@ -35,6 +35,7 @@
 #define WORLD_MESSAGE_MAX 65536 /* bytes of one message */
 #define WORLD_FDS_MAX	  1	/* descriptors that travel with one message */
 #define WORLD_OFFER_MAX	  192	/* bytes of what is offered with one */
+#define WORLD_WORD_MAX	  1024	/* bytes of what is sent through a link */
 
 struct world;
 struct world_timer;   /* one-shot */
@@ -103,6 +104,9 @@ struct world_handler {
 	 */
 	void (*link_fault)(void *arg, struct world_link *link, int error,
 			   const char *why);
+	/* The peer's link_send(): in its order, and not of a link that is freed. */
+	void (*link_message)(void *arg, struct world_link *link, const uint8_t *bytes,
+			     size_t length);
 	/*
 	 * Casts to this group were copied to each peer for want of a ring. Said once,
 	 * until cast_answered(). The broadcast address stands for all that has no ring.
@@ -223,6 +227,12 @@ struct world_ops {
 			struct world_link **ret_link);
 	/* If the peer is dead, what it had finished is delivered first [31]. */
 	void (*link_free)(struct world_link *link, bool peer_is_dead);
+	/*
+	 * To the node at the other end, as fast as frames are. May be lost, but is not
+	 * overtaken. -EAGAIN: too much was sent at once; -EMSGSIZE: no bytes, or more
+	 * than WORLD_WORD_MAX.
+	 */
+	int (*link_send)(struct world_link *link, const uint8_t *bytes, size_t length);
 
 	/* Makes the memory, and the worker writes to it, and reads it if it is shared. */
 	int (*cast_new)(struct world *world, const struct world_cast_spec *spec,

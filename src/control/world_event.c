@@ -295,6 +295,7 @@ static const struct world_ops ops = {
 	.ring_free = offer_ring_free,
 	.link_new = world_link_new,
 	.link_free = offer_link_free,
+	.link_send = offer_link_send,
 	.cast_new = world_cast_new,
 	.cast_accept = world_cast_accept,
 	.cast_free = offer_cast_free,
@@ -308,7 +309,7 @@ static const struct world_ops ops = {
 	.claim_epoch = world_claim_epoch,
 };
 
-/* ---- faults of the data plane ---- */
+/* ---- what the data plane has to say ---- */
 
 static void link_fault(struct world_event *self, const struct plane_fault *fault)
 {
@@ -359,9 +360,19 @@ static void handle_fault(struct world_event *self, const struct plane_fault *fau
 	}
 }
 
+static void handle_message(struct world_event *self, const struct plane_message *message)
+{
+	struct world_link *link = offer_find_link(&self->offer, message->link);
+
+	if (link)
+		self->world.handler->link_message(self->world.handler_arg, link,
+						  message->bytes, message->length);
+}
+
 static void on_faults(evutil_socket_t fd, short what, void *arg)
 {
 	struct world_event *self = arg;
+	struct plane_message message;
 	struct plane_fault fault;
 	struct plane_pong pong;
 
@@ -371,6 +382,8 @@ static void on_faults(evutil_socket_t fd, short what, void *arg)
 		handle_fault(self, &fault);
 	while (plane_next_pong(self->offer.plane, &pong))
 		self->pong(self->arg, pong.token, pong.time_ns);
+	while (plane_next_message(self->offer.plane, &message))
+		handle_message(self, &message);
 }
 
 /* ---- life ---- */

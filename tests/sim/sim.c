@@ -16,6 +16,7 @@
 #define NEWS_MAX_NS (SIM_DELAY_MAX_NS + 1)
 #define REST_NS	    (4 * SIM_S)	   /* after that, casts have settled */
 #define CAST_NS	    (300 * SIM_MS) /* from cast to cast */
+#define WRITE_NS    (500 * SIM_MS)
 #define CONNECT_NS  (400 * SIM_MS) /* a connection between machines takes so long */
 
 const uint8_t sim_broadcast[SHMNET_ETH_ALEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
@@ -34,6 +35,34 @@ struct sim_memory {
 	uint64_t beat; /* of who writes into it */
 	bool is_dead;
 	uint64_t died_ns;
+	struct sim_letter *letters; /* that the maker has not read */
+	uint64_t last_letter_ns;
+};
+
+/* What was sent through a link. */
+struct sim_letter {
+	struct sim_object object;
+	struct sim_letter *next;
+	uint64_t time_ns; /* when it arrives, if there is a link then */
+	size_t length;
+	uint8_t bytes[WORLD_WORD_MAX];
+};
+
+/* What the nodes of the simulator say by it: each is above all before, at its reader. */
+struct sim_text {
+	uint32_t life;
+	uint32_t link;
+	uint32_t number;
+	uint32_t answers; /* that it is worth */
+};
+
+/* One node, as another one has heard of it on one network. */
+struct sim_talk {
+	bool is_up;
+	uint32_t link; /* how often it was up */
+	uint32_t said; /* since then */
+	uint32_t heard;
+	struct sim_text last;
 };
 
 /* How one end of a connection is reached: its doorbell, or its queue pair. */
@@ -188,6 +217,8 @@ struct sim_node {
 	struct sim_want wants[SIM_WANTS];
 	bool is_leaving;
 	bool carrier[SIM_NETWORKS];
+	struct sim_talk talks[SIM_NODES_MAX][SIM_NETWORKS];
+	bool suspects[SIM_NODES_MAX];
 	unsigned num_open; /* of what it has to close, free or give away */
 	struct sim_event *held;
 	size_t num_held;
@@ -215,6 +246,7 @@ struct sim {
 	uint64_t epochs[SIM_NODES_MAX][SIM_NETWORKS]; /* of each host */
 	uint64_t disturbed_ns; /* when something happened to the casts */
 	bool casts_always;
+	bool writes_always;
 	unsigned num_warnings;
 	bool dies_in_slots;
 	char error[256];
@@ -1154,6 +1186,78 @@ static void check_spec(struct sim_node *node, const struct world_link_spec *spec
 		       spec->tx->memory->maker, spec->peer_id);
 }
 
+static struct sim_letter *take_letter(struct sim *sim, struct sim_memory *memory)
+{
+	struct sim_letter *letter = memory->letters;
+
+	if (!letter || letter->time_ns > sim->now_ns)
+		return NULL;
+	memory->letters = letter->next;
+	return letter;
+}
+
+/* Control looks after each whether the link is still there, as it does in the daemon. */
+static void run_letters(struct sim *sim, struct sim_node *node, void *arg,
+			uint64_t number)
+{
+	struct sim_memory *memory = arg;
+	struct world_link *link = NULL;
+	struct sim_letter *letter;
+
+	(void)number;
+	for (;;) {
+		for (link = node->links; link && link->spec.rx->memory != memory;)
+			link = link->next;
+		letter = link ? take_letter(sim, memory) : NULL;
+		if (!letter)
+			return;
+		trace(sim, "%s: letter of %u", node->name, link->spec.peer_id);
+		node->world.handler->link_message(node->world.handler_arg, link,
+						  letter->bytes, letter->length);
+	}
+}
+
+static void check_sender(const struct world_link *link)
+{
+	const struct world_link *open = link->node->links;
+
+	while (open && open != link)
+		open = open->next;
+	if (!open)
+		broken(link->node->sim, "%s sends by a link that is freed",
+		       link->node->name);
+}
+
+/* It lies in the reader's memory, and may be there before the reader has its link. */
+static int op_link_send(struct world_link *link, const uint8_t *bytes, size_t length)
+{
+	struct sim *sim = link->node->sim;
+	struct sim_memory *memory = link->spec.tx->memory;
+	struct sim_node *to = find_node(sim, memory->maker);
+	struct sim_letter *letter, **at_end = &memory->letters;
+
+	check_sender(link);
+	if (length == 0 || length > WORLD_WORD_MAX)
+		return -EMSGSIZE;
+	if (sim_random(sim, 1000) < sim->failures)
+		return -EAGAIN;
+	if (!to || !to->is_alive || !link->node->is_alive ||
+	    sim_random(sim, 1000) < sim->failures)
+		return 0;
+	letter = new_object(sim, sizeof(*letter));
+	letter->length = length;
+	memcpy(letter->bytes, bytes, length);
+	letter->time_ns = sim->now_ns + random_delay(sim);
+	if (letter->time_ns < memory->last_letter_ns)
+		letter->time_ns = memory->last_letter_ns;
+	memory->last_letter_ns = letter->time_ns;
+	while (*at_end)
+		at_end = &(*at_end)->next;
+	*at_end = letter;
+	at(sim, letter->time_ns, to, run_letters, memory, 0);
+	return 0;
+}
+
 static int op_link_new(struct world *world, const struct world_link_spec *spec,
 		       struct world_link **ret_link)
 {
@@ -1173,6 +1277,9 @@ static int op_link_new(struct world *world, const struct world_link_spec *spec,
 	trace(node->sim, "%s: link to %u on %s", node->name, spec->peer_id,
 	      node->networks[spec->network].name);
 	node->sim->disturbed_ns = node->sim->now_ns;
+	if (spec->rx->memory->letters)
+		at(node->sim, node->sim->now_ns + random_delay(node->sim), node,
+		   run_letters, spec->rx->memory, 0);
 	*ret_link = link;
 	return 0;
 }
@@ -1463,6 +1570,7 @@ static const struct world_ops sim_ops = {
 	.ring_free = op_ring_free,
 	.link_new = op_link_new,
 	.link_free = op_link_free,
+	.link_send = op_link_send,
 	.cast_new = op_cast_new,
 	.cast_accept = op_cast_accept,
 	.cast_free = op_cast_free,
@@ -1526,8 +1634,150 @@ static void on_carrier(void *arg, unsigned network, bool has_carrier)
 	      has_carrier ? "has carrier" : "has no carrier");
 }
 
+/* ---- what nodes write to each other ---- */
+
+static struct world_link *find_link(const struct sim_node *node, uint16_t peer_id,
+				    unsigned network)
+{
+	for (struct world_link *link = node->links; link; link = link->next) {
+		if (link->spec.peer_id == peer_id && link->spec.network == network)
+			return link;
+	}
+	return NULL;
+}
+
+/* NULL: a stranger's id. */
+static struct sim_talk *find_talk(struct sim_node *node, uint16_t id, unsigned network)
+{
+	unsigned index = find_index(node->sim, id);
+
+	return index < node->sim->num_nodes ? &node->talks[index][network] : NULL;
+}
+
+static bool write_text(struct sim_node *node, uint16_t id, unsigned network,
+		       uint32_t answers)
+{
+	struct sim_talk *talk = find_talk(node, id, network);
+	const struct sim_text text = {node->life, talk->link, talk->said, answers};
+	int ret = membership_send(node->membership, network, id, (const uint8_t *)&text,
+				  sizeof(text));
+
+	if (ret != (talk->is_up ? 0 : -ENOTCONN) && ret != -EAGAIN)
+		broken(node->sim, "%s writes to %u, and is told %d", node->name, id, ret);
+	talk->said += ret == 0;
+	return ret == 0;
+}
+
+bool sim_write(struct sim_node *node, const struct sim_node *to, unsigned network)
+{
+	return node->is_alive && write_text(node, to->config.id, network, 0);
+}
+
+unsigned sim_count_heard(struct sim_node *node, const struct sim_node *from,
+			 unsigned network)
+{
+	return find_talk(node, from->config.id, network)->heard;
+}
+
+static void run_writes(struct sim *sim, struct sim_node *node, void *arg, uint64_t number)
+{
+	(void)arg;
+	(void)number;
+	for (unsigned i = 0; i < sim->num_nodes; i++) {
+		unsigned network = (unsigned)sim_random(sim, SIM_NETWORKS);
+
+		if (sim->nodes[i] != node)
+			write_text(node, sim->nodes[i]->config.id, network, 3);
+	}
+	at(sim, sim->now_ns + WRITE_NS, node, run_writes, NULL, 0);
+}
+
+void sim_write_always(struct sim *sim)
+{
+	sim->writes_always = true;
+}
+
+static void on_link_up(void *arg, unsigned network, uint16_t id, const char *name)
+{
+	struct sim_node *node = arg;
+	struct sim_talk *talk = find_talk(node, id, network);
+
+	if (!*name || !find_link(node, id, network))
+		broken(node->sim, "%s is told of a link to %u that is not there",
+		       node->name, id);
+	if (!talk)
+		return;
+	if (talk->is_up)
+		broken(node->sim, "%s is told of its link to %u twice", node->name, id);
+	talk->is_up = true;
+	talk->link++;
+	talk->said = 0;
+	for (unsigned i = 0; i < 3 && node->sim->writes_always; i++)
+		write_text(node, id, network, 0);
+}
+
+static void on_link_down(void *arg, unsigned network, uint16_t id)
+{
+	struct sim_node *node = arg;
+	struct sim_talk *talk = find_talk(node, id, network);
+
+	if (!talk)
+		return;
+	if (!talk->is_up || find_link(node, id, network))
+		broken(node->sim, "%s is told that a link to %u went which is %s",
+		       node->name, id, talk->is_up ? "there" : "gone");
+	talk->is_up = false;
+	write_text(node, id, network, 0); /* in vain */
+}
+
+static void on_suspect(void *arg, uint16_t id, bool is_suspect)
+{
+	struct sim_node *node = arg;
+	unsigned index = find_index(node->sim, id);
+
+	if (index == node->sim->num_nodes)
+		return;
+	if (node->suspects[index] == is_suspect)
+		broken(node->sim, "%s is told twice what to think of %u", node->name, id);
+	node->suspects[index] = is_suspect;
+}
+
+static bool is_later(const struct sim_text *text, const struct sim_text *last)
+{
+	if (text->life != last->life)
+		return text->life > last->life;
+	if (text->link != last->link)
+		return text->link > last->link;
+	return text->number > last->number;
+}
+
+static void on_message(void *arg, unsigned network, uint16_t id, const uint8_t *bytes,
+		       size_t length)
+{
+	struct sim_node *node = arg;
+	struct sim_talk *talk = find_talk(node, id, network);
+	struct sim_text text;
+
+	if (!talk || !talk->is_up || length != sizeof(text)) {
+		broken(node->sim, "%s hears %u without a link", node->name, id);
+		return;
+	}
+	memcpy(&text, bytes, sizeof(text));
+	if (talk->heard && !is_later(&text, &talk->last))
+		broken(node->sim, "%s hears %u in another order than it spoke",
+		       node->name, id);
+	talk->last = text;
+	talk->heard++;
+	if (text.answers)
+		write_text(node, id, network, text.answers - 1);
+}
+
 static const struct membership_handler membership_handler = {
 	.network_carrier = on_carrier,
+	.link_up = on_link_up,
+	.link_down = on_link_down,
+	.peer_suspect = on_suspect,
+	.message = on_message,
 };
 
 static void make_config(struct sim_node *node, uint16_t id)
@@ -1763,6 +2013,8 @@ void sim_start(struct sim_node *node)
 	memset(node->seen_pid, 0, sizeof(node->seen_pid));
 	memset(node->carrier, 0, sizeof(node->carrier));
 	memset(node->wants, 0, sizeof(node->wants));
+	memset(node->talks, 0, sizeof(node->talks));
+	memset(node->suspects, 0, sizeof(node->suspects));
 	node->is_leaving = false;
 	sim->disturbed_ns = sim->now_ns;
 	if (membership_new(&node->config, &node->world, &node->events,
@@ -1771,6 +2023,8 @@ void sim_start(struct sim_node *node)
 	node->is_visible = true;
 	if (sim->casts_always)
 		at(sim, sim->now_ns + random_delay(sim), node, run_casts, NULL, 0);
+	if (sim->writes_always)
+		at(sim, sim->now_ns + random_delay(sim), node, run_writes, NULL, 0);
 	for (unsigned i = 0; i < sim->num_nodes; i++) {
 		if (sim->nodes[i]->is_visible)
 			notify(node, sim->nodes[i], run_appeared);
@@ -2110,16 +2364,6 @@ bool sim_stranger_is_closed(const struct world_channel *channel)
 
 /* ---- what must hold ---- */
 
-static struct world_link *find_link(const struct sim_node *node, uint16_t peer_id,
-				    unsigned network)
-{
-	for (struct world_link *link = node->links; link; link = link->next) {
-		if (link->spec.peer_id == peer_id && link->spec.network == network)
-			return link;
-	}
-	return NULL;
-}
-
 static void check_pair(struct sim *sim, const struct world_link *a,
 		       const struct world_link *b)
 {
@@ -2177,6 +2421,20 @@ static void check_carrier(struct sim *sim, struct sim_node *node, unsigned netwo
 		       node->carrier[network]);
 }
 
+/* What it was told of its links is what they are. */
+static void check_talks(struct sim *sim, const struct sim_node *node)
+{
+	for (unsigned i = 0; i < sim->num_nodes * SIM_NETWORKS; i++) {
+		const struct sim_node *peer = sim->nodes[i / SIM_NETWORKS];
+		unsigned network = i % SIM_NETWORKS;
+
+		if (node->talks[i / SIM_NETWORKS][network].is_up !=
+		    (find_link(node, peer->config.id, network) != NULL))
+			broken(sim, "%s was not told of its link to %s", node->name,
+			       peer->name);
+	}
+}
+
 /* An interval to show life, one to look for it, and the delay of news. */
 static void check_suspect(const struct sim_node *node, unsigned index)
 {
@@ -2214,6 +2472,10 @@ static void check_report(const struct member_report *report, void *arg)
 		if (sim->nodes[i]->config.id == report->id &&
 		    report->peer_state == PEER_SUSPECT)
 			check_suspect(node, i);
+		if (sim->nodes[i]->config.id == report->id &&
+		    node->suspects[i] != (report->state == MEMBER_SUSPECT))
+			broken(sim, "%s was not told what to think of %s", node->name,
+			       report->name);
 	}
 	for (unsigned i = 0; i < sim->num_nodes; i++) {
 		if (sim->nodes[i]->config.id != report->id || report->state != MEMBER_UP)
@@ -2336,6 +2598,7 @@ static void check_world(struct sim *sim)
 			check_link(sim, link);
 		for (unsigned network = 0; network < node->config.num_networks; network++)
 			check_carrier(sim, node, network);
+		check_talks(sim, node);
 		check_casts(sim, node);
 		membership_each_peer(node->membership, check_report, node);
 	}

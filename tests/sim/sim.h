@@ -22,7 +22,10 @@
  *    leaves nothing open;
  *  - a node sees another's incarnation never fall, and rise with each life as long
  *    as there are numbers;
- *  - carrier is what the links say;
+ *  - carrier is what the links say, and so is what is told of each;
+ *  - who is suspected is told, once, and when that is over;
+ *  - what is sent through a link comes in its order, between the news of the link and
+ *    that of its end;
  *  - nobody is suspected of silence but who was paused, is dead, or is not seen
  *    (sim_blind);
  *  - a node writes to at most one cast ring of a group, not to one that was closed for
@@ -128,6 +131,16 @@ unsigned sim_count_casts(const struct sim *sim);
 /* Goes `a`'s casts to `b` by the ring? Else as a copy. */
 bool sim_casts_by_ring(const struct sim_node *a, const struct sim_node *b,
 		       unsigned network, const uint8_t *label);
+
+/*
+ * What nodes send through their links, numbered: one message, false if there is no
+ * link; how many have come of another node in this life; and from now on, for nodes that
+ * start, all the time and with answers.
+ */
+bool sim_write(struct sim_node *node, const struct sim_node *to, unsigned network);
+unsigned sim_count_heard(struct sim_node *node, const struct sim_node *from,
+			 unsigned network);
+void sim_write_always(struct sim *sim);
 
 /* The rendezvous shows `node` to everybody once more. */
 void sim_show_again(struct sim_node *node);
