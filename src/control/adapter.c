@@ -84,15 +84,25 @@ static int claim(struct adapter *adapter, struct kernel *kernel, const char *mar
 	return ret < 0 ? ret : 0;
 }
 
+/*
+ * Frames are steered by the receiver's MAC address. Those for a global address come with
+ * whatever the NIC received, and who gets them is decided here.
+ */
+static unsigned count_queues(const struct config_network *network)
+{
+	return network->kind == NETWORK_KIND_GLOBAL ? 1 : TAP_QUEUES_MAX;
+}
+
 static int open_tap_in(const struct netns *netns, struct adapter *adapter,
 		       enum tap_error *ret_why)
 {
+	const struct config_network *network = adapter->network;
 	int ret = netns_enter(netns);
 
 	*ret_why = TAP_ERROR_OTHER;
 	if (ret < 0)
 		return ret;
-	ret = tap_open(&adapter->tap, adapter->network->tap, TAP_QUEUES_MAX,
+	ret = tap_open(&adapter->tap, network->tap, count_queues(network),
 		       adapter->adopted ? TAP_ADOPT : TAP_CREATE, ret_why);
 	netns_leave(netns);
 	return ret;
