@@ -60,11 +60,17 @@ int global_check_settings(struct global *global)
 	return 0;
 }
 
-/* Answers of other members come by a local network, and their sender is our address. */
+/*
+ * Answers of other members come by a local network, to be forwarded to a client: their
+ * sender is our address, and the way to the client another one than they came by.
+ */
 static int set_local(struct global *global, const struct config_network *local)
 {
 	char name[SYSCTL_NAME_MAX], value[SYSCTL_VALUE_MAX];
+	int error = set(global, true, "net/ipv4/conf/%s/accept_local", local->tap, "1");
 
+	if (error)
+		return error;
 	snprintf(name, sizeof(name), "net/ipv4/conf/%s/rp_filter", local->tap);
 	if (sysctls_get(global->sysctls, name, value) < 0 || strcmp(value, "1") != 0)
 		return 0;
