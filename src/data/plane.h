@@ -267,6 +267,22 @@ void plane_read_cast(const struct cast *cast, struct cast_counters *ret_counters
 void plane_cast_answered(struct plane *plane, unsigned port,
 			 const uint8_t label[SHMNET_ETH_ALEN]);
 
+/* ---- global networks ---- */
+
+/* For how long an answer holds, if its place is not needed. */
+enum plane_keep {
+	PLANE_KEEP_NOT,	     /* for the packets that wait */
+	PLANE_KEEP_FLOW,     /* as long as packets come */
+	PLANE_KEEP_DATAGRAM, /* for 10 s, or until plane_renew_datagrams() */
+	PLANE_KEEP_SHORT,    /* for a second: to drop, and nothing else */
+};
+
+struct plane_verdict {
+	uint16_t owner;		 /* this node, or a peer; 0: drop */
+	enum drop_reason reason; /* of a drop */
+	enum plane_keep keep;
+};
+
 /*
  * Readable when there are faults, pongs or messages. next_fault() is false when there
  * are no more, and takes the event; so the others are called after it. What a link that
