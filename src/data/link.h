@@ -40,6 +40,9 @@ struct queue {
 	enum queue_state state; /* the worker's */
 };
 
+struct global_state;
+struct port_global;
+
 struct port {
 	unsigned index;
 	uint16_t node_id;
@@ -59,6 +62,7 @@ struct port {
 	bool casts_moved; /* peers have cast since the losses were counted; the worker's
 			   */
 	struct wants wants;
+	struct port_global *global;    /* NULL: of a local network */
 	struct port_counters counters; /* its rings' are theirs while they live */
 };
 

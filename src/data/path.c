@@ -48,7 +48,7 @@ static bool is_lost(ssize_t n)
 	return n == -EINVAL;
 }
 
-static void count_unrouted(struct port *port, enum drop_reason reason)
+void path_count_unrouted(struct port *port, enum drop_reason reason)
 {
 	counter_add(&port->counters.unrouted_frames, 1);
 	counter_add(&port->counters.drops[reason], 1);
@@ -81,13 +81,8 @@ static enum drop_reason fit_no_vnet(const struct frame_layout *layout, size_t le
 	return frame_fit_vnet(layout, &none, length, mtu, ret_vnet);
 }
 
-/*
- * Puts a header in front of the frame that any receiver accepts, if there is one. A
- * checksum that only the kernel knew how to place is done now and asked of nobody.
- * All is decided on `head`; `payload`, the same bytes and the rest, is written to.
- */
-static enum drop_reason fit_host_vnet(const struct port *port, const uint8_t *head,
-				      uint8_t *payload, size_t length)
+enum drop_reason path_fit_vnet(const struct port *port, const uint8_t *head,
+			       uint8_t *payload, size_t length)
 {
 	size_t head_length = length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX;
 	size_t frame_length = length - SHMNET_VNET_HLEN;
@@ -161,14 +156,14 @@ void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_
 	link_submit(link, length, flags);
 }
 
-/* The super-frame in scratch->frame, piece by piece. */
+/* Piece by piece. */
 static enum drop_reason tx_cut(struct link *link, struct path_scratch *scratch,
-			       size_t length)
+			       const uint8_t *payload, size_t length)
 {
 	struct segment segment;
 	uint8_t *place;
 
-	if (segment_begin(&segment, scratch->frame, length) < 0)
+	if (segment_begin(&segment, payload, length) < 0)
 		return DROP_BAD_OFFLOAD;
 	while ((length = segment_length(&segment)) > 0) {
 		place = find_place(link, length, 0);
@@ -176,6 +171,15 @@ static enum drop_reason tx_cut(struct link *link, struct path_scratch *scratch,
 		if (place)
 			link_submit(link, length, 0);
 	}
+	return DROP_NUM_;
+}
+
+enum drop_reason path_send(struct link *link, struct path_scratch *scratch,
+			   const uint8_t *payload, size_t length)
+{
+	if (path_lacks(link->lacks, payload))
+		return tx_cut(link, scratch, payload, length);
+	path_copy(link, payload, length, 0);
 	return DROP_NUM_;
 }
 
@@ -197,29 +201,29 @@ static enum drop_reason tx_route(const struct plane_view *view, struct port *por
 	link = view_find_link(view, port, shmnet_mac_node_id(destination));
 	if (!link)
 		return DROP_NO_PEER;
-	if (path_lacks(link->lacks, payload))
-		return tx_cut(link, scratch, length);
-	path_copy(link, payload, length, 0);
-	return DROP_NUM_;
+	return path_send(link, scratch, payload, length);
 }
 
 static enum drop_reason check_shared(struct port *port, uint8_t *payload, size_t length)
 {
 	enum drop_reason reason = check_host_frame(port, payload, length);
 
-	return reason == DROP_NUM_ ? fit_host_vnet(port, payload, payload, length)
+	return reason == DROP_NUM_ ? path_fit_vnet(port, payload, payload, length)
 				   : reason;
 }
 
 static void tx_finish_shared(const struct plane_view *view, struct port *port,
 			     struct path_scratch *scratch, size_t length)
 {
-	enum drop_reason reason = check_shared(port, scratch->frame, length);
+	enum drop_reason reason;
 
+	if (port->global && path_global(view, port, scratch, length))
+		return;
+	reason = check_shared(port, scratch->frame, length);
 	if (reason == DROP_NUM_)
 		reason = tx_route(view, port, scratch, length);
 	if (reason != DROP_NUM_)
-		count_unrouted(port, reason);
+		path_count_unrouted(port, reason);
 }
 
 /* A queue that several peers share: read, look up, copy. */
@@ -234,7 +238,7 @@ static enum path_tx_result tx_shared(const struct plane_view *view, struct queue
 			return tx_result(n);
 		++*frames;
 		if (is_lost(n))
-			count_unrouted(queue->port, DROP_BAD_OFFLOAD);
+			path_count_unrouted(queue->port, DROP_BAD_OFFLOAD);
 		else
 			tx_finish_shared(view, queue->port, scratch, (size_t)n);
 	}
@@ -259,7 +263,7 @@ static enum drop_reason check_direct(const struct link *link, uint8_t *head,
 	if (memcmp(head + SHMNET_VNET_HLEN, link->peer_mac, SHMNET_ETH_ALEN) != 0)
 		return DROP_MISROUTED;
 	memcpy(place, head, head_length);
-	return fit_host_vnet(link->port, head, place, length);
+	return path_fit_vnet(link->port, head, place, length);
 }
 
 /* What was decided on stays: the head is not copied from the ring a second time. */
@@ -269,7 +273,7 @@ static enum drop_reason tx_cut_direct(struct link *link, struct path_scratch *sc
 	memcpy(scratch->frame, place, length);
 	memcpy(scratch->frame, scratch->head,
 	       length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX);
-	return tx_cut(link, scratch, length);
+	return tx_cut(link, scratch, scratch->frame, length);
 }
 
 static void tx_finish_direct(struct link *link, struct path_scratch *scratch,
@@ -284,7 +288,7 @@ static void tx_finish_direct(struct link *link, struct path_scratch *scratch,
 		link_submit(link, length, 0);
 	}
 	if (reason != DROP_NUM_)
-		count_unrouted(link->port, reason);
+		path_count_unrouted(link->port, reason);
 }
 
 /* A queue that is one peer's own: read into its ring. */
@@ -308,7 +312,7 @@ static enum path_tx_result tx_direct(struct link *link, struct queue *queue,
 			return tx_result(n);
 		++*frames;
 		if (is_lost(n))
-			count_unrouted(queue->port, DROP_BAD_OFFLOAD);
+			path_count_unrouted(queue->port, DROP_BAD_OFFLOAD);
 		else
 			tx_finish_direct(link, scratch, place, (size_t)n);
 	}
@@ -328,7 +332,11 @@ enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
 		path_publish(own);
 		return result;
 	}
+	if (queue->port->global)
+		path_global_begin(queue->port);
 	result = tx_shared(view, queue, scratch, ret_frames);
+	if (queue->port->global)
+		path_global_end(queue->port);
 	for (unsigned i = 0; i < links->num_links; i++) {
 		path_publish(links->links[i]);
 		path_cast_wake(links->links[i]);

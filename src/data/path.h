@@ -1,6 +1,7 @@
 /*
  * A frame's whole way: from the TAP into the receiver's ring, and from our ring
- * into the TAP [36, 37]; path_cast.c has what is different for casts.
+ * into the TAP [36, 37]; path_cast.c has what is different for casts, and
+ * path_global.c for packets that come for a global address.
  *
  * Called by a worker, per readable queue, link and cast ring; never blocks, allocates
  * or logs. Every frame is delivered or counted under one reason (base/drop.h).
@@ -63,6 +64,16 @@ void path_cast_settle(const struct port_view *view);
 
 /* For a link that no worker knows any more: what it put there and we didn't take. */
 void path_cast_end(struct link *link);
+
+/*
+ * Takes what control has answered, and drops what has waited too long. The number of
+ * answers: there may be more.
+ */
+unsigned path_global_turn(const struct plane_view *view, struct global_state *global,
+			  struct path_scratch *scratch);
+
+/* *timeout_ms is lowered to when something will have waited too long; -1: never. */
+void path_global_rest(const struct global_state *global, int *timeout_ms);
 
 /*
  * The worker is about to sleep and has armed its links: would a look at the ring find

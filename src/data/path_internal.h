@@ -36,6 +36,25 @@ static inline bool path_lacks(uint32_t lacks, const uint8_t *payload)
 	return lacks & frame_offload(&vnet);
 }
 
+/* A frame that came by the TAP and goes nowhere. */
+void path_count_unrouted(struct port *port, enum drop_reason reason);
+
+/*
+ * Puts a header in front of the host's frame that any receiver accepts, if there is one.
+ * A checksum that only the kernel knew how to place is done now and asked of nobody.
+ * All is decided on `head`, the first bytes up to PATH_HEAD_MAX; `payload`, the same and
+ * the rest, is written to.
+ */
+enum drop_reason path_fit_vnet(const struct port *port, const uint8_t *head,
+			       uint8_t *payload, size_t length);
+
+/*
+ * One frame from private memory to one peer, in pieces if it takes no such super-frame.
+ * scratch->cast is used. DROP_NUM_, or why it is not even counted as sent.
+ */
+enum drop_reason path_send(struct link *link, struct path_scratch *scratch,
+			   const uint8_t *payload, size_t length);
+
 /* One frame from private memory to one peer: counted as sent, and perhaps dropped. */
 void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_t flags);
 
@@ -49,6 +68,17 @@ void path_receive(struct link *link, struct path_scratch *scratch,
  */
 enum drop_reason path_cast(const struct port_view *view, struct port *port,
 			   struct path_scratch *scratch, size_t length);
+
+/* Around a burst of the queue of a global network. */
+void path_global_begin(struct port *port);
+void path_global_end(struct port *port);
+
+/*
+ * The frame in scratch->frame, as it came from the TAP of a global network. False: it
+ * goes the way of a local network's. True: it is counted, wherever it went.
+ */
+bool path_global(const struct plane_view *view, struct port *port,
+		 struct path_scratch *scratch, size_t length);
 
 /* After a burst: the peer hears of what went into cast rings for it. */
 void path_cast_wake(struct link *link);

@@ -9,6 +9,7 @@
  */
 #include "data/plane.h"
 
+#include "data/global.h"
 #include "data/plane_internal.h"
 
 #include <stdlib.h>
@@ -344,9 +345,17 @@ int plane_add_port(struct plane *plane, const struct plane_port *spec,
 			.fd = spec->tap->queues[q],
 			.index = q,
 		};
+	if (spec->global) {
+		ret = plane_add_global(plane, port, spec->global);
+		if (ret < 0)
+			return ret;
+	}
 	ret = worker_add_port(plane->worker, port);
-	if (ret < 0)
+	if (ret < 0) {
+		port_global_free(port->global);
+		port->global = NULL;
 		return ret;
+	}
 	*ret_index = plane->num_ports++;
 	return 0;
 }
@@ -494,6 +503,7 @@ void plane_free(struct plane *plane)
 	if (!plane)
 		return;
 	worker_free(plane->worker);
+	plane_free_globals(plane);
 	view_done(&plane->views[0]);
 	view_done(&plane->views[1]);
 	free(plane->links);

@@ -16,6 +16,7 @@
 #define DATA_PLANE_H
 
 #include "base/drop.h"
+#include "base/flow.h"
 #include "base/memfd.h"
 #include "data/fabric.h"
 
@@ -36,12 +37,22 @@ struct plane_options {
 	uint32_t spin_us; /* how long the worker looks around before it sleeps */
 };
 
+/* What a port of a global network has besides. */
+#define PLANE_ADDRESSES_MAX 16
+struct plane_global {
+	const uint8_t (*addresses)[FLOW_ADDRESS_LEN]; /* 1 to PLANE_ADDRESSES_MAX */
+	unsigned num_addresses;
+	uint32_t flows; /* for how many the cache has room; 0: PLANE_FLOWS_DEFAULT */
+};
+#define PLANE_FLOWS_DEFAULT 262144
+
 /* One network's adapter [35]. The TAP stays the caller's and outlives the plane. */
 struct plane_port {
 	struct tap *tap;
 	uint16_t node_id;
 	uint16_t tag;
 	uint32_t mtu;
+	const struct plane_global *global; /* NULL: of a local network; copied */
 };
 
 /* One peer on one network: a ring to it, a ring from it. */
@@ -92,10 +103,36 @@ struct cast_counters {
 	uint64_t corrupt;
 };
 
+/*
+ * Of a global network, in packets that came by the TAP for a global address, whole or as
+ * fragments; a super-frame is one. When traffic rests
+ *
+ *     packets = local + forwarded + copied + dropped + parked.
+ *
+ * What was forwarded or copied may yet be dropped for its receiver: that is counted on
+ * the link, where a super-frame that had to be cut is as many as its pieces.
+ */
+struct dispatch_counters {
+	uint64_t packets;
+	uint64_t local;	    /* written into our own TAP alone */
+	uint64_t forwarded; /* handed to one link */
+	uint64_t copied;    /* written into our own TAP, and handed to every link */
+	uint64_t dropped;   /* under one of the port's reasons; in unrouted_frames, too */
+	uint64_t parked;    /* now: they wait for a verdict or their first fragment */
+	uint64_t hits;	    /* that found a verdict in the cache */
+	uint64_t waited;    /* that were parked, each time */
+	uint64_t asked;	    /* times that control was */
+	uint64_t answers;   /* of control, asked or not */
+	uint64_t cached;    /* now: verdicts, some of them too old */
+	uint64_t evicted;   /* verdicts, for want of room */
+	uint64_t evicted_confirmed; /* of these, of flows of more than one packet */
+};
+
 struct port_counters {
 	uint64_t unrouted_frames; /* dropped before a receiver was known */
 	uint64_t drops[DROP_NUM_];
 	struct cast_counters casts; /* of all its cast rings, gone ones too */
+	struct dispatch_counters dispatch;
 };
 
 struct cast_usage {
@@ -148,7 +185,8 @@ struct plane_message {
 
 int plane_new(const struct plane_options *options, struct plane **ret_plane);
 
-/* Ports are added before the worker starts and stay. */
+/* Ports are added before the worker starts and stay. -EINVAL: one of a global network has
+ * several queues, or no or too many addresses. */
 int plane_add_port(struct plane *plane, const struct plane_port *spec,
 		   unsigned *ret_index);
 
@@ -269,6 +307,21 @@ void plane_cast_answered(struct plane *plane, unsigned port,
 
 /* ---- global networks ---- */
 
+/*
+ * What comes by the TAP of a global network for one of its addresses goes where control
+ * says [46-49]: here that is asked, per flow, and remembered for a while. Nothing else is
+ * known of a flow in the data plane, and whatever is known may be forgotten: then it is
+ * asked again. A packet waits for the answer for 50 ms, if there is room (1 MiB for all).
+ * What comes by a ring is delivered and never sent on, so no packet goes in circles.
+ */
+struct plane_miss {
+	unsigned port;
+	struct flow_packet packet; /* the first that waits */
+};
+
+/* As plane_next_pong(). Each key is told of once, until its answer or 50 ms later. */
+bool plane_next_miss(struct plane *plane, struct plane_miss *ret_miss);
+
 /* For how long an answer holds, if its place is not needed. */
 enum plane_keep {
 	PLANE_KEEP_NOT,	     /* for the packets that wait */
@@ -284,9 +337,20 @@ struct plane_verdict {
 };
 
 /*
- * Readable when there are faults, pongs or messages. next_fault() is false when there
- * are no more, and takes the event; so the others are called after it. What a link that
- * was removed had left to say is not said.
+ * The answer, or what will be one when it is asked. -EAGAIN: the worker has too many to
+ * take; what waits for it is dropped in time, and asked for again. -EINVAL: no port of a
+ * global network.
+ */
+int plane_answer_flow(struct plane *plane, unsigned port, const struct flow_key *key,
+		      const struct plane_verdict *verdict);
+
+/* What is known of flows other than TCP and SCTP is forgotten: nodes came or went. */
+void plane_renew_datagrams(struct plane *plane, unsigned port);
+
+/*
+ * Readable when there are faults, pongs, messages or misses. next_fault() is false when
+ * there are no more, and takes the event; so the others are called after it. What a link
+ * that was removed had left to say is not said.
  *
  * With messages the links take turns. next_message() is false when there is none, and
  * after PLANE_MESSAGES_MAX in a row: then the event is there again.

@@ -28,6 +28,7 @@ struct plane {
 	struct fabric_source *sources;
 	unsigned next_speaker;	     /* the link whose turn it is with its messages */
 	unsigned messages_in_row;    /* that control took */
+	struct global_state *global; /* NULL: there is no global network */
 	struct path_scratch scratch; /* for what is salvaged here */
 };
 
@@ -44,6 +45,11 @@ void plane_add_cast_counters(const struct plane *plane, unsigned port,
 bool plane_next_cast_fault(struct plane *plane, struct plane_fault *ret_fault);
 bool plane_next_want(struct plane *plane, struct plane_fault *ret_fault);
 bool plane_next_stranger(struct plane *plane, struct plane_fault *ret_fault);
+
+/* Makes the port one of a global network. */
+int plane_add_global(struct plane *plane, struct port *port,
+		     const struct plane_global *spec);
+void plane_free_globals(struct plane *plane);
 
 static inline void plane_copy_counters(uint64_t *to, const uint64_t *from, size_t bytes)
 {

@@ -24,6 +24,10 @@
  * that it is not wasted for ever, spins are counted in windows; one without a
  * single hit is followed by a rest, twice as long as the rest before.
  *
+ * What control answers for global networks is taken once a turn, and needs no
+ * announcement either (data/global.h). Nor do frames that wait for such an answer: how
+ * long they may is how long epoll waits.
+ *
  * A queue whose link's ring is full is no longer watched for frames, or its
  * readiness would keep the worker turning; the ring's bell, or any turn that finds
  * room, changes that back.
@@ -70,9 +74,10 @@ struct worker {
 	unsigned num_ready;
 	struct queue *blocked[WORKER_QUEUES_MAX];
 	unsigned num_blocked;
-	uint32_t number; /* of the last sleep or wait for room */
-	bool woken;	 /* control's wake-up was taken in this turn */
-	bool asked;	 /* it was, and may have been for commands to send */
+	struct global_state *global; /* NULL: there is no global network */
+	uint32_t number;	     /* of the last sleep or wait for room */
+	bool woken;		     /* control's wake-up was taken in this turn */
+	bool asked;		     /* it was, and may have been for commands to send */
 	uint64_t spin_ns;
 	uint64_t idle_since_ns; /* of the spin that goes on; 0: there is none */
 	unsigned window_spins;
@@ -317,6 +322,8 @@ static bool worker_turn(struct worker *worker, const struct plane_view *view)
 		send_commands(worker, view);
 	frames = serve_rings(worker, view);
 	frames += serve_casts(worker, view);
+	if (worker->global)
+		frames += path_global_turn(view, worker->global, &worker->scratch);
 	if (worker->num_blocked)
 		unblock_queues(worker, view);
 	frames += serve_queues(worker, view);
@@ -437,6 +444,8 @@ static void worker_sleep(struct worker *worker, const struct plane_view *view)
 	int timeout_ms = -1;
 
 	spin_end(worker, false);
+	if (worker->global)
+		path_global_rest(worker->global, &timeout_ms);
 	if (arm_rings(worker, view) && look_at_casts(view, &timeout_ms))
 		take_events(worker, timeout_ms);
 	disarm_rings(view);
@@ -523,6 +532,11 @@ int worker_add_port(struct worker *worker, struct port *port)
 			return ret;
 	}
 	return 0;
+}
+
+void worker_set_global(struct worker *worker, struct global_state *global)
+{
+	worker->global = global;
 }
 
 int worker_start(struct worker *worker, const struct plane_view *view)

@@ -20,6 +20,9 @@ int worker_new(uint32_t spin_us, int event_fd, struct worker **ret_worker);
 /* Before worker_start(). The port must stay. */
 int worker_add_port(struct worker *worker, struct port *port);
 
+/* Before worker_start(). It must stay. */
+void worker_set_global(struct worker *worker, struct global_state *global);
+
 int worker_start(struct worker *worker, const struct plane_view *view);
 
 /* The worker takes a turn. Any thread. */

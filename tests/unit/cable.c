@@ -43,16 +43,34 @@ bool process_rests(void)
 
 /* ---- hosts ---- */
 
-bool host_make(struct host *host, unsigned id, unsigned queues, uint32_t spin_us)
+static bool make(struct host *host, unsigned id, unsigned queues, uint32_t spin_us,
+		 const struct plane_global *global)
 {
 	const struct plane_options options = {.spin_us = spin_us};
-	struct plane_port port = {&host->tap.tap, (uint16_t)id, RIG_TAG, RIG_MTU};
+	struct plane_port port = {
+		.tap = &host->tap.tap,
+		.node_id = (uint16_t)id,
+		.tag = RIG_TAG,
+		.mtu = RIG_MTU,
+		.global = global,
+	};
 
 	memset(host, 0, sizeof(*host));
 	host->id = id;
 	return rig_tap_open(&host->tap, queues) &&
 	       plane_new(&options, &host->plane) == 0 &&
 	       plane_add_port(host->plane, &port, &host->port) == 0;
+}
+
+bool host_make(struct host *host, unsigned id, unsigned queues, uint32_t spin_us)
+{
+	return make(host, id, queues, spin_us, NULL);
+}
+
+bool host_make_global(struct host *host, unsigned id, uint32_t spin_us,
+		      const struct plane_global *global)
+{
+	return make(host, id, 1, spin_us, global);
 }
 
 bool host_open(struct host *host, unsigned id, unsigned queues, uint32_t spin_us)

@@ -73,6 +73,8 @@ bool process_rests(void);
 
 /* Without a worker: the test calls data/path.h itself. */
 bool host_make(struct host *host, unsigned id, unsigned queues, uint32_t spin_us);
+bool host_make_global(struct host *host, unsigned id, uint32_t spin_us,
+		      const struct plane_global *global);
 bool host_open(struct host *host, unsigned id, unsigned queues, uint32_t spin_us);
 void host_close(struct host *host);
 

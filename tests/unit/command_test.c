@@ -36,7 +36,8 @@ struct host {
 static bool host_open(struct host *host, uint16_t id, struct fabric *fabric)
 {
 	const struct plane_options options = {0};
-	const struct plane_port port = {&host->tap.tap, id, RIG_TAG, RIG_MTU};
+	const struct plane_port port = {
+		.tap = &host->tap.tap, .node_id = id, .tag = RIG_TAG, .mtu = RIG_MTU};
 
 	host->fabric = fabric;
 	return rig_tap_open(&host->tap, 2) && plane_new(&options, &host->plane) == 0 &&
