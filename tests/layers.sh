@@ -16,8 +16,9 @@
 #   libnftables control/nft.c
 #   OpenSSL     control/tls*, cli/cert.c
 #   libevent    not in include/, base/, data/
-#   peer, member, cast, liveness, book and codec_peer, the control logic that runs
-#               without a world, see nothing that could ask for time, chance or a descriptor
+#   peer, member, cast, liveness, book, dispatch, resolve, balance, flowtable and their
+#               codecs, the control logic that runs without a world, see nothing that
+#               could ask for time, chance or a descriptor
 #   include/    libc and itself only, and every header of it is compiled alone by
 #               tests/meson.build
 set -u
@@ -26,10 +27,12 @@ libc_headers=" assert.h errno.h fcntl.h inttypes.h limits.h stdalign.h stdarg.h 
  stddef.h stdint.h stdio.h stdlib.h string.h sys/mman.h sys/types.h time.h unistd.h "
 
 logic_headers=" errno.h stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h
- sys/types.h shmnet/cast.h shmnet/ring.h shmnet/wire.h base/log.h control/book.h control/cast.h
- control/cast_internal.h control/codec_peer.h
+ sys/types.h shmnet/cast.h shmnet/ring.h shmnet/wire.h base/drop.h base/flow.h base/log.h
+ control/balance.h control/book.h control/cast.h control/cast_internal.h
+ control/codec_dispatch.h control/codec_peer.h control/dispatch.h
+ control/dispatch_internal.h control/flowtable.h control/listener.h control/resolve.h
  control/config.h control/events.h control/liveness.h control/member.h control/peer.h control/peer_internal.h
- control/world.h peer.pb-c.h protobuf-c/protobuf-c.h "
+ control/world.h dispatch.pb-c.h peer.pb-c.h protobuf-c/protobuf-c.h "
 
 layer_of() { # path below the root
 	case $1 in
@@ -104,6 +107,9 @@ check_logic() { # file, header
 	src/control/cast.[ch] | src/control/cast_*.[ch]) ;;
 	src/control/liveness.[ch] | src/control/codec_peer.[ch] | src/control/world.h) ;;
 	src/control/book.[ch]) ;;
+	src/control/dispatch.[ch] | src/control/dispatch_*.[ch] | src/control/resolve.[ch]) ;;
+	src/control/balance.[ch] | src/control/flowtable.[ch] | src/control/listener.h) ;;
+	src/control/codec_dispatch.[ch]) ;;
 	*) return ;;
 	esac
 	[[ $logic_headers =~ [[:space:]]"$2"[[:space:]] ]] ||
@@ -183,6 +189,7 @@ src/control/cast_ring.c "control/cast_internal.h"
 src/control/peer.c "control/world.h"
 src/control/peer_rings.c "control/peer_internal.h"
 src/control/member.c <errno.h>
+src/control/dispatch_query.c "control/dispatch_internal.h"
 src/control/sockets.c <libmnl/libmnl.h>
 src/control/tls_stream.c <openssl/ssl.h>
 cli/cert.c <openssl/pem.h>
@@ -212,6 +219,8 @@ src/control/peer.h "base/clock.h"
 src/control/member.c <event2/event.h>
 src/control/member.c "data/plane.h"
 src/control/codec_peer.c <unistd.h>
+src/control/dispatch.c "base/clock.h"
+src/control/flowtable.c <sys/mman.h>
 src/control/a.c "config.h"
 src/data/kernel.c <linux/rtnetlink.h>
 src/data/a.c MACRO
