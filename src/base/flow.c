@@ -713,10 +713,10 @@ static const char *protocol_text(uint8_t protocol, char text[16])
 	}
 }
 
-#define END_TEXT_MAX (INET6_ADDRSTRLEN + sizeof("[]:65535"))
+_Static_assert(FLOW_END_MAX == INET6_ADDRSTRLEN + sizeof("[]:65535"), "just room");
 
-static void end_text(const uint8_t *address, uint16_t port, bool has_port,
-		     char text[END_TEXT_MAX])
+const char *flow_end_text(const uint8_t address[FLOW_ADDRESS_LEN], uint16_t port,
+			  bool has_port, char text[FLOW_END_MAX])
 {
 	bool is_ipv4 = flow_address_is_ipv4(address);
 	char words[INET6_ADDRSTRLEN];
@@ -726,19 +726,20 @@ static void end_text(const uint8_t *address, uint16_t port, bool has_port,
 	else
 		inet_ntop(AF_INET6, address, words, sizeof(words));
 	if (!has_port)
-		snprintf(text, END_TEXT_MAX, "%s", words);
+		snprintf(text, FLOW_END_MAX, "%s", words);
 	else
-		snprintf(text, END_TEXT_MAX, is_ipv4 ? "%s:%u" : "[%s]:%u", words, port);
+		snprintf(text, FLOW_END_MAX, is_ipv4 ? "%s:%u" : "[%s]:%u", words, port);
+	return text;
 }
 
 const char *flow_key_text(const struct flow_key *key, char text[FLOW_TEXT_MAX])
 {
 	bool has_ports = flow_has_ports(key->protocol);
-	char foreign[END_TEXT_MAX], local[END_TEXT_MAX];
+	char foreign[FLOW_END_MAX], local[FLOW_END_MAX];
 	char protocol[16];
 
-	end_text(key->foreign, key->foreign_port, has_ports, foreign);
-	end_text(key->local, key->local_port, has_ports, local);
+	flow_end_text(key->foreign, key->foreign_port, has_ports, foreign);
+	flow_end_text(key->local, key->local_port, has_ports, local);
 	snprintf(text, FLOW_TEXT_MAX, "%s %s > %s",
 		 protocol_text(key->protocol, protocol), foreign, local);
 	return text;

@@ -124,6 +124,11 @@ uint64_t flow_hash(const struct flow_key *key, const struct flow_secret *secret)
  */
 uint64_t flow_score(const struct flow_key *key, uint16_t node_id, uint32_t weight);
 
+/* "198.51.100.7:40112", "[2001:db8::7]:443"; "2001:db8::7" if it `has_port` not */
+#define FLOW_END_MAX 55
+const char *flow_end_text(const uint8_t address[FLOW_ADDRESS_LEN], uint16_t port,
+			  bool has_port, char text[FLOW_END_MAX]);
+
 /* "tcp 198.51.100.7:40112 > 10.99.0.1:80", "icmpv6 2001:db8::7 > fd99::1" */
 #define FLOW_TEXT_MAX 128
 const char *flow_key_text(const struct flow_key *key, char text[FLOW_TEXT_MAX]);
