@@ -267,12 +267,30 @@ int cli_query(const struct cli *cli, const char *verb, const json_t *request,
 	return rc ? (int)ret_error->exit : CLI_OK;
 }
 
-int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply)
+static int ask(const struct cli *cli, const char *verb, const json_t *request,
+	       json_t **ret_reply)
 {
 	struct cli_error error;
 	unsigned timeout_ms = cli->timeout_ms ? cli->timeout_ms : CLI_TIMEOUT_MS;
 
-	if (cli_query(cli, verb, NULL, timeout_ms, ret_reply, &error))
+	if (cli_query(cli, verb, request, timeout_ms, ret_reply, &error))
 		return cli_report(cli, &error);
 	return CLI_OK;
+}
+
+int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply)
+{
+	return ask(cli, verb, NULL, ret_reply);
+}
+
+int cli_ask_for(const struct cli *cli, const char *verb, json_t *request,
+		json_t **ret_reply)
+{
+	int rc;
+
+	if (!request)
+		return cli_usage(cli, "%s wants words in UTF-8", verb);
+	rc = ask(cli, verb, request, ret_reply);
+	json_decref(request);
+	return rc;
 }

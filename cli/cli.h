@@ -43,6 +43,9 @@ struct cli {
 	unsigned count;	      /* 0: not given */
 	unsigned interval_ms; /* 0: not given */
 	const char *second;   /* the second argument, or NULL */
+	const char *third;
+	const char *network;
+	bool established;
 	const char *dir;
 	const char *cluster;
 	unsigned days; /* 0: not given */
@@ -61,6 +64,13 @@ struct cli_option {
 	const char *help;
 };
 
+/* Of the verbs about global networks. */
+#define CLI_OPTION_NETWORK                                                               \
+	{                                                                                \
+		"network", 0, CLI_WORD, offsetof(struct cli, network), "NETWORK", NULL,  \
+			"of this network only"                                           \
+	}
+
 /* What a command's argument may name. */
 enum cli_names {
 	CLI_NAMES_NONE,
@@ -68,6 +78,7 @@ enum cli_names {
 	CLI_NAMES_NETWORKS,
 	CLI_NAMES_NODES,
 	CLI_NAMES_KEYS, /* what keygen makes */
+	CLI_NAMES_PROTOCOLS,
 };
 
 /* Drives the parser, the help text and completion. */
@@ -80,6 +91,7 @@ struct cli_command {
 	enum cli_names names;				   /* what is completed */
 	const char *second; /* takes one more, as the help has it */
 	enum cli_names second_names;
+	const char *third; /* likewise */
 };
 
 struct cli_error {
@@ -116,6 +128,10 @@ int cli_query(const struct cli *cli, const char *verb, const json_t *request,
 /* The same with the options' time-out, and an error is printed. */
 int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply);
 
+/* Likewise with parameters; takes `request`, NULL if the words in it were no UTF-8. */
+int cli_ask_for(const struct cli *cli, const char *verb, json_t *request,
+		json_t **ret_reply);
+
 /* The nodes that have a socket in the runtime directory, whether they live or not. */
 void cli_each_socket(void (*each)(const char *node, void *arg), void *arg);
 
@@ -151,13 +167,17 @@ void cli_print_seeds(const json_t *list);
 
 void cli_print_topology_dot(json_t *topology);
 
-/* cmd_show.c, cmd_list.c, cmd_topology.c, cmd_events.c, cmd_ping.c, cmd_keygen.c */
+/* cmd_*.c */
 
 extern const struct cli_option cli_status_options[];
 extern const struct cli_option cli_topology_options[];
 extern const struct cli_option cli_stats_options[];
 extern const struct cli_option cli_events_options[];
 extern const struct cli_option cli_ping_options[];
+extern const struct cli_option cli_flows_options[];
+extern const struct cli_option cli_listeners_options[];
+extern const struct cli_option cli_explain_options[];
+extern const struct cli_option cli_drain_options[];
 extern const struct cli_option cli_keygen_options[];
 
 int cli_run_status(struct cli *cli, const char *argument);
@@ -168,6 +188,11 @@ int cli_run_rings(struct cli *cli, const char *argument);
 int cli_run_stats(struct cli *cli, const char *argument);
 int cli_run_events(struct cli *cli, const char *argument);
 int cli_run_ping(struct cli *cli, const char *argument);
+int cli_run_flows(struct cli *cli, const char *argument);
+int cli_run_listeners(struct cli *cli, const char *argument);
+int cli_run_explain(struct cli *cli, const char *argument);
+int cli_run_drain(struct cli *cli, const char *argument);
+int cli_run_undrain(struct cli *cli, const char *argument);
 int cli_run_keygen(struct cli *cli, const char *argument);
 int cli_run_version(struct cli *cli, const char *argument);
 

@@ -327,6 +327,11 @@ static int field_set(ProtobufCMessage *message, const ProtobufCFieldDescriptor *
 		*(const char **)(void *)member = json_string_value(value);
 		return 0;
 	}
+	if (field->type == PROTOBUF_C_TYPE_BOOL && json_is_boolean(value)) {
+		*(protobuf_c_boolean *)member = json_is_true(value);
+		*(protobuf_c_boolean *)((char *)message + field->quantifier_offset) = 1;
+		return 0;
+	}
 	if (field->type != PROTOBUF_C_TYPE_UINT32 || !json_is_integer(value) ||
 	    json_integer_value(value) < 0 || json_integer_value(value) > UINT32_MAX)
 		return -EINVAL;

@@ -35,6 +35,48 @@ static char *join_addresses(const json_t *network)
 	return joined;
 }
 
+static void add_member(struct table *table, const char *network, const json_t *member)
+{
+	const char *state = text_get(member, "state");
+	bool is_known = json_object_get(member, "weight") != NULL;
+	bool announces = json_is_true(json_object_get(member, "announces"));
+	char buffer[TEXT_NUMBER_MAX];
+
+	table_add(table, TEXT_PLAIN, "%s", network);
+	table_add(table, TEXT_PLAIN, "%s", text_get(member, "name"));
+	table_add(table, text_state_style(state), "%s", text_state(state));
+	text_count(buffer, text_get_number(member, "weight"));
+	table_add(table, TEXT_PLAIN, "%s", is_known ? buffer : "");
+	text_count(buffer, text_get_number(member, "connections"));
+	table_add(table, TEXT_PLAIN, "%s", is_known ? buffer : "");
+	table_add(table, TEXT_WARN, "%s",
+		  json_is_true(json_object_get(member, "drained")) ? "drained" : "");
+	table_add(table, TEXT_PLAIN, "%s", announces ? "announces" : "");
+}
+
+/* Of the global ones; nothing if there is none. */
+static void members_print(const json_t *networks)
+{
+	struct table *table =
+		table_new("GLOBAL MEMBER STATE >WEIGHT >CONNECTIONS DRAINED ANNOUNCES");
+	json_t *network, *member;
+	bool any = false;
+	size_t i, j;
+
+	json_array_foreach(networks, i, network)
+	{
+		json_array_foreach(json_object_get(network, "members"), j, member)
+		{
+			add_member(table, text_get(network, "name"), member);
+			any = true;
+		}
+	}
+	if (any)
+		putchar('\n');
+	table_print(table, stdout);
+	table_free(table);
+}
+
 void cli_print_networks(const json_t *list)
 {
 	struct table *table =
@@ -61,6 +103,7 @@ void cli_print_networks(const json_t *list)
 	}
 	table_print(table, stdout);
 	table_free(table);
+	members_print(list);
 }
 
 /* A number that is left out if 0: not known. */

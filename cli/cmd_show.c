@@ -242,6 +242,38 @@ static void stats_print_casts(const char *network, const json_t *casts)
 	       text_off(TEXT_WARN));
 }
 
+/* Packets for addresses of global networks, as they came to this node. */
+static void stats_print_dispatch(const json_t *networks)
+{
+	static const char *const keys[] = {"packets", "local",	"forwarded", "copied",
+					   "dropped", "parked", "asked",     "cached"};
+	struct table *table = table_new("GLOBAL >PACKETS >LOCAL >FORWARDED >COPIED "
+					">DROPPED >WAITING >ASKED >CACHED");
+	json_t *network;
+	bool any = false;
+	size_t i;
+
+	json_array_foreach(networks, i, network)
+	{
+		const json_t *dispatch = json_object_get(network, "dispatch");
+
+		if (!dispatch)
+			continue;
+		table_add(table, TEXT_PLAIN, "%s", text_get(network, "network"));
+		for (size_t j = 0; j < sizeof(keys) / sizeof(keys[0]); j++) {
+			uint64_t number = text_get_number(dispatch, keys[j]);
+			bool is_loss = strcmp(keys[j], "dropped") == 0 && number;
+
+			add_count(table, is_loss ? TEXT_WARN : TEXT_PLAIN, number);
+		}
+		any = true;
+	}
+	if (any)
+		putchar('\n');
+	table_print(table, stdout);
+	table_free(table);
+}
+
 /* What a network itself lost; no line if it lost nothing. */
 static void stats_print_networks(const json_t *networks)
 {
@@ -349,6 +381,7 @@ static void stats_print(const struct cli *cli, json_t *stats)
 		puts("no links");
 	stats_print_links(links);
 	stats_print_networks(json_object_get(stats, "networks"));
+	stats_print_dispatch(json_object_get(stats, "networks"));
 }
 
 int cli_run_stats(struct cli *cli, const char *argument)

@@ -57,6 +57,14 @@ static void offer_keys(const char *prefix)
 	offer(prefix, "", "node");
 }
 
+static void offer_protocols(const char *prefix)
+{
+	static const char *const names[] = {"tcp", "udp", "sctp", "icmp"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		offer(prefix, "", names[i]);
+}
+
 static void offer_options(const struct cli_option *option, const char *prefix)
 {
 	for (; option && option->name; option++)
@@ -93,12 +101,15 @@ static void offer_socket(const char *name, void *prefix)
 	offer(prefix, "", name);
 }
 
-static void offer_values(const struct cli_option *option, char *prefix)
+static void offer_values(const struct cli *cli, const struct cli_option *option,
+			 char *prefix)
 {
 	for (const char *const *word = option->words; word && *word; word++)
 		offer(prefix, "", *word);
 	if (option->offset == offsetof(struct cli, node))
 		cli_each_socket(offer_socket, prefix);
+	if (option->offset == offsetof(struct cli, network))
+		offer_live(cli, CLI_NAMES_NETWORKS, prefix);
 }
 
 /* ---- the words before the cursor ---- */
@@ -203,7 +214,7 @@ static void complete_option(const struct completion *completion, char *word)
 				   : option_find(completion, word + 2, length - 2, 0);
 
 		if (option)
-			offer_values(option, word + length + 1);
+			offer_values(completion->cli, option, word + length + 1);
 		return;
 	}
 	offer_options(cli_common_options, word);
@@ -223,6 +234,8 @@ static void complete_argument(const struct completion *completion, const char *w
 		offer_commands(completion->cli, word);
 	else if (names == CLI_NAMES_KEYS)
 		offer_keys(word);
+	else if (names == CLI_NAMES_PROTOCOLS)
+		offer_protocols(word);
 	else
 		offer_live(completion->cli, names, word);
 }
@@ -230,7 +243,7 @@ static void complete_argument(const struct completion *completion, const char *w
 static void complete_word(const struct completion *completion, char *word)
 {
 	if (completion->awaiting)
-		offer_values(completion->awaiting, word);
+		offer_values(completion->cli, completion->awaiting, word);
 	else if (word[0] == '-')
 		complete_option(completion, word);
 	else if (completion->command)

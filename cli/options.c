@@ -244,6 +244,8 @@ static int parse_command(struct cli *cli, int argc, char **argv,
 		*ret_argument = argv[optind++];
 	if (optind < argc && command->second)
 		cli->second = argv[optind++];
+	if (optind < argc && command->third)
+		cli->third = argv[optind++];
 	if (optind < argc)
 		return cli_usage(cli, "unexpected argument '%s' after %s", argv[optind],
 				 command->name);
@@ -289,15 +291,21 @@ static void options_print(const struct cli_option *option, FILE *out)
 	}
 }
 
+static void argument_print(const char *argument, FILE *out)
+{
+	if (argument)
+		fprintf(out, " %s", argument);
+}
+
 void cli_help_print(const struct cli *cli, const struct cli_command *command, FILE *out)
 {
 	if (command) {
-		fprintf(out, "usage: shmnetctl %s%s%s%s%s%s\n\n%s\n", command->name,
-			command->options ? " [OPTIONS]" : "",
-			command->argument ? " " : "",
-			command->argument ? command->argument : "",
-			command->second ? " " : "",
-			command->second ? command->second : "", command->summary);
+		fprintf(out, "usage: shmnetctl %s%s", command->name,
+			command->options ? " [OPTIONS]" : "");
+		argument_print(command->argument, out);
+		argument_print(command->second, out);
+		argument_print(command->third, out);
+		fprintf(out, "\n\n%s\n", command->summary);
 		if (command->options)
 			fputs("\noptions:\n", out);
 		options_print(command->options, out);

@@ -5,14 +5,11 @@
  * allocated, strings point into the report. A failed allocation leaves that
  * list empty and is remembered; it's checked once, before packing.
  */
-#include "control/codec_ctl.h"
+#include "control/codec_ctl_internal.h"
 
 #include <shmnet/ctl.h>
 
-#include "ctl.pb-c.h"
-
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,12 +110,7 @@ _Static_assert((int)EVENTS_NODE == (int)SHMNET__CTL__EVENT_SUBJECT__SUBJECT_NODE
 		       EVENTS_KIND_NUM_ == 3,
 	       "events.h and ctl.proto differ");
 
-struct scratch {
-	void **blocks; /* each starts with the pointer to the next */
-	bool failed;
-};
-
-static void *scratch_new(struct scratch *scratch, size_t count, size_t size)
+void *ctl_scratch_new(struct ctl_scratch *scratch, size_t count, size_t size)
 {
 	void **block = calloc(1, sizeof(*block) * 2 + count * size);
 
@@ -131,7 +123,7 @@ static void *scratch_new(struct scratch *scratch, size_t count, size_t size)
 	return block + 2; /* keeps malloc's alignment */
 }
 
-static void scratch_done(struct scratch *scratch)
+static void scratch_done(struct ctl_scratch *scratch)
 {
 	while (scratch->blocks) {
 		void **block = scratch->blocks;
@@ -141,13 +133,12 @@ static void scratch_done(struct scratch *scratch)
 	}
 }
 
-/* `count` empty messages of a type and the list of pointers to them. */
-static void *scratch_messages(struct scratch *scratch,
-			      const ProtobufCMessageDescriptor *type, size_t count,
-			      size_t *ret_count)
+void *ctl_scratch_messages(struct ctl_scratch *scratch,
+			   const ProtobufCMessageDescriptor *type, size_t count,
+			   size_t *ret_count)
 {
-	void **list = scratch_new(scratch, count, sizeof(*list));
-	char *messages = scratch_new(scratch, count, type->sizeof_message);
+	void **list = ctl_scratch_new(scratch, count, sizeof(*list));
+	char *messages = ctl_scratch_new(scratch, count, type->sizeof_message);
 
 	*ret_count = 0;
 	if (!list || !messages)
@@ -160,11 +151,10 @@ static void *scratch_messages(struct scratch *scratch,
 	return list;
 }
 
-/* `width` is the size of one string's array. */
-static char **scratch_strings(struct scratch *scratch, const char *strings, size_t width,
-			      size_t count, size_t *ret_count)
+char **ctl_scratch_strings(struct ctl_scratch *scratch, const char *strings, size_t width,
+			   size_t count, size_t *ret_count)
 {
-	char **list = scratch_new(scratch, count, sizeof(*list));
+	char **list = ctl_scratch_new(scratch, count, sizeof(*list));
 
 	*ret_count = list ? count : 0;
 	for (size_t i = 0; i < *ret_count; i++)
@@ -172,9 +162,9 @@ static char **scratch_strings(struct scratch *scratch, const char *strings, size
 	return list;
 }
 
-static int reply_pack(struct scratch *scratch, Shmnet__Ctl__Reply *reply,
-		      Shmnet__Ctl__Reply__BodyCase body, uint8_t **ret_data,
-		      size_t *ret_size)
+int ctl_reply_pack(struct ctl_scratch *scratch, Shmnet__Ctl__Reply *reply,
+		   Shmnet__Ctl__Reply__BodyCase body, uint8_t **ret_data,
+		   size_t *ret_size)
 {
 	uint8_t *data = NULL;
 	size_t size = 0;
@@ -195,14 +185,15 @@ static int reply_pack(struct scratch *scratch, Shmnet__Ctl__Reply *reply,
 	return 0;
 }
 
-static Shmnet__Ctl__Drop **
-drops_encode(struct scratch *scratch, const struct report_drops *drops, size_t *ret_count)
+static Shmnet__Ctl__Drop **drops_encode(struct ctl_scratch *scratch,
+					const struct report_drops *drops,
+					size_t *ret_count)
 {
 	Shmnet__Ctl__Drop **list;
 	size_t room, used = 0;
 
-	list = scratch_messages(scratch, &shmnet__ctl__drop__descriptor, DROP_NUM_,
-				&room);
+	list = ctl_scratch_messages(scratch, &shmnet__ctl__drop__descriptor, DROP_NUM_,
+				    &room);
 	for (size_t i = 0; i < room; i++) {
 		if (!drops->frames[i])
 			continue;
@@ -214,19 +205,36 @@ drops_encode(struct scratch *scratch, const struct report_drops *drops, size_t *
 	return list;
 }
 
-static void network_encode(struct scratch *scratch, Shmnet__Ctl__Network *to,
+static void network_encode(struct ctl_scratch *scratch, Shmnet__Ctl__Network *to,
 			   const struct report_network *from)
 {
 	to->name = (char *)from->name;
 	to->kind = (Shmnet__Ctl__NetworkKind)from->kind;
 	to->mtu = from->mtu;
 	to->tap = (char *)from->tap;
-	to->addresses = scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
-					from->num_addresses, &to->n_addresses);
+	to->addresses =
+		ctl_scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
+				    from->num_addresses, &to->n_addresses);
 	to->state = (Shmnet__Ctl__State)from->state;
+	to->members = ctl_scratch_strings(
+		scratch, from->members ? from->members[0].name : NULL,
+		sizeof(from->members[0]), from->num_members, &to->n_members);
 }
 
-static void network_status_encode(struct scratch *scratch, Shmnet__Ctl__NetworkStatus *to,
+static void member_encode(Shmnet__Ctl__MemberStatus *to, const struct report_member *from)
+{
+	to->name = (char *)from->name;
+	to->state = (Shmnet__Ctl__State)from->state;
+	to->has_drained = to->has_weight = from->is_known;
+	to->has_announces = to->has_connections = from->is_known;
+	to->drained = from->drained;
+	to->weight = from->weight;
+	to->announces = from->announces;
+	to->connections = from->connections;
+}
+
+static void network_status_encode(struct ctl_scratch *scratch,
+				  Shmnet__Ctl__NetworkStatus *to,
 				  const struct report_network *from)
 {
 	to->name = (char *)from->name;
@@ -237,10 +245,16 @@ static void network_status_encode(struct scratch *scratch, Shmnet__Ctl__NetworkS
 	to->queues = from->queues;
 	to->links_up = from->links_up;
 	to->dhcp = from->dhcp;
-	to->addresses = scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
-					from->num_addresses, &to->n_addresses);
-	to->offloads = scratch_strings(scratch, from->offloads[0], REPORT_OFFLOAD_MAX,
-				       from->num_offloads, &to->n_offloads);
+	to->addresses =
+		ctl_scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
+				    from->num_addresses, &to->n_addresses);
+	to->offloads = ctl_scratch_strings(scratch, from->offloads[0], REPORT_OFFLOAD_MAX,
+					   from->num_offloads, &to->n_offloads);
+	to->members =
+		ctl_scratch_messages(scratch, &shmnet__ctl__member_status__descriptor,
+				     from->num_members, &to->n_members);
+	for (size_t i = 0; i < to->n_members; i++)
+		member_encode(to->members[i], &from->members[i]);
 }
 
 /* NULL, which leaves the field out, if it is empty. */
@@ -304,10 +318,10 @@ static void link_encode(Shmnet__Ctl__Link *to, const struct report_link *from)
 	to->state = (Shmnet__Ctl__State)from->state;
 }
 
-static Shmnet__Ctl__CastStats *cast_stats_encode(struct scratch *scratch,
+static Shmnet__Ctl__CastStats *cast_stats_encode(struct ctl_scratch *scratch,
 						 const struct report_cast_stats *from)
 {
-	Shmnet__Ctl__CastStats *to = scratch_new(scratch, 1, sizeof(*to));
+	Shmnet__Ctl__CastStats *to = ctl_scratch_new(scratch, 1, sizeof(*to));
 
 	if (!to)
 		return NULL;
@@ -324,7 +338,7 @@ static Shmnet__Ctl__CastStats *cast_stats_encode(struct scratch *scratch,
 }
 
 /* NULL if none has ever been used. */
-static Shmnet__Ctl__CastStats *casts_encode(struct scratch *scratch,
+static Shmnet__Ctl__CastStats *casts_encode(struct ctl_scratch *scratch,
 					    const struct report_cast_stats *from)
 {
 	static const struct report_cast_stats none;
@@ -334,7 +348,7 @@ static Shmnet__Ctl__CastStats *casts_encode(struct scratch *scratch,
 	return cast_stats_encode(scratch, from);
 }
 
-static void cast_ring_encode(struct scratch *scratch, Shmnet__Ctl__CastRing *to,
+static void cast_ring_encode(struct ctl_scratch *scratch, Shmnet__Ctl__CastRing *to,
 			     const struct report_cast *from)
 {
 	to->network = (char *)from->network;
@@ -350,7 +364,31 @@ static void cast_ring_encode(struct scratch *scratch, Shmnet__Ctl__CastRing *to,
 	to->counts = cast_stats_encode(scratch, &from->counts);
 }
 
-static void network_stats_encode(struct scratch *scratch, Shmnet__Ctl__NetworkStats *to,
+static Shmnet__Ctl__DispatchStats *
+dispatch_encode(struct ctl_scratch *scratch, const struct report_dispatch_stats *from)
+{
+	Shmnet__Ctl__DispatchStats *to = ctl_scratch_new(scratch, 1, sizeof(*to));
+
+	if (!to)
+		return NULL;
+	shmnet__ctl__dispatch_stats__init(to);
+	to->packets = from->packets;
+	to->local = from->local;
+	to->forwarded = from->forwarded;
+	to->copied = from->copied;
+	to->dropped = from->dropped;
+	to->parked = from->parked;
+	to->hits = from->hits;
+	to->waited = from->waited;
+	to->asked = from->asked;
+	to->answers = from->answers;
+	to->cached = from->cached;
+	to->evicted = from->evicted;
+	return to;
+}
+
+static void network_stats_encode(struct ctl_scratch *scratch,
+				 Shmnet__Ctl__NetworkStats *to,
 				 const struct report_network_stats *from)
 {
 	to->network = (char *)from->network;
@@ -359,9 +397,11 @@ static void network_stats_encode(struct scratch *scratch, Shmnet__Ctl__NetworkSt
 	to->kernel_tx_dropped = from->kernel_tx_dropped;
 	to->kernel_rx_dropped = from->kernel_rx_dropped;
 	to->casts = casts_encode(scratch, &from->casts);
+	if (from->kind == NETWORK_KIND_GLOBAL)
+		to->dispatch = dispatch_encode(scratch, &from->dispatch);
 }
 
-static void link_stats_encode(struct scratch *scratch, Shmnet__Ctl__LinkStats *to,
+static void link_stats_encode(struct ctl_scratch *scratch, Shmnet__Ctl__LinkStats *to,
 			      const struct report_link_stats *from)
 {
 	to->network = (char *)from->network;
@@ -388,15 +428,16 @@ static void link_stats_encode(struct scratch *scratch, Shmnet__Ctl__LinkStats *t
 	to->pongs_ignored = from->pongs_ignored;
 }
 
-static void fabrics_encode(struct scratch *scratch, Shmnet__Ctl__Status *body,
+static void fabrics_encode(struct ctl_scratch *scratch, Shmnet__Ctl__Status *body,
 			   const struct report_status *report)
 {
-	body->fabrics = scratch_messages(scratch, &shmnet__ctl__fabric_status__descriptor,
-					 report->num_fabrics, &body->n_fabrics);
+	body->fabrics =
+		ctl_scratch_messages(scratch, &shmnet__ctl__fabric_status__descriptor,
+				     report->num_fabrics, &body->n_fabrics);
 	for (size_t i = 0; i < body->n_fabrics; i++)
 		fabric_encode(body->fabrics[i], &report->fabrics[i]);
-	body->seeds = scratch_messages(scratch, &shmnet__ctl__seed_status__descriptor,
-				       report->num_seeds, &body->n_seeds);
+	body->seeds = ctl_scratch_messages(scratch, &shmnet__ctl__seed_status__descriptor,
+					   report->num_seeds, &body->n_seeds);
 	for (size_t i = 0; i < body->n_seeds; i++)
 		seed_encode(body->seeds[i], &report->seeds[i]);
 }
@@ -406,15 +447,16 @@ int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_da
 {
 	Shmnet__Ctl__Status body = SHMNET__CTL__STATUS__INIT;
 	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
-	struct scratch scratch = {0};
+	struct ctl_scratch scratch = {0};
 
 	body.node = (char *)report->node;
 	body.id = report->id;
 	body.cluster = (char *)report->cluster;
 	body.pid = report->pid;
 	body.state = (Shmnet__Ctl__Health)report->state;
-	body.reasons = scratch_strings(&scratch, report->reasons[0], REPORT_REASON_MAX,
-				       report->num_reasons, &body.n_reasons);
+	body.reasons =
+		ctl_scratch_strings(&scratch, report->reasons[0], REPORT_REASON_MAX,
+				    report->num_reasons, &body.n_reasons);
 	body.uptime_ms = report->uptime_ms;
 	body.incarnation = report->incarnation;
 	body.nodes_up = report->nodes_up;
@@ -423,18 +465,18 @@ int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_da
 		body.netns = (char *)report->netns;
 	body.drops = report->drops;
 	body.networks =
-		scratch_messages(&scratch, &shmnet__ctl__network_status__descriptor,
-				 report->num_networks, &body.n_networks);
+		ctl_scratch_messages(&scratch, &shmnet__ctl__network_status__descriptor,
+				     report->num_networks, &body.n_networks);
 	for (size_t i = 0; i < body.n_networks; i++)
 		network_status_encode(&scratch, body.networks[i], &report->networks[i]);
-	body.nodes = scratch_messages(&scratch, &shmnet__ctl__node_status__descriptor,
-				      report->num_nodes, &body.n_nodes);
+	body.nodes = ctl_scratch_messages(&scratch, &shmnet__ctl__node_status__descriptor,
+					  report->num_nodes, &body.n_nodes);
 	for (size_t i = 0; i < body.n_nodes; i++)
 		node_status_encode(body.nodes[i], &report->nodes[i]);
 	fabrics_encode(&scratch, &body, report);
 	reply.status = &body;
-	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATUS, ret_data,
-			  ret_size);
+	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATUS, ret_data,
+			      ret_size);
 }
 
 int codec_ctl_encode_topology(const struct report_topology *report, uint8_t **ret_data,
@@ -442,24 +484,24 @@ int codec_ctl_encode_topology(const struct report_topology *report, uint8_t **re
 {
 	Shmnet__Ctl__Topology body = SHMNET__CTL__TOPOLOGY__INIT;
 	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
-	struct scratch scratch = {0};
+	struct ctl_scratch scratch = {0};
 
 	body.node = (char *)report->node;
-	body.networks = scratch_messages(&scratch, &shmnet__ctl__network__descriptor,
-					 report->num_networks, &body.n_networks);
+	body.networks = ctl_scratch_messages(&scratch, &shmnet__ctl__network__descriptor,
+					     report->num_networks, &body.n_networks);
 	for (size_t i = 0; i < body.n_networks; i++)
 		network_encode(&scratch, body.networks[i], &report->networks[i]);
-	body.nodes = scratch_messages(&scratch, &shmnet__ctl__node__descriptor,
-				      report->num_nodes, &body.n_nodes);
+	body.nodes = ctl_scratch_messages(&scratch, &shmnet__ctl__node__descriptor,
+					  report->num_nodes, &body.n_nodes);
 	for (size_t i = 0; i < body.n_nodes; i++)
 		node_encode(body.nodes[i], &report->nodes[i]);
-	body.links = scratch_messages(&scratch, &shmnet__ctl__link__descriptor,
-				      report->num_links, &body.n_links);
+	body.links = ctl_scratch_messages(&scratch, &shmnet__ctl__link__descriptor,
+					  report->num_links, &body.n_links);
 	for (size_t i = 0; i < body.n_links; i++)
 		link_encode(body.links[i], &report->links[i]);
 	reply.topology = &body;
-	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_TOPOLOGY, ret_data,
-			  ret_size);
+	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_TOPOLOGY,
+			      ret_data, ret_size);
 }
 
 int codec_ctl_encode_stats(const struct report_stats *report, uint8_t **ret_data,
@@ -467,25 +509,25 @@ int codec_ctl_encode_stats(const struct report_stats *report, uint8_t **ret_data
 {
 	Shmnet__Ctl__Stats body = SHMNET__CTL__STATS__INIT;
 	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
-	struct scratch scratch = {0};
+	struct ctl_scratch scratch = {0};
 
 	body.node = (char *)report->node;
 	body.networks =
-		scratch_messages(&scratch, &shmnet__ctl__network_stats__descriptor,
-				 report->num_networks, &body.n_networks);
+		ctl_scratch_messages(&scratch, &shmnet__ctl__network_stats__descriptor,
+				     report->num_networks, &body.n_networks);
 	for (size_t i = 0; i < body.n_networks; i++)
 		network_stats_encode(&scratch, body.networks[i], &report->networks[i]);
-	body.links = scratch_messages(&scratch, &shmnet__ctl__link_stats__descriptor,
-				      report->num_links, &body.n_links);
+	body.links = ctl_scratch_messages(&scratch, &shmnet__ctl__link_stats__descriptor,
+					  report->num_links, &body.n_links);
 	for (size_t i = 0; i < body.n_links; i++)
 		link_stats_encode(&scratch, body.links[i], &report->links[i]);
-	body.casts = scratch_messages(&scratch, &shmnet__ctl__cast_ring__descriptor,
-				      report->num_casts, &body.n_casts);
+	body.casts = ctl_scratch_messages(&scratch, &shmnet__ctl__cast_ring__descriptor,
+					  report->num_casts, &body.n_casts);
 	for (size_t i = 0; i < body.n_casts; i++)
 		cast_ring_encode(&scratch, body.casts[i], &report->casts[i]);
 	reply.stats = &body;
-	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATS, ret_data,
-			  ret_size);
+	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATS, ret_data,
+			      ret_size);
 }
 
 int codec_ctl_encode_version(const struct report_version *report, uint8_t **ret_data,
@@ -493,14 +535,14 @@ int codec_ctl_encode_version(const struct report_version *report, uint8_t **ret_
 {
 	Shmnet__Ctl__Version body = SHMNET__CTL__VERSION__INIT;
 	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
-	struct scratch scratch = {0};
+	struct ctl_scratch scratch = {0};
 
 	body.node = (char *)report->node;
 	body.version = (char *)report->version;
 	body.wire_version = report->wire_version;
 	reply.version = &body;
-	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_VERSION, ret_data,
-			  ret_size);
+	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_VERSION,
+			      ret_data, ret_size);
 }
 
 static void event_encode(Shmnet__Ctl__Event *to, const struct report_event *from)
@@ -520,17 +562,17 @@ int codec_ctl_encode_events(const struct report_events *report, uint8_t **ret_da
 {
 	Shmnet__Ctl__Events body = SHMNET__CTL__EVENTS__INIT;
 	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
-	struct scratch scratch = {0};
+	struct ctl_scratch scratch = {0};
 
 	body.node = (char *)report->node;
 	body.pid = report->pid;
-	body.events = scratch_messages(&scratch, &shmnet__ctl__event__descriptor,
-				       report->num_events, &body.n_events);
+	body.events = ctl_scratch_messages(&scratch, &shmnet__ctl__event__descriptor,
+					   report->num_events, &body.n_events);
 	for (size_t i = 0; i < body.n_events; i++)
 		event_encode(body.events[i], &report->events[i]);
 	reply.events = &body;
-	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_EVENTS, ret_data,
-			  ret_size);
+	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_EVENTS, ret_data,
+			      ret_size);
 }
 
 static void ping_answer_encode(Shmnet__Ctl__PingAnswer *to,
@@ -549,17 +591,18 @@ int codec_ctl_encode_ping(const struct report_ping *report, uint8_t **ret_data,
 {
 	Shmnet__Ctl__Ping body = SHMNET__CTL__PING__INIT;
 	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
-	struct scratch scratch = {0};
+	struct ctl_scratch scratch = {0};
 
 	body.node = (char *)report->node;
 	body.peer = (char *)report->peer;
-	body.answers = scratch_messages(&scratch, &shmnet__ctl__ping_answer__descriptor,
-					report->num_answers, &body.n_answers);
+	body.answers =
+		ctl_scratch_messages(&scratch, &shmnet__ctl__ping_answer__descriptor,
+				     report->num_answers, &body.n_answers);
 	for (size_t i = 0; i < body.n_answers; i++)
 		ping_answer_encode(body.answers[i], &report->answers[i]);
 	reply.ping = &body;
-	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_PING, ret_data,
-			  ret_size);
+	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_PING, ret_data,
+			      ret_size);
 }
 
 int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_data,
@@ -567,16 +610,16 @@ int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_
 {
 	Shmnet__Ctl__Error body = SHMNET__CTL__ERROR__INIT;
 	Shmnet__Ctl__Reply reply = SHMNET__CTL__REPLY__INIT;
-	struct scratch scratch = {0};
+	struct ctl_scratch scratch = {0};
 
 	body.code = (char *)code;
 	body.message = (char *)message;
 	reply.error = &body;
-	return reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_ERROR, ret_data,
-			  ret_size);
+	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_ERROR, ret_data,
+			      ret_size);
 }
 
-/* The verbs without parameters; CTL_VERB_NUM_ if it's none. */
+/* CTL_VERB_NUM_ if it's none. */
 static enum ctl_verb verb_of_body(Shmnet__Ctl__Request__BodyCase body)
 {
 	switch (body) {
@@ -590,6 +633,16 @@ static enum ctl_verb verb_of_body(Shmnet__Ctl__Request__BodyCase body)
 		return CTL_VERB_VERSION;
 	case SHMNET__CTL__REQUEST__BODY_EVENTS:
 		return CTL_VERB_EVENTS;
+	case SHMNET__CTL__REQUEST__BODY_PING:
+		return CTL_VERB_PING;
+	case SHMNET__CTL__REQUEST__BODY_FLOWS:
+		return CTL_VERB_FLOWS;
+	case SHMNET__CTL__REQUEST__BODY_LISTENERS:
+		return CTL_VERB_LISTENERS;
+	case SHMNET__CTL__REQUEST__BODY_EXPLAIN:
+		return CTL_VERB_EXPLAIN;
+	case SHMNET__CTL__REQUEST__BODY_DRAIN:
+		return CTL_VERB_DRAIN;
 	default:
 		return CTL_VERB_NUM_;
 	}
@@ -609,17 +662,53 @@ static int ping_decode(const Shmnet__Ctl__PingRequest *from, struct ctl_request 
 	return 0;
 }
 
+static void explain_decode(const Shmnet__Ctl__ExplainRequest *from,
+			   struct ctl_explain_request *ret)
+{
+	REPORT_SET(ret->protocol, from->protocol);
+	REPORT_SET(ret->source, from->source);
+	REPORT_SET(ret->destination, from->destination);
+	ret->established = from->has_established && from->established;
+}
+
+static void drain_decode(const Shmnet__Ctl__DrainRequest *from,
+			 struct ctl_drain_request *ret)
+{
+	REPORT_SET(ret->node, from->node);
+	REPORT_SET(ret->network, from->network);
+	ret->undo = from->has_undo && from->undo;
+}
+
 static int body_decode(const Shmnet__Ctl__Request *from, struct ctl_request *ret)
 {
-	enum ctl_verb verb;
+	const enum ctl_verb verb = verb_of_body(from->body_case);
 
 	if (from->schema != SHMNET_CTL_SCHEMA)
 		return -EPROTONOSUPPORT;
-	if (from->body_case == SHMNET__CTL__REQUEST__BODY_PING)
-		return ping_decode(from->ping, ret);
-	verb = verb_of_body(from->body_case);
-	if (verb == CTL_VERB_NUM_)
+	switch (verb) {
+	case CTL_VERB_NUM_:
 		return -ENOSYS;
+	case CTL_VERB_PING:
+		return ping_decode(from->ping, ret);
+	case CTL_VERB_FLOWS:
+		REPORT_SET(ret->flows.network, from->flows->network);
+		ret->flows.limit =
+			from->flows->has_limit ? from->flows->limit : CTL_FLOWS_LIMIT;
+		if (ret->flows.limit > CTL_FLOWS_LIMIT_MAX)
+			ret->flows.limit = CTL_FLOWS_LIMIT_MAX;
+		break;
+	case CTL_VERB_LISTENERS:
+		REPORT_SET(ret->listeners.network, from->listeners->network);
+		break;
+	case CTL_VERB_EXPLAIN:
+		explain_decode(from->explain, &ret->explain);
+		break;
+	case CTL_VERB_DRAIN:
+		drain_decode(from->drain, &ret->drain);
+		break;
+	default: /* without parameters */
+		break;
+	}
 	ret->verb = verb;
 	return 0;
 }

@@ -1,6 +1,6 @@
 /*
  * The control socket's messages: request bytes to a verb, reports to reply
- * bytes. The only file of src/ that sees ctl.pb-c.h.
+ * bytes. Its files are the only ones of src/ that see ctl.pb-c.h.
  *
  * Knows neither sockets nor frames: a message is bytes and a length, the
  * length prefix is ctlsock's. Pure functions; any thread.
@@ -20,11 +20,17 @@ enum ctl_verb {
 	CTL_VERB_VERSION,
 	CTL_VERB_EVENTS,
 	CTL_VERB_PING,
+	CTL_VERB_FLOWS,
+	CTL_VERB_LISTENERS,
+	CTL_VERB_EXPLAIN,
+	CTL_VERB_DRAIN,
 	CTL_VERB_NUM_
 };
 
 #define CTL_PING_TIMEOUT_MS	1000
 #define CTL_PING_TIMEOUT_MS_MAX 60000
+#define CTL_FLOWS_LIMIT		1000  /* if not said */
+#define CTL_FLOWS_LIMIT_MAX	20000 /* a reply's length */
 
 /* Longer names than ours may be are cut: they are nobody's. */
 struct ctl_ping_request {
@@ -33,9 +39,38 @@ struct ctl_ping_request {
 	unsigned timeout_ms;
 };
 
+struct ctl_flows_request {
+	char network[REPORT_NAME_MAX]; /* "": all */
+	unsigned limit;		       /* of all networks together */
+};
+
+struct ctl_listeners_request {
+	char network[REPORT_NAME_MAX]; /* "": all */
+};
+
+/* As they were written. */
+struct ctl_explain_request {
+	char protocol[REPORT_NAME_MAX];
+	char source[REPORT_NAME_MAX];
+	char destination[REPORT_NAME_MAX];
+	bool established;
+};
+
+struct ctl_drain_request {
+	char node[REPORT_NAME_MAX];    /* "": this one */
+	char network[REPORT_NAME_MAX]; /* "": all */
+	bool undo;
+};
+
 struct ctl_request {
 	enum ctl_verb verb;
-	struct ctl_ping_request ping; /* CTL_VERB_PING */
+	union {
+		struct ctl_ping_request ping;
+		struct ctl_flows_request flows;
+		struct ctl_listeners_request listeners;
+		struct ctl_explain_request explain;
+		struct ctl_drain_request drain;
+	};
 };
 
 /*
@@ -61,6 +96,14 @@ int codec_ctl_encode_events(const struct report_events *report, uint8_t **ret_da
 			    size_t *ret_size);
 int codec_ctl_encode_ping(const struct report_ping *report, uint8_t **ret_data,
 			  size_t *ret_size);
+int codec_ctl_encode_flows(const struct report_flows *report, uint8_t **ret_data,
+			   size_t *ret_size);
+int codec_ctl_encode_listeners(const struct report_listeners *report, uint8_t **ret_data,
+			       size_t *ret_size);
+int codec_ctl_encode_explain(const struct report_explain *report, uint8_t **ret_data,
+			     size_t *ret_size);
+int codec_ctl_encode_drain(const struct report_drain *report, uint8_t **ret_data,
+			   size_t *ret_size);
 int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_data,
 			   size_t *ret_size);
 

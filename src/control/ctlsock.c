@@ -32,7 +32,7 @@ struct client {
 	struct ctlsock *ctlsock;
 	struct bufferevent *bev;
 	struct event *deadline;
-	bool waiting;	/* the handler has its ping, and answers later */
+	bool waiting;	/* the handler has its request, and answers later */
 	bool answering; /* a reply is on its way out */
 	bool at_eof;	/* nothing more will be asked */
 	bool refused;	/* nothing more will be answered */
@@ -57,7 +57,7 @@ struct reply {
 static void client_free(struct client *client)
 {
 	if (client->waiting)
-		client->ctlsock->handler->ping_cancel(client->ctlsock->arg, client);
+		client->ctlsock->handler->cancel(client->ctlsock->arg, client);
 	if (client->deadline)
 		event_free(client->deadline);
 	if (client->bev)
@@ -142,28 +142,124 @@ static int events_reply(struct ctlsock *ctlsock, struct reply *reply)
 	return rc;
 }
 
-static int (*const verb_replies[])(struct ctlsock *, struct reply *) = {
-	[CTL_VERB_STATUS] = status_reply, [CTL_VERB_TOPOLOGY] = topology_reply,
-	[CTL_VERB_STATS] = stats_reply,	  [CTL_VERB_VERSION] = version_reply,
-	[CTL_VERB_EVENTS] = events_reply, [CTL_VERB_PING] = NULL,
-};
-_Static_assert(sizeof(verb_replies) / sizeof(verb_replies[0]) == CTL_VERB_NUM_,
-	       "a reply per verb");
+/* What it was refused for is a reply, too. */
+static int refusal_reply(int rc, const struct report_refusal *refusal,
+			 struct reply *reply)
+{
+	return *refusal->code ? reply_error(reply, refusal->code, refusal->message) : rc;
+}
 
-/* No reply if it comes later. */
-static int ping_reply(struct client *client, const struct ctl_ping_request *request,
-		      struct reply *reply)
+static int flows_reply(struct ctlsock *ctlsock, const struct ctl_request *request,
+		       struct reply *reply)
+{
+	struct report_refusal refusal = {0};
+	struct report_flows report = {0};
+	int rc =
+		ctlsock->handler->flows(ctlsock->arg, &request->flows, &report, &refusal);
+
+	if (rc)
+		rc = refusal_reply(rc, &refusal, reply);
+	else
+		rc = codec_ctl_encode_flows(&report, &reply->data, &reply->size);
+	report_flows_free(&report);
+	return rc;
+}
+
+static int listeners_reply(struct ctlsock *ctlsock, const struct ctl_request *request,
+			   struct reply *reply)
+{
+	struct report_refusal refusal = {0};
+	struct report_listeners report = {0};
+	int rc = ctlsock->handler->listeners(ctlsock->arg, &request->listeners, &report,
+					     &refusal);
+
+	if (rc)
+		rc = refusal_reply(rc, &refusal, reply);
+	else
+		rc = codec_ctl_encode_listeners(&report, &reply->data, &reply->size);
+	report_listeners_free(&report);
+	return rc;
+}
+
+static int drain_reply(struct ctlsock *ctlsock, const struct ctl_request *request,
+		       struct reply *reply)
+{
+	struct report_refusal refusal = {0};
+	struct report_drain report = {0};
+	int rc =
+		ctlsock->handler->drain(ctlsock->arg, &request->drain, &report, &refusal);
+
+	if (rc)
+		return refusal_reply(rc, &refusal, reply);
+	return codec_ctl_encode_drain(&report, &reply->data, &reply->size);
+}
+
+static int ping_start(struct client *client, const struct ctl_request *request,
+		      struct report_refusal *ret_refusal)
 {
 	struct ctlsock *ctlsock = client->ctlsock;
+
+	return ctlsock->handler->ping(ctlsock->arg, &request->ping, client, ret_refusal);
+}
+
+static int explain_start(struct client *client, const struct ctl_request *request,
+			 struct report_refusal *ret_refusal)
+{
+	struct ctlsock *ctlsock = client->ctlsock;
+
+	return ctlsock->handler->explain(ctlsock->arg, &request->explain, client,
+					 ret_refusal);
+}
+
+/* How each verb is answered: by one of the three. */
+static const struct verb_row {
+	int (*reply)(struct ctlsock *ctlsock, struct reply *reply);
+	int (*ask)(struct ctlsock *ctlsock, const struct ctl_request *request,
+		   struct reply *reply);
+	/* Later. */
+	int (*start)(struct client *client, const struct ctl_request *request,
+		     struct report_refusal *ret_refusal);
+} verbs[] = {
+	[CTL_VERB_STATUS] = {.reply = status_reply},
+	[CTL_VERB_TOPOLOGY] = {.reply = topology_reply},
+	[CTL_VERB_STATS] = {.reply = stats_reply},
+	[CTL_VERB_VERSION] = {.reply = version_reply},
+	[CTL_VERB_EVENTS] = {.reply = events_reply},
+	[CTL_VERB_PING] = {.start = ping_start},
+	[CTL_VERB_FLOWS] = {.ask = flows_reply},
+	[CTL_VERB_LISTENERS] = {.ask = listeners_reply},
+	[CTL_VERB_EXPLAIN] = {.start = explain_start},
+	[CTL_VERB_DRAIN] = {.ask = drain_reply},
+};
+_Static_assert(sizeof(verbs) / sizeof(verbs[0]) == CTL_VERB_NUM_, "a row per verb");
+
+/* No reply if it comes later. */
+static int later_reply(struct client *client, const struct verb_row *verb,
+		       const struct ctl_request *request, struct reply *reply)
+{
 	struct report_refusal refusal = {0};
+	int rc;
 
 	event_del(client->deadline);
 	client->waiting = true;
-	if (ctlsock->handler->ping(ctlsock->arg, request, client, &refusal) == 0)
+	rc = verb->start(client, request, &refusal);
+	if (rc == 0)
 		return 0;
 	client->waiting = false;
 	client_start_deadline(client);
-	return reply_error(reply, refusal.code, refusal.message);
+	return refusal_reply(rc, &refusal, reply);
+}
+
+static int verb_reply(struct client *client, const struct ctl_request *request,
+		      struct reply *reply)
+{
+	const struct verb_row *verb = &verbs[request->verb];
+
+	if (verb->start)
+		return later_reply(client, verb, request, reply);
+	if (verb->ask)
+		return verb->ask(client->ctlsock, request, reply);
+	return verb->reply(client->ctlsock, reply);
 }
 
 static int request_error(int rc, struct reply *reply)
@@ -206,10 +302,8 @@ static int request_answer(struct client *client, const uint8_t *data, size_t siz
 	struct ctl_request request;
 	int rc = codec_ctl_decode_request(data, size, &request);
 
-	if (!rc && request.verb == CTL_VERB_PING)
-		rc = ping_reply(client, &request.ping, reply);
-	else if (!rc)
-		rc = verb_replies[request.verb](client->ctlsock, reply);
+	if (!rc)
+		rc = verb_reply(client, &request, reply);
 	if (!rc && reply->size > SHMNET_CTL_REPLY_MAX) {
 		free(reply->data);
 		reply->data = NULL;
@@ -341,15 +435,29 @@ static void client_event(struct bufferevent *bev, short events, void *arg)
 	client_advance(client);
 }
 
+/* `rc` is what became of the encoding. */
+static void answer_later(struct client *client, int rc, struct reply *reply)
+{
+	client->waiting = false;
+	client_start_deadline(client);
+	if (rc < 0 || client_send(client, reply) < 0)
+		client_finish(client);
+}
+
 void ctlsock_answer_ping(struct client *client, const struct report_ping *report)
 {
 	struct reply reply = {0};
+	int rc = codec_ctl_encode_ping(report, &reply.data, &reply.size);
 
-	client->waiting = false;
-	client_start_deadline(client);
-	if (codec_ctl_encode_ping(report, &reply.data, &reply.size) < 0 ||
-	    client_send(client, &reply) < 0)
-		client_finish(client);
+	answer_later(client, rc, &reply);
+}
+
+void ctlsock_answer_explain(struct client *client, const struct report_explain *report)
+{
+	struct reply reply = {0};
+	int rc = codec_ctl_encode_explain(report, &reply.data, &reply.size);
+
+	answer_later(client, rc, &reply);
 }
 
 static struct client *client_slot(struct ctlsock *ctlsock)

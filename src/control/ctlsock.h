@@ -13,17 +13,17 @@
  * One request at a time per client: the next one is not looked at before the
  * reply to the last has left, so a client that asks and never reads costs one
  * reply. Each request, from its first wish to the last byte of its reply, has
- * one deadline: a client that trickles bytes doesn't extend it. A ping is answered
- * later: its client waits without a deadline, because the handler has one, and gets a
- * new one for the reply; it holds its slot of the client table meanwhile, so there are
- * no more pings under way than clients. What can't be
+ * one deadline: a client that trickles bytes doesn't extend it. Verbs that ask other
+ * nodes are answered later: their client waits without a deadline, because the handler
+ * has one, and gets a new one for the reply; it holds its slot of the client table
+ * meanwhile, so there are no more of them under way than clients. What can't be
  * framed is answered with an Error and the connection closed; an unknown verb
  * or schema is answered and the connection kept.
  *
  * Who may ask: root, the daemon's own uid and members of the group that owns
  * the socket file, told by SO_PEERCRED and SO_PEERGROUPS at accept. Its mode
  * 0660 says the same; the check stands for those whom file modes don't stop.
- * All verbs only read.
+ * They may drain a node, too; all other verbs only read.
  *
  * Taking the path: a socket file that refuses connections belongs to a dead
  * daemon and is replaced, one that accepts them is left alone (-EADDRINUSE). A
@@ -49,7 +49,8 @@ struct client; /* who asked, where an answer comes later */
 
 /*
  * Each fills the zeroed report and returns 0 or -errno; ctlsock frees the lists
- * in both cases. Called on the control thread, must not free the ctlsock.
+ * in both cases. Where there is a refusal, and it has a code, it is what the client
+ * gets. Called on the control thread, must not free the ctlsock.
  */
 struct ctlsock_handler {
 	int (*status)(void *arg, struct report_status *report);
@@ -57,14 +58,23 @@ struct ctlsock_handler {
 	int (*stats)(void *arg, struct report_stats *report);
 	int (*version)(void *arg, struct report_version *report);
 	int (*events)(void *arg, struct report_events *report);
+	int (*flows)(void *arg, const struct ctl_flows_request *request,
+		     struct report_flows *report, struct report_refusal *ret_refusal);
+	int (*listeners)(void *arg, const struct ctl_listeners_request *request,
+			 struct report_listeners *report,
+			 struct report_refusal *ret_refusal);
+	int (*drain)(void *arg, const struct ctl_drain_request *request,
+		     struct report_drain *report, struct report_refusal *ret_refusal);
 	/*
-	 * 0: ctlsock_answer_ping() is called for this client, once, now or later, and
-	 * in bounded time. Else the refusal is what the client gets.
+	 * 0: ctlsock_answer_ping() or ctlsock_answer_explain() is called for this
+	 * client, once, now or later, and in bounded time.
 	 */
 	int (*ping)(void *arg, const struct ctl_ping_request *request,
 		    struct client *client, struct report_refusal *ret_refusal);
+	int (*explain)(void *arg, const struct ctl_explain_request *request,
+		       struct client *client, struct report_refusal *ret_refusal);
 	/* No answer to this client any more: it left, or the ctlsock ends. */
-	void (*ping_cancel)(void *arg, struct client *client);
+	void (*cancel)(void *arg, struct client *client);
 };
 
 struct ctlsock_options {
@@ -84,6 +94,7 @@ int ctlsock_new(struct event_base *base, const struct ctlsock_options *options,
 		pid_t *ret_pid, struct ctlsock **ret_ctlsock);
 
 void ctlsock_answer_ping(struct client *client, const struct report_ping *report);
+void ctlsock_answer_explain(struct client *client, const struct report_explain *report);
 
 /* Drops the clients; unlinks the path if it still is this socket. Accepts NULL. */
 void ctlsock_free(struct ctlsock *ctlsock);

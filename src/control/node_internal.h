@@ -89,6 +89,18 @@ void node_link_lost_pings(struct node *node, unsigned network, uint16_t peer_id)
 /* Before the plane ends. */
 void node_end_pings(struct node *node);
 
+/* ---- node_flows.c ---- */
+
+/* As struct ctlsock_handler has them; `arg` is the node. */
+int node_flows(void *arg, const struct ctl_flows_request *request,
+	       struct report_flows *report, struct report_refusal *ret_refusal);
+int node_listeners(void *arg, const struct ctl_listeners_request *request,
+		   struct report_listeners *report, struct report_refusal *ret_refusal);
+int node_drain(void *arg, const struct ctl_drain_request *request,
+	       struct report_drain *report, struct report_refusal *ret_refusal);
+int node_explain(void *arg, const struct ctl_explain_request *request,
+		 struct client *client, struct report_refusal *ret_refusal);
+
 /* ---- node_fabrics.c ---- */
 
 /* Fabrics and seeds. -ENOMEM. */

@@ -277,6 +277,7 @@ static void fill_network_stats(const struct node *node, unsigned index,
 		drops = (struct kernel_drops){
 			0}; /* the interface is gone: so is its count */
 	REPORT_SET(report->network, network->name);
+	report->kind = network->kind;
 	report->unrouted_frames = counters.unrouted_frames;
 	memcpy(report->drops.frames, counters.drops, sizeof(report->drops.frames));
 	report->kernel_tx_dropped = drops.tx_dropped;
@@ -530,6 +531,10 @@ const struct ctlsock_handler node_report_handler = {
 	.stats = report_stats,
 	.version = report_version,
 	.events = report_events,
+	.flows = node_flows,
+	.listeners = node_listeners,
+	.drain = node_drain,
 	.ping = node_ping,
-	.ping_cancel = node_ping_cancel,
+	.explain = node_explain,
+	.cancel = node_ping_cancel,
 };

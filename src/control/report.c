@@ -18,9 +18,16 @@ void report_string_set(char *field, size_t size, const char *source)
 	field[length] = '\0';
 }
 
+static void networks_free(struct report_network *networks, unsigned count)
+{
+	for (unsigned i = 0; networks && i < count; i++)
+		free(networks[i].members);
+	free(networks);
+}
+
 void report_status_free(struct report_status *report)
 {
-	free(report->networks);
+	networks_free(report->networks, report->num_networks);
 	free(report->nodes);
 	free(report->fabrics);
 	free(report->seeds);
@@ -29,7 +36,7 @@ void report_status_free(struct report_status *report)
 
 void report_topology_free(struct report_topology *report)
 {
-	free(report->networks);
+	networks_free(report->networks, report->num_networks);
 	free(report->nodes);
 	free(report->links);
 	memset(report, 0, sizeof(*report));
@@ -46,5 +53,20 @@ void report_stats_free(struct report_stats *report)
 void report_events_free(struct report_events *report)
 {
 	free(report->events);
+	memset(report, 0, sizeof(*report));
+}
+
+void report_flows_free(struct report_flows *report)
+{
+	free(report->tables);
+	free(report->flows);
+	memset(report, 0, sizeof(*report));
+}
+
+void report_listeners_free(struct report_listeners *report)
+{
+	for (unsigned i = 0; report->listeners && i < report->num_listeners; i++)
+		free(report->listeners[i].nodes);
+	free(report->listeners);
 	memset(report, 0, sizeof(*report));
 }

@@ -27,6 +27,9 @@
 #define REPORT_REASON_MAX  320
 #define REPORT_REASONS_MAX 16
 #define REPORT_PATH_MAX	   128
+#define REPORT_END_MAX	   56 /* "[INET6_ADDRSTRLEN]:65535" */
+#define REPORT_FLOW_MAX	   128
+#define REPORT_STEPS_MAX   8
 
 enum report_state {
 	REPORT_STATE_DOWN,
@@ -42,6 +45,17 @@ enum report_health {
 	REPORT_HEALTH_NUM_
 };
 
+/* A node of a global network; what only itself can tell counts if it `is_known`. */
+struct report_member {
+	char name[REPORT_NAME_MAX];
+	enum report_state state;
+	bool is_known;
+	bool drained;
+	bool announces;
+	uint32_t weight;
+	uint64_t connections;
+};
+
 /* A network of this node. */
 struct report_network {
 	char name[REPORT_NAME_MAX];
@@ -52,6 +66,8 @@ struct report_network {
 	unsigned num_addresses;
 	char addresses[CONFIG_ADDRESSES_MAX][REPORT_ADDRESS_MAX]; /* "10.77.0.1/24" */
 	enum report_state state; /* up: has carrier; never suspect */
+	unsigned num_members;	 /* of a global one, this node included */
+	struct report_member *members;
 	/* What follows is told by `status` only. */
 	unsigned queues; /* of the TAP; 1: steering was refused */
 	unsigned links_up;
@@ -158,13 +174,31 @@ struct report_cast_stats {
 	uint64_t corrupt;
 };
 
+/* Packets for global addresses, see ctl.proto. */
+struct report_dispatch_stats {
+	uint64_t packets;
+	uint64_t local;
+	uint64_t forwarded;
+	uint64_t copied;
+	uint64_t dropped;
+	uint64_t parked;
+	uint64_t hits;
+	uint64_t waited;
+	uint64_t asked;
+	uint64_t answers;
+	uint64_t cached;
+	uint64_t evicted;
+};
+
 struct report_network_stats {
 	char network[REPORT_NAME_MAX];
+	enum network_kind kind;
 	uint64_t unrouted_frames; /* dropped before a receiver was known */
 	struct report_drops drops;
 	uint64_t kernel_tx_dropped;
 	uint64_t kernel_rx_dropped;
 	struct report_cast_stats casts;
+	struct report_dispatch_stats dispatch; /* of a global one */
 };
 
 struct report_link_stats {
@@ -248,6 +282,84 @@ struct report_ping {
 	struct report_ping_answer answers[CONFIG_NETWORKS_MAX];
 };
 
+/* How much one of the node's global networks remembers. */
+struct report_flow_table {
+	char network[REPORT_NAME_MAX];
+	uint32_t flows; /* all, told or not */
+	uint32_t room;
+};
+
+struct report_flow {
+	char network[REPORT_NAME_MAX];
+	char protocol[REPORT_NAME_MAX]; /* "tcp", or its number */
+	char foreign[REPORT_END_MAX];	/* see flow_end_text() */
+	char local[REPORT_END_MAX];
+	char owner[REPORT_NAME_MAX]; /* a node's name */
+	char via[REPORT_NAME_MAX];
+	uint64_t age_ms;
+};
+
+struct report_flows {
+	char node[REPORT_NAME_MAX];
+	unsigned num_tables;
+	struct report_flow_table *tables;
+	unsigned num_flows;
+	struct report_flow *flows;
+};
+
+/* One that several nodes may have alike. */
+struct report_listener {
+	char network[REPORT_NAME_MAX];
+	char protocol[REPORT_NAME_MAX];
+	char local[REPORT_END_MAX];
+	char foreign[REPORT_END_MAX]; /* empty: any */
+	unsigned num_nodes;
+	char (*nodes)[REPORT_NAME_MAX];
+};
+
+struct report_listeners {
+	char node[REPORT_NAME_MAX];
+	unsigned num_listeners;
+	struct report_listener *listeners;
+};
+
+enum report_verdict {
+	REPORT_VERDICT_DROP,
+	REPORT_VERDICT_LOCAL,
+	REPORT_VERDICT_FORWARD,
+	REPORT_VERDICT_NUM_
+};
+
+struct report_step {
+	char step[REPORT_NAME_MAX];
+	char result[REPORT_REASON_MAX];
+};
+
+struct report_explain {
+	char node[REPORT_NAME_MAX];
+	char network[REPORT_NAME_MAX];
+	char flow[REPORT_FLOW_MAX];
+	unsigned num_steps;
+	struct report_step steps[REPORT_STEPS_MAX];
+	enum report_verdict verdict;
+	char owner[REPORT_NAME_MAX];  /* who gets it; empty if it is dropped */
+	char fabric[REPORT_NAME_MAX]; /* if it is forwarded */
+	enum drop_reason reason;      /* if it is dropped */
+};
+
+struct report_drained {
+	char network[REPORT_NAME_MAX];
+	char member[REPORT_NAME_MAX];
+	bool drained;
+	uint64_t connections;
+};
+
+struct report_drain {
+	char node[REPORT_NAME_MAX];
+	unsigned num_networks;
+	struct report_drained networks[CONFIG_NETWORKS_MAX];
+};
+
 /* Why the node does not do what it was asked for. */
 struct report_refusal {
 	char code[REPORT_NAME_MAX]; /* a word for programs */
@@ -265,5 +377,7 @@ void report_status_free(struct report_status *report);
 void report_topology_free(struct report_topology *report);
 void report_stats_free(struct report_stats *report);
 void report_events_free(struct report_events *report);
+void report_flows_free(struct report_flows *report);
+void report_listeners_free(struct report_listeners *report);
 
 #endif

@@ -9,6 +9,7 @@
  */
 #include "control/codec_ctl.h"
 #include "control/ctlsock.h"
+#include "control/flow_text.h"
 #include "fuzz.h"
 
 #include <errno.h>
@@ -106,16 +107,82 @@ static int fake_ping(void *arg, const struct ctl_ping_request *request,
 	return 0;
 }
 
-static void fake_ping_cancel(void *arg, struct client *client)
+static int fake_flows(void *arg, const struct ctl_flows_request *request,
+		      struct report_flows *report, struct report_refusal *ret_refusal)
+{
+	(void)arg;
+	(void)ret_refusal;
+	asked++;
+	need(request->limit <= CTL_FLOWS_LIMIT_MAX, "a limit out of its range");
+	report->flows = report_list_new(2, sizeof(*report->flows));
+	report->num_flows = report->flows ? 2 : 0;
+	return 0;
+}
+
+static int fake_listeners(void *arg, const struct ctl_listeners_request *request,
+			  struct report_listeners *report,
+			  struct report_refusal *ret_refusal)
+{
+	(void)arg;
+	(void)report;
+	asked++;
+	if (!*request->network)
+		return -EIO;
+	REPORT_SET(ret_refusal->code, "unknown-name");
+	return -ENOENT;
+}
+
+static int fake_drain(void *arg, const struct ctl_drain_request *request,
+		      struct report_drain *report, struct report_refusal *ret_refusal)
+{
+	(void)arg;
+	(void)ret_refusal;
+	asked++;
+	report->num_networks = request->undo ? CONFIG_NETWORKS_MAX : 0;
+	return 0;
+}
+
+/* What is written reads as a flow, or not. */
+static int fake_explain(void *arg, const struct ctl_explain_request *request,
+			struct client *client, struct report_refusal *ret_refusal)
+{
+	const struct flow_text text = {request->protocol, request->source,
+				       request->destination, request->established};
+	static const struct report_explain report = {.num_steps = REPORT_STEPS_MAX};
+	struct flow_packet packet;
+	struct flow_why why;
+
+	(void)arg;
+	asked++;
+	if (flow_text_parse(&text, &packet, &why) < 0) {
+		need(strnlen(why.text, sizeof(why.text)) < sizeof(why.text), "words");
+		REPORT_SET(ret_refusal->code, "bad-flow");
+		return -EINVAL;
+	}
+	ctlsock_answer_explain(client, &report);
+	return 0;
+}
+
+static void fake_cancel(void *arg, struct client *client)
 {
 	(void)arg;
 	need(client == waiting, "nobody waits");
 	waiting = NULL;
 }
 
-static const struct ctlsock_handler handler = {fake_status,	fake_topology, fake_stats,
-					       fake_version,	fake_events,   fake_ping,
-					       fake_ping_cancel};
+static const struct ctlsock_handler handler = {
+	.status = fake_status,
+	.topology = fake_topology,
+	.stats = fake_stats,
+	.version = fake_version,
+	.events = fake_events,
+	.flows = fake_flows,
+	.listeners = fake_listeners,
+	.drain = fake_drain,
+	.ping = fake_ping,
+	.explain = fake_explain,
+	.cancel = fake_cancel,
+};
 
 static void stop(void)
 {

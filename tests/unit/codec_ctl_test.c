@@ -91,6 +91,42 @@ TEST_CASE(codec_ctl, bad_pings_are_told_apart)
 	CHECK_INT(strlen(request.ping.node), REPORT_NAME_MAX - 1);
 }
 
+TEST_CASE(codec_ctl, verbs_of_global_networks_are_decoded)
+{
+	struct ctl_request request = {.verb = CTL_VERB_NUM_};
+
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x42, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_FLOWS);
+	CHECK_STR(request.flows.network, "");
+	CHECK_INT(request.flows.limit, CTL_FLOWS_LIMIT);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x42, 7, 0x0a, 1, 'a', 0x10, 0xff, 0xff, 3),
+		  0);
+	CHECK_STR(request.flows.network, "a");
+	CHECK_INT(request.flows.limit, CTL_FLOWS_LIMIT_MAX);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x4a, 3, 0x0a, 1, 'b'), 0);
+	CHECK_INT(request.verb, CTL_VERB_LISTENERS);
+	CHECK_STR(request.listeners.network, "b");
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x52, 6, 0x0a, 1, 'p', 0x12, 1, 's'),
+		  -EBADMSG); /* no destination */
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x52, 11, 0x0a, 1, 'p', 0x12, 1, 's', 0x1a, 1,
+			 'd', 0x20, 1),
+		  0);
+	CHECK_INT(request.verb, CTL_VERB_EXPLAIN);
+	CHECK_STR(request.explain.protocol, "p");
+	CHECK_STR(request.explain.source, "s");
+	CHECK_STR(request.explain.destination, "d");
+	CHECK(request.explain.established);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x5a, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_DRAIN);
+	CHECK_STR(request.drain.node, "");
+	CHECK(!request.drain.undo);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x5a, 8, 0x0a, 1, 'n', 0x12, 1, 'x', 0x18, 1),
+		  0);
+	CHECK_STR(request.drain.node, "n");
+	CHECK_STR(request.drain.network, "x");
+	CHECK(request.drain.undo);
+}
+
 /* The names in the JSON are the names that the rest of shmnet uses. */
 TEST_CASE(codec_ctl, every_drop_reason_has_its_name_in_the_proto)
 {
@@ -220,6 +256,122 @@ TEST_CASE(codec_ctl, stats_carry_the_drops_that_occurred)
 	CHECK_INT(reply->stats->links[0]->sent_drops[1]->reason, DROP_TAP_ERROR);
 	CHECK_U64(reply->stats->links[0]->sent_drops[1]->frames, UINT64_MAX);
 	CHECK_INT(reply->stats->links[0]->n_received_drops, 0);
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+}
+
+static void members_fill(struct report_network *network)
+{
+	network->members = report_list_new(2, sizeof(*network->members));
+	REQUIRE(network->members != NULL);
+	network->num_members = 2;
+	REPORT_SET(network->members[0].name, "n1");
+	network->members[0].is_known = true;
+	network->members[0].weight = 256;
+	network->members[0].connections = UINT64_MAX;
+	REPORT_SET(network->members[1].name, "n2");
+	network->members[1].state = REPORT_STATE_SUSPECT;
+}
+
+TEST_CASE(codec_ctl, members_of_networks_come_back)
+{
+	struct report_status report = {0};
+	const Shmnet__Ctl__NetworkStatus *network;
+	Shmnet__Ctl__Reply *reply;
+	uint8_t *data;
+	size_t size;
+
+	report.networks = report_list_new(1, sizeof(*report.networks));
+	REQUIRE(report.networks != NULL);
+	report.num_networks = 1;
+	members_fill(report.networks);
+	REQUIRE(codec_ctl_encode_status(&report, &data, &size) == 0);
+	report_status_free(&report);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	network = reply->status->networks[0];
+	REQUIRE(network->n_members == 2);
+	CHECK_STR(network->members[0]->name, "n1");
+	CHECK(network->members[0]->has_drained && !network->members[0]->drained);
+	CHECK_INT(network->members[0]->weight, 256);
+	CHECK_U64(network->members[0]->connections, UINT64_MAX);
+	CHECK_INT(network->members[1]->state, SHMNET__CTL__STATE__STATE_SUSPECT);
+	CHECK(!network->members[1]->has_drained && !network->members[1]->has_weight);
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+}
+
+TEST_CASE(codec_ctl, only_global_networks_have_counters_of_the_dispatcher)
+{
+	struct report_stats report = {0};
+	Shmnet__Ctl__Reply *reply;
+	uint8_t *data;
+	size_t size;
+
+	report.networks = report_list_new(2, sizeof(*report.networks));
+	REQUIRE(report.networks != NULL);
+	report.num_networks = 2;
+	report.networks[1].kind = NETWORK_KIND_GLOBAL;
+	report.networks[1].dispatch.evicted = UINT64_MAX;
+	REQUIRE(codec_ctl_encode_stats(&report, &data, &size) == 0);
+	report_stats_free(&report);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	CHECK(reply->stats->networks[0]->dispatch == NULL);
+	REQUIRE(reply->stats->networks[1]->dispatch != NULL);
+	CHECK_U64(reply->stats->networks[1]->dispatch->evicted, UINT64_MAX);
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+}
+
+TEST_CASE(codec_ctl, an_explanation_comes_back)
+{
+	struct report_explain report = {.num_steps = REPORT_STEPS_MAX,
+					.reason = DROP_NO_LISTENER};
+	Shmnet__Ctl__Reply *reply;
+	uint8_t *data;
+	size_t size;
+
+	REPORT_SET(report.steps[REPORT_STEPS_MAX - 1].result, "nobody");
+	REQUIRE(codec_ctl_encode_explain(&report, &data, &size) == 0);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	CHECK_INT(reply->explain->n_steps, REPORT_STEPS_MAX);
+	CHECK_STR(reply->explain->steps[REPORT_STEPS_MAX - 1]->result, "nobody");
+	CHECK_INT(reply->explain->verdict, SHMNET__CTL__VERDICT__VERDICT_DROP);
+	CHECK(reply->explain->has_reason && reply->explain->owner == NULL);
+	CHECK_INT(reply->explain->reason, DROP_NO_LISTENER);
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+	report.verdict = REPORT_VERDICT_LOCAL;
+	REPORT_SET(report.owner, "n1");
+	REQUIRE(codec_ctl_encode_explain(&report, &data, &size) == 0);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	CHECK(!reply->explain->has_reason && reply->explain->fabric == NULL);
+	CHECK_STR(reply->explain->owner, "n1");
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+}
+
+TEST_CASE(codec_ctl, listeners_come_back)
+{
+	struct report_listeners report = {0};
+	Shmnet__Ctl__Reply *reply;
+	uint8_t *data;
+	size_t size;
+
+	report.listeners = report_list_new(2, sizeof(*report.listeners));
+	REQUIRE(report.listeners != NULL);
+	report.num_listeners = 2;
+	report.listeners[1].nodes = report_list_new(2, REPORT_NAME_MAX);
+	REQUIRE(report.listeners[1].nodes != NULL);
+	report.listeners[1].num_nodes = 2;
+	REPORT_SET(report.listeners[1].nodes[1], "n2");
+	REPORT_SET(report.listeners[1].foreign, "10.0.0.1:5");
+	REQUIRE(codec_ctl_encode_listeners(&report, &data, &size) == 0);
+	report_listeners_free(&report);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	CHECK_INT(reply->listeners->listeners[0]->n_nodes, 0);
+	CHECK(reply->listeners->listeners[0]->foreign == NULL);
+	CHECK_STR(reply->listeners->listeners[1]->nodes[1], "n2");
+	CHECK_STR(reply->listeners->listeners[1]->foreign, "10.0.0.1:5");
 	shmnet__ctl__reply__free_unpacked(reply, NULL);
 }
 

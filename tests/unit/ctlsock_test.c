@@ -32,6 +32,11 @@
 static const uint8_t ask_status[] = FRAME(0x08, 1, 0x12, 0);
 static const uint8_t ask_topology[] = FRAME(0x08, 1, 0x1a, 0);
 static const uint8_t ask_version[] = FRAME(0x08, 1, 0x2a, 0);
+static const uint8_t ask_flows[] = FRAME(0x08, 1, 0x42, 6, 0x0a, 4, 's', 'v', 'c', '0');
+static const uint8_t ask_listeners[] = FRAME(0x08, 1, 0x4a, 0);
+static const uint8_t ask_explain[] =
+	FRAME(0x08, 1, 0x52, 11, 0x0a, 3, 't', 'c', 'p', 0x12, 1, 'a', 0x1a, 1, 'b');
+static const uint8_t ask_drain[] = FRAME(0x08, 1, 0x5a, 2, 0x18, 1);
 static const uint8_t ask_ping[] = FRAME(0x08, 1, 0x3a, 4, 0x0a, 2, 'n', '2');
 
 struct fixture {
@@ -110,7 +115,61 @@ static int fake_ping(void *arg, const struct ctl_ping_request *request,
 	return fixture->rc;
 }
 
-static void fake_ping_cancel(void *arg, struct client *client)
+static int fake_flows(void *arg, const struct ctl_flows_request *request,
+		      struct report_flows *report, struct report_refusal *ret_refusal)
+{
+	struct fixture *fixture = arg;
+
+	fixture->asked++;
+	CHECK_STR(request->network, "svc0");
+	report->flows = report_list_new(3, sizeof(*report->flows));
+	report->num_flows = 3;
+	if (fixture->rc)
+		REPORT_SET(ret_refusal->code, "not-global");
+	return fixture->rc;
+}
+
+/* Fails without a refusal. */
+static int fake_listeners(void *arg, const struct ctl_listeners_request *request,
+			  struct report_listeners *report,
+			  struct report_refusal *ret_refusal)
+{
+	(void)request;
+	(void)ret_refusal;
+	report->listeners = report_list_new(1, sizeof(*report->listeners));
+	report->num_listeners = 1;
+	report->listeners[0].nodes = report_list_new(2, REPORT_NAME_MAX);
+	report->listeners[0].num_nodes = 2;
+	return ((struct fixture *)arg)->rc;
+}
+
+static int fake_drain(void *arg, const struct ctl_drain_request *request,
+		      struct report_drain *report, struct report_refusal *ret_refusal)
+{
+	(void)report;
+	(void)ret_refusal;
+	CHECK(request->undo);
+	return ((struct fixture *)arg)->rc;
+}
+
+static const struct report_explain explanation = {.num_steps = 2};
+
+static int fake_explain(void *arg, const struct ctl_explain_request *request,
+			struct client *client, struct report_refusal *ret_refusal)
+{
+	struct fixture *fixture = arg;
+
+	fixture->asked++;
+	CHECK_STR(request->protocol, "tcp");
+	REPORT_SET(ret_refusal->code, "bad-flow");
+	if (fixture->at_once)
+		ctlsock_answer_explain(client, &explanation);
+	else if (fixture->rc == 0)
+		fixture->waiting = client;
+	return fixture->rc;
+}
+
+static void fake_cancel(void *arg, struct client *client)
 {
 	struct fixture *fixture = arg;
 
@@ -119,9 +178,19 @@ static void fake_ping_cancel(void *arg, struct client *client)
 	fixture->cancelled++;
 }
 
-static const struct ctlsock_handler handler = {fake_status,	fake_topology, fake_stats,
-					       fake_version,	fake_events,   fake_ping,
-					       fake_ping_cancel};
+static const struct ctlsock_handler handler = {
+	.status = fake_status,
+	.topology = fake_topology,
+	.stats = fake_stats,
+	.version = fake_version,
+	.events = fake_events,
+	.flows = fake_flows,
+	.listeners = fake_listeners,
+	.drain = fake_drain,
+	.ping = fake_ping,
+	.explain = fake_explain,
+	.cancel = fake_cancel,
+};
 
 static int server_new(struct fixture *fixture, unsigned timeout_ms, pid_t *ret_pid,
 		      struct ctlsock **ret_ctlsock)
@@ -638,6 +707,56 @@ TEST_CASE(ctlsock, a_ping_ends_with_the_socket)
 	fixture_stop(&fixture);
 	CHECK_INT(fixture.cancelled, 1);
 	close(fd);
+}
+
+TEST_CASE(ctlsock, an_explanation_is_answered_later)
+{
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, ask_explain, sizeof(ask_explain)));
+	REQUIRE(wait_for_ping(&fixture));
+	ctlsock_answer_explain(fixture.waiting, &explanation);
+	CHECK(GETS(&fixture, fd, EXPLAIN));
+	fixture.at_once = true;
+	CHECK(client_send(fd, ask_explain, sizeof(ask_explain)));
+	CHECK(GETS(&fixture, fd, EXPLAIN));
+	fixture.at_once = false;
+	fixture.rc = -EINVAL;
+	CHECK(client_send(fd, ask_explain, sizeof(ask_explain)));
+	CHECK(client_gets_error(&fixture, fd, "bad-flow"));
+	fixture.rc = 0;
+	CHECK_INT(fixture.cancelled, 0);
+	CHECK(client_send(fd, ask_explain, sizeof(ask_explain)));
+	fixture.waiting = NULL;
+	REQUIRE(wait_for_ping(&fixture));
+	close(fd);
+	CHECK(wait_for_cancel(&fixture));
+	fixture_stop(&fixture);
+}
+
+TEST_CASE(ctlsock, verbs_of_global_networks_are_answered_or_refused)
+{
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, ask_flows, sizeof(ask_flows)));
+	CHECK(GETS(&fixture, fd, FLOWS));
+	CHECK(client_send(fd, ask_listeners, sizeof(ask_listeners)));
+	CHECK(GETS(&fixture, fd, LISTENERS));
+	CHECK(client_send(fd, ask_drain, sizeof(ask_drain)));
+	CHECK(GETS(&fixture, fd, DRAIN));
+	fixture.rc = -EINVAL;
+	CHECK(client_send(fd, ask_flows, sizeof(ask_flows)));
+	CHECK(client_gets_error(&fixture, fd, "not-global"));
+	CHECK(client_send(fd, ask_listeners, sizeof(ask_listeners)));
+	CHECK(client_gets_error(&fixture, fd, "internal"));
+	close(fd);
+	fixture_stop(&fixture);
 }
 
 /* ---- the path ---- */

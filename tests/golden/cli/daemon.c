@@ -30,6 +30,32 @@ struct fake {
 	unsigned asked;
 };
 
+/* One that is down has told nothing. */
+static int members_fill(const struct fake *fake, struct report_network *network)
+{
+	struct report_member *members = report_list_new(3, sizeof(*members));
+
+	if (!members)
+		return -ENOMEM;
+	network->members = members;
+	network->num_members = 3;
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
+		members[i].state = REPORT_STATE_UP;
+		members[i].is_known = true;
+		members[i].weight = i ? 1 : 256;
+		members[i].connections = i * 12345;
+	}
+	if (fake->mode != DEGRADED)
+		return 0;
+	members[0].announces = true;
+	members[1].drained = true;
+	members[1].state = REPORT_STATE_SUSPECT;
+	members[2].state = REPORT_STATE_DOWN;
+	members[2].is_known = false;
+	return 0;
+}
+
 static int networks_fill(const struct fake *fake, unsigned *count,
 			 struct report_network **list)
 {
@@ -44,9 +70,13 @@ static int networks_fill(const struct fake *fake, unsigned *count,
 	REPORT_SET(networks[0].tap, "shm0");
 	networks[0].kind = NETWORK_KIND_LOCAL;
 	networks[0].mtu = 9000;
-	networks[0].num_addresses = 2;
-	REPORT_SET(networks[0].addresses[0], "10.77.0.1/24");
-	REPORT_SET(networks[0].addresses[1], "fd77::1/64");
+	networks[0].dhcp = true;
+	networks[0].num_addresses = 1;
+	REPORT_SET(networks[0].addresses[0], "fd77::1/64");
+	if (fake->mode != DEGRADED) {
+		networks[0].num_addresses = 2;
+		REPORT_SET(networks[0].addresses[1], "10.77.0.1/24");
+	}
 	networks[0].state = REPORT_STATE_UP;
 	networks[0].queues = 4;
 	networks[0].num_offloads = 2;
@@ -56,18 +86,15 @@ static int networks_fill(const struct fake *fake, unsigned *count,
 	REPORT_SET(networks[1].name, "svc0");
 	REPORT_SET(networks[1].tap, "shmg0");
 	networks[1].kind = NETWORK_KIND_GLOBAL;
-	networks[1].mtu = 1500;
+	networks[1].mtu = 65521;
 	networks[1].state = fake->mode == DEGRADED ? REPORT_STATE_DOWN : REPORT_STATE_UP;
 	networks[1].queues = 1;
-	networks[1].dhcp = true;
-	if (fake->mode != DEGRADED) {
-		networks[1].num_addresses = 1;
-		REPORT_SET(networks[1].addresses[0], "10.99.0.7/16");
-	}
+	networks[1].num_addresses = 1;
+	REPORT_SET(networks[1].addresses[0], "10.99.0.1/32");
 	networks[1].links_up = fake->mode == DEGRADED ? 0 : 2;
 	*count = 2;
 	*list = networks;
-	return 0;
+	return members_fill(fake, &networks[1]);
 }
 
 static void node_set(struct report_node *node, const char *name, uint32_t id,
@@ -290,6 +317,21 @@ static int fake_stats(void *arg, struct report_stats *report)
 	casts_set(report->casts);
 	REPORT_SET(report->networks[0].network, "lan0");
 	REPORT_SET(report->networks[1].network, "svc0");
+	report->networks[1].kind = NETWORK_KIND_GLOBAL;
+	report->networks[1].dispatch = (struct report_dispatch_stats){
+		.packets = 123456789,
+		.local = 400,
+		.forwarded = 123456000,
+		.copied = 3,
+		.dropped = 380,
+		.parked = 6,
+		.hits = 123450000,
+		.waited = 6789,
+		.asked = 6000,
+		.answers = 5999,
+		.cached = 4321,
+		.evicted = 17,
+	};
 	link_stats_set(&report->links[0], "lan0", "n2", 1000000);
 	link_stats_set(&report->links[1], "svc0", "n3", 1);
 	if (fake->mode == DEGRADED) {
@@ -412,15 +454,178 @@ static int fake_ping(void *arg, const struct ctl_ping_request *request,
 	return 0;
 }
 
-static void fake_ping_cancel(void *arg, struct client *client)
+static void flow_set(struct report_flow *flow, const char *protocol, const char *foreign,
+		     const char *local, const char *owner, const char *via)
+{
+	REPORT_SET(flow->network, "svc0");
+	REPORT_SET(flow->protocol, protocol);
+	REPORT_SET(flow->foreign, foreign);
+	REPORT_SET(flow->local, local);
+	REPORT_SET(flow->owner, owner);
+	REPORT_SET(flow->via, via);
+}
+
+static int check_network(const struct fake *fake, const char *name,
+			 struct report_refusal *refusal)
+{
+	if (fake->mode == EMPTY)
+		return refuse(refusal, "no-global-network",
+			      "this node has no network of kind global");
+	if (*name && strcmp(name, "svc0") != 0)
+		return refuse(refusal, "unknown-name",
+			      "no such network here; global ones are: svc0");
+	return fake->mode == FAILING ? -EIO : 0;
+}
+
+static int fake_flows(void *arg, const struct ctl_flows_request *request,
+		      struct report_flows *report, struct report_refusal *ret_refusal)
+{
+	const struct fake *fake = arg;
+	int rc = check_network(fake, request->network, ret_refusal);
+
+	if (rc)
+		return rc;
+	REPORT_SET(report->node, "n1");
+	report->tables = report_list_new(1, sizeof(*report->tables));
+	report->flows = report_list_new(4, sizeof(*report->flows));
+	if (!report->tables || !report->flows)
+		return -ENOMEM;
+	report->num_tables = 1;
+	REPORT_SET(report->tables[0].network, "svc0");
+	report->tables[0].room = 65536;
+	if (fake->mode == DEGRADED)
+		return 0;
+	report->tables[0].flows = 4;
+	report->num_flows = request->limit < 4 ? request->limit : 4;
+	flow_set(&report->flows[0], "tcp", "198.51.100.7:40112", "10.99.0.1:80", "n3",
+		 "policy");
+	report->flows[0].age_ms = 4000;
+	flow_set(&report->flows[1], "tcp", "203.0.113.250:65535", "10.99.0.1:443",
+		 fake->mode == HOSTILE ? "n\033[31m\"3\\\nx" : "n2", "pin");
+	report->flows[1].age_ms = 86400000;
+	flow_set(&report->flows[2], "udp", "[2001:db8::7]:53", "[fd99::1]:53", "n1",
+		 "kernel");
+	flow_set(&report->flows[3], "50", "198.51.100.7", "10.99.0.1", "n1", "only");
+	return 0;
+}
+
+static void listener_set(struct report_listener *listener, const char *protocol,
+			 const char *local, const char *foreign, unsigned num_nodes)
+{
+	REPORT_SET(listener->network, "svc0");
+	REPORT_SET(listener->protocol, protocol);
+	REPORT_SET(listener->local, local);
+	REPORT_SET(listener->foreign, foreign);
+	listener->nodes = report_list_new(num_nodes, REPORT_NAME_MAX);
+	for (unsigned i = 0; listener->nodes && i < num_nodes; i++)
+		snprintf(listener->nodes[i], REPORT_NAME_MAX, "n%u", i + 1);
+	listener->num_nodes = listener->nodes ? num_nodes : 0;
+}
+
+static int fake_listeners(void *arg, const struct ctl_listeners_request *request,
+			  struct report_listeners *report,
+			  struct report_refusal *ret_refusal)
+{
+	const struct fake *fake = arg;
+	int rc = check_network(fake, request->network, ret_refusal);
+
+	if (rc)
+		return rc;
+	REPORT_SET(report->node, "n1");
+	if (fake->mode == DEGRADED)
+		return 0;
+	report->listeners = report_list_new(3, sizeof(*report->listeners));
+	if (!report->listeners)
+		return -ENOMEM;
+	report->num_listeners = 3;
+	listener_set(&report->listeners[0], "tcp", "*:80", "", 3);
+	listener_set(&report->listeners[1], "tcp", "10.99.0.1:22", "", 1);
+	listener_set(&report->listeners[2], "udp", "0.0.0.0:123", "198.51.100.7:123", 2);
+	return 0;
+}
+
+static int fake_drain(void *arg, const struct ctl_drain_request *request,
+		      struct report_drain *report, struct report_refusal *ret_refusal)
+{
+	const struct fake *fake = arg;
+	int rc = check_network(fake, request->network, ret_refusal);
+
+	if (rc)
+		return rc;
+	if (strcmp(request->node, "n4") == 0)
+		return refuse(ret_refusal, "unknown-name",
+			      "n4 is no member of network svc0; there are: n1 n2 n3");
+	REPORT_SET(report->node, "n1");
+	report->num_networks = 1;
+	REPORT_SET(report->networks[0].network, "svc0");
+	REPORT_SET(report->networks[0].member, *request->node ? request->node : "n1");
+	report->networks[0].drained = !request->undo;
+	report->networks[0].connections = 41;
+	return 0;
+}
+
+static void step_add(struct report_explain *report, const char *step, const char *result)
+{
+	REPORT_SET(report->steps[report->num_steps].step, step);
+	REPORT_SET(report->steps[report->num_steps].result, result);
+	report->num_steps++;
+}
+
+/* Dropped, forwarded or taken, by the state of the node and what is asked. */
+static int fake_explain(void *arg, const struct ctl_explain_request *request,
+			struct client *client, struct report_refusal *ret_refusal)
+{
+	const struct fake *fake = arg;
+	struct report_explain report = {.verdict = REPORT_VERDICT_FORWARD};
+	int rc = check_network(fake, "", ret_refusal);
+
+	if (rc)
+		return rc;
+	if (!strchr(request->source, ':'))
+		return refuse(ret_refusal, "bad-flow", "'10.0.0.1' has no port");
+	REPORT_SET(report.node, "n1");
+	REPORT_SET(report.network, "svc0");
+	snprintf(report.flow, sizeof(report.flow), "%.8s %.50s > %.50s",
+		 request->protocol, request->source, request->destination);
+	step_add(&report, "exact match here", "none");
+	REPORT_SET(report.owner, "n3");
+	REPORT_SET(report.fabric, "rdma/rxe0");
+	if (request->established) {
+		report.verdict = REPORT_VERDICT_LOCAL;
+		REPORT_SET(report.owner, "n1");
+		REPORT_SET(report.fabric, "");
+	} else if (fake->mode == DEGRADED) {
+		step_add(&report, "foreign part dropped", "nobody listens");
+		report.verdict = REPORT_VERDICT_DROP;
+		report.reason = DROP_NO_LISTENER;
+		REPORT_SET(report.owner, "");
+		REPORT_SET(report.fabric, "");
+	} else {
+		step_add(&report, "foreign part dropped",
+			 "n1, n2, n3 listen: round-robin takes n3");
+	}
+	ctlsock_answer_explain(client, &report);
+	return 0;
+}
+
+static void fake_cancel(void *arg, struct client *client)
 {
 	(void)arg;
 	(void)client;
 }
 
 static const struct ctlsock_handler handler = {
-	fake_status, fake_topology, fake_stats,	      fake_version,
-	fake_events, fake_ping,	    fake_ping_cancel,
+	.status = fake_status,
+	.topology = fake_topology,
+	.stats = fake_stats,
+	.version = fake_version,
+	.events = fake_events,
+	.flows = fake_flows,
+	.listeners = fake_listeners,
+	.drain = fake_drain,
+	.ping = fake_ping,
+	.explain = fake_explain,
+	.cancel = fake_cancel,
 };
 
 static void stop(evutil_socket_t signal, short events, void *arg)

@@ -131,6 +131,15 @@ golden usage-ping "$ctl" ping
 golden usage-ping-count "$ctl" ping n2 -c 0
 golden usage-ping-third "$ctl" ping n2 lan0 lan1
 golden usage-ping-timeout "$ctl" ping n2 -T 61
+golden usage-help-explain "$ctl" help explain
+golden usage-help-drain "$ctl" drain --help
+golden usage-explain "$ctl" explain tcp 198.51.100.7:40112
+golden usage-explain-fourth "$ctl" explain tcp 1.2.3.4:5 10.99.0.1:80 svc0
+golden usage-flows-count "$ctl" flows -c 0
+golden usage-flows-argument "$ctl" flows svc0
+golden usage-listeners-count "$ctl" listeners -c 5
+golden usage-utf8 "$ctl" listeners --network $'\xff'
+golden usage-explain-utf8 "$ctl" explain tcp $'\xff' x
 
 # ---- one daemon: found without being named ----
 start ready
@@ -140,7 +149,7 @@ golden_json ready-status-json '.state == "ready" and (.reasons | type) == "array
 golden ready-topology "$ctl" topology
 golden_json ready-topology-json '
 	([.networks[] | keys] | unique) ==
-		[["addresses", "kind", "mtu", "name", "state", "tap"]] and
+		[["addresses", "kind", "members", "mtu", "name", "state", "tap"]] and
 	([.nodes[] | keys] | unique) ==
 		[["fabric", "fabric_reason", "id", "incarnation", "name", "state"],
 		 ["fabric", "id", "incarnation", "name", "state"]] and
@@ -182,6 +191,30 @@ golden_json ready-ping-json '
 	[.networks[].lost] == [0, 1]' \
 	"$ctl" ping n2 -c 2 -i 0.01 --json
 golden ready-ping-leaves "$ctl" ping n3 lan0 -c 3 -i 0.01
+golden ready-flows "$ctl" flows
+golden ready-flows-count "$ctl" flows -c 2 --network svc0
+golden ready-flows-unknown "$ctl" flows --network svc1
+golden_json ready-flows-json '
+	([.flows[] | keys] | unique) == [["age_ms", "foreign", "local", "network",
+		"owner", "protocol", "via"]] and
+	.tables == [{"network": "svc0", "flows": 4, "room": 65536}]' "$ctl" flows -j
+golden ready-listeners "$ctl" listeners
+golden_json ready-listeners-json '
+	[.listeners[].nodes | length] == [3, 1, 2] and
+	([.listeners[].foreign | type] | unique) == ["null", "string"]' "$ctl" listeners -j
+golden ready-explain "$ctl" explain tcp 198.51.100.7:40112 10.99.0.1:80
+golden ready-explain-established "$ctl" explain tcp 1.2.3.4:5 10.99.0.1:80 --established
+golden ready-explain-bad "$ctl" explain tcp 10.0.0.1 10.99.0.1:80
+golden_json ready-explain-bad-json '.error.code == "bad-flow"' \
+	"$ctl" explain tcp 10.0.0.1 10.99.0.1:80 --json
+golden_json ready-explain-json '
+	.verdict == "forward" and (.steps | length) == 2 and has("reason") == false' \
+	"$ctl" explain --json tcp 198.51.100.7:40112 10.99.0.1:80
+golden ready-drain "$ctl" drain n2
+golden ready-undrain "$ctl" undrain --network svc0
+golden ready-drain-unknown "$ctl" drain n4
+golden_json ready-drain-json '.networks[0].drained == true and .networks[0].member == "n1"' \
+	"$ctl" drain -j
 golden_json ready-version-json '.node.name == "n1"' "$ctl" version --json
 golden ready-wait "$ctl" status --wait ready
 golden ready-option "$ctl" --version
@@ -204,6 +237,16 @@ golden several "$ctl" status
 golden several-version "$ctl" version
 golden_json several-json '.error.code == "usage"' "$ctl" status -j
 golden degraded-status "$ctl" -n degraded status
+golden degraded-flows "$ctl" -n degraded flows
+golden degraded-listeners "$ctl" -n degraded listeners
+golden degraded-explain "$ctl" -n degraded explain tcp 198.51.100.7:40112 10.99.0.1:80
+golden_json degraded-explain-json '.verdict == "drop" and .reason == "no-listener"' \
+	"$ctl" -n degraded explain tcp 198.51.100.7:40112 10.99.0.1:80 -j
+for verb in flows listeners drain; do
+	golden empty-$verb "$ctl" -n empty $verb
+done
+golden_json empty-explain-json '.error.code == "no-global-network"' \
+	"$ctl" -n empty explain tcp 198.51.100.7:40112 10.99.0.1:80 -j
 golden_json degraded-status-json '.state == "degraded"' "$ctl" -n degraded status --json
 golden degraded-wait "$ctl" -n degraded -T 0.3 status --wait ready
 golden degraded-topology "$ctl" -n degraded topology
@@ -298,7 +341,7 @@ completes() { # name, line, words
 }
 golden complete-by-hand "$ctl" --complete
 completes commands 'shmnetctl ' \
-	'status topology networks nodes rings stats events ping keygen version help'
+	'status topology networks nodes rings stats events ping flows listeners explain drain undrain keygen version help'
 completes prefix 'shmnetctl st' 'status stats'
 completes nothing 'shmnetctl x' ''
 completes program 'shmnetctl' ''
@@ -327,6 +370,11 @@ completes ping-node 'shmnetctl -n ready ping n' 'n1 n2 n3'
 completes ping-network 'shmnetctl -n ready ping n2 ' 'lan0 svc0'
 completes ping-no-third 'shmnetctl -n ready ping n2 lan0 ' ''
 completes keygen 'shmnetctl keygen ' 'ca node'
+completes explain 'shmnetctl explain ' 'tcp udp sctp icmp'
+completes explain-no-second 'shmnetctl explain tcp ' ''
+completes drain 'shmnetctl -n ready drain n' 'n1 n2 n3'
+completes drain-network 'shmnetctl -n ready drain --network ' 'lan0 svc0'
+completes flows-network 'shmnetctl -n ready flows --network=s' 'svc0'
 completes keygen-options 'shmnetctl keygen node n1 --d' '--dir --days'
 completes help 'shmnetctl help n' 'networks nodes'
 completes unknown-command 'shmnetctl nodse n' ''
@@ -350,12 +398,14 @@ golden hostile-topology "$ctl" -n hostile topology
 golden hostile-dot "$ctl" -n hostile topology --format dot
 completes hostile 'shmnetctl -n hostile nodes ' 'n1 n2'
 golden hostile-events "$ctl" -n hostile events
+golden hostile-flows "$ctl" -n hostile flows
 golden hostile-ping "$ctl" -n hostile ping n2 -c 1
 golden hostile-nodes-unknown "$ctl" -n hostile nodes n4
 golden_json hostile-status-json '.nodes[1].name == "n\u001b[31m\"3\\\nx"' \
 	"$ctl" -n hostile status --json
 start failing
 golden failing-status "$ctl" -n failing status
+golden failing-flows "$ctl" -n failing flows
 golden failing-rings "$ctl" -n failing rings
 golden_json failing-json '.error.code == "internal"' "$ctl" -n failing topology --json
 start mute
