@@ -426,6 +426,12 @@ static void link_stats_encode(struct ctl_scratch *scratch, Shmnet__Ctl__LinkStat
 	to->pings_unanswered = from->pings_unanswered;
 	to->has_pongs_ignored = true;
 	to->pongs_ignored = from->pongs_ignored;
+	to->has_messages_sent = true;
+	to->messages_sent = from->messages_sent;
+	to->has_messages_received = true;
+	to->messages_received = from->messages_received;
+	to->has_messages_lost = true;
+	to->messages_lost = from->messages_lost;
 }
 
 static void fabrics_encode(struct ctl_scratch *scratch, Shmnet__Ctl__Status *body,

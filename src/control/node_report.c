@@ -245,6 +245,9 @@ static void fill_link_stats(const struct node *node,
 	report->pings_answered = counters.pings_answered;
 	report->pings_unanswered = counters.pings_unanswered;
 	report->pongs_ignored = counters.pongs_ignored;
+	report->messages_sent = counters.messages_sent;
+	report->messages_received = counters.messages_received;
+	report->messages_lost = counters.messages_lost;
 	split_drops(&counters, report);
 }
 

@@ -219,6 +219,9 @@ struct report_link_stats {
 	uint64_t pings_answered; /* the peer's */
 	uint64_t pings_unanswered;
 	uint64_t pongs_ignored; /* the peer's, too late or never asked for */
+	uint64_t messages_sent;
+	uint64_t messages_received;
+	uint64_t messages_lost; /* for want of room, at either end of it here */
 };
 
 struct report_cast {

@@ -276,6 +276,9 @@ static void link_stats_set(struct report_link_stats *link, const char *network,
 	link->ring_size = 1 << 20;
 	link->received_ring_used = 262144;
 	link->received_ring_size = 512 << 10;
+	link->messages_sent = 2 * scale;
+	link->messages_received = 3 * scale;
+	link->messages_lost = 1;
 }
 
 static void casts_set(struct report_cast *casts)
