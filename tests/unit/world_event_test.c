@@ -6,6 +6,7 @@
 #include "data/plane.h"
 
 #include "loop.h"
+#include "rig.h"
 #include "shim.h"
 
 #include <errno.h>
@@ -38,6 +39,12 @@ struct side {
 	unsigned appeared; /* times the other one did */
 	unsigned disappeared;
 	struct ear ear; /* of the channel that was accepted */
+	/* With a link. */
+	struct rig_tap tap;
+	struct world_conn *conn;
+	struct world_ring *rx, *tx;
+	struct world_link *link;
+	uint32_t heard; /* messages through it */
 };
 
 struct rig {
@@ -140,7 +147,21 @@ static void on_disappeared(void *arg, uint16_t node_id)
 	((struct side *)arg)->disappeared++;
 }
 
+static void on_link_message(void *arg, struct world_link *link, const uint8_t *bytes,
+			    size_t length)
+{
+	struct side *side = arg;
+	uint32_t number;
+
+	CHECK(link == side->link);
+	if (CHECK_INT(length, sizeof(number))) {
+		memcpy(&number, bytes, sizeof(number));
+		CHECK_INT(number, side->heard++);
+	}
+}
+
 static const struct world_handler side_handler = {
+	.link_message = on_link_message,
 	.accepted = on_accepted,
 	.appeared = on_appeared,
 	.disappeared = on_disappeared,
@@ -173,6 +194,8 @@ static void side_close(struct side *side)
 	ear_free(&side->ear);
 	world_event_free(side->world);
 	plane_free(side->plane);
+	if (side->tap.tap.num_queues) /* after the plane, which watches it */
+		rig_tap_close(&side->tap);
 	memset(side, 0, sizeof(*side));
 }
 
@@ -529,6 +552,100 @@ TEST_CASE(world_event, channel_may_be_closed_within_its_own_callbacks)
 	CHECK_INT(rig.b.ear.closed, 0);
 	CHECK_INT(caller.closed, 1);
 	CHECK(!caller.channel && !rig.b.ear.channel);
+	ear_free(&caller);
+	rig_close(&rig);
+}
+
+/* ---- messages through a link ---- */
+
+static bool side_start_plane(struct side *side, uint16_t id)
+{
+	const struct plane_port port = {
+		.tap = &side->tap.tap, .node_id = id, .tag = RIG_TAG, .mtu = RIG_MTU};
+
+	return rig_tap_open(&side->tap, 1) &&
+	       plane_add_port(side->plane, &port, &side->ports[0]) == 0 &&
+	       plane_start(side->plane) == 0;
+}
+
+static bool side_offer(struct side *side, struct world_channel *channel, uint16_t peer_id,
+		       struct world_offer *ret_bell, struct world_offer *ret_ring)
+{
+	const struct world_ops *ops = side->world->ops;
+	const char *why;
+
+	if (ops->conn_new(side->world, channel, peer_id, peer_id == 2, &side->conn,
+			  &why) < 0 ||
+	    ops->ring_new(side->conn, 0, RIG_RING_SIZE, &side->rx, &why) < 0)
+		return false;
+	ops->conn_offer(side->conn, ret_bell);
+	ops->ring_offer(side->rx, ret_ring);
+	/* What was sent is the receiver's to keep. */
+	ret_bell->fd = dup(ret_bell->fd);
+	ret_ring->fd = dup(ret_ring->fd);
+	return true;
+}
+
+static bool side_accept(struct side *side, const struct world_offer *bell,
+			const struct world_offer *ring)
+{
+	const struct world_ops *ops = side->world->ops;
+	struct world_parcel parcels[2] = {{.fd = bell->fd}, {.fd = ring->fd}};
+	const char *why;
+
+	return ops->conn_accept(side->conn, &parcels[0], bell->bytes, bell->length,
+				&why) == 0 &&
+	       ops->ring_accept(side->conn, &parcels[1], ring->bytes, ring->length,
+				RIG_RING_SIZE, &side->tx, &why) == 0;
+}
+
+static bool side_link(struct side *side, uint16_t peer_id)
+{
+	const struct world_link_spec spec = {
+		.peer_id = peer_id, .conn = side->conn, .rx = side->rx, .tx = side->tx};
+
+	return side->world->ops->link_new(side->world, &spec, &side->link) == 0;
+}
+
+static void side_unlink(struct side *side)
+{
+	side->world->ops->link_free(side->link, false);
+	side->world->ops->conn_free(side->conn);
+}
+
+static bool rig_link(struct rig *rig, struct ear *caller)
+{
+	struct world_offer bells[2], rings[2];
+
+	return side_start_plane(&rig->a, 1) && side_start_plane(&rig->b, 2) &&
+	       rig_connect(rig, caller) &&
+	       side_offer(&rig->a, caller->channel, 2, &bells[0], &rings[0]) &&
+	       side_offer(&rig->b, rig->b.ear.channel, 1, &bells[1], &rings[1]) &&
+	       side_accept(&rig->a, &bells[1], &rings[1]) &&
+	       side_accept(&rig->b, &bells[0], &rings[0]) && side_link(&rig->a, 2) &&
+	       side_link(&rig->b, 1);
+}
+
+/* More than are taken in one go, and a second time from rest. */
+TEST_CASE(world_event, messages_come_through_a_link)
+{
+	struct ear caller;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	REQUIRE(rig_link(&rig, &caller));
+	for (uint32_t i = 0; i < 300; i++) {
+		CHECK_INT(rig.a.world->ops->link_send(rig.a.link, (const uint8_t *)&i,
+						      sizeof(i)),
+			  0);
+		if (i == 200)
+			LOOP_WAIT(&rig.loop, rig.b.heard == 201);
+	}
+	LOOP_WAIT(&rig.loop, rig.b.heard == 300);
+	CHECK_INT(rig.a.heard, 0);
+	CHECK_INT(rig.a.world->ops->link_send(rig.a.link, NULL, 0), -EMSGSIZE);
+	side_unlink(&rig.a);
+	side_unlink(&rig.b);
 	ear_free(&caller);
 	rig_close(&rig);
 }
