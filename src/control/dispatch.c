@@ -218,7 +218,7 @@ static void count_placed(struct dispatch *dispatch, const struct resolve *resolv
 
 static void count(struct dispatch *dispatch, const struct resolve *resolve)
 {
-	struct dispatch_counters *counters = &dispatch->counters;
+	struct dispatch_totals *counters = &dispatch->counters;
 	uint64_t *const of_step[] = {
 		[RESOLVE_STEP_TABLE] = &counters->by_table,
 		[RESOLVE_STEP_KERNEL] = &counters->by_kernel,

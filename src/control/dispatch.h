@@ -175,7 +175,7 @@ void dispatch_each_member(const struct dispatch *dispatch,
 			  bool (*each)(void *arg, const struct dispatch_member *),
 			  void *arg);
 
-struct dispatch_counters {
+struct dispatch_totals {
 	uint64_t misses; /* = the next eleven and those that are being asked for */
 	uint64_t by_table, by_kernel, by_answer; /* exact */
 	uint64_t by_wildcard, by_listener, by_flood, by_pair;
@@ -195,8 +195,7 @@ struct dispatch_counters {
 	uint64_t full;			 /* flows without an entry for want of room */
 };
 
-void dispatch_read_counters(const struct dispatch *dispatch,
-			    struct dispatch_counters *ret);
+void dispatch_read_counters(const struct dispatch *dispatch, struct dispatch_totals *ret);
 
 /* Entries, and how many there may be. */
 void dispatch_read_table(const struct dispatch *dispatch, uint32_t *ret_count,

@@ -122,7 +122,7 @@ struct dispatch {
 
 	unsigned num_explains;
 	struct dispatch_explain *explaining; /* whose steps are being noted */
-	struct dispatch_counters counters;
+	struct dispatch_totals counters;
 };
 
 static inline uint64_t dispatch_now(const struct dispatch *dispatch)

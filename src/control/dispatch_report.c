@@ -209,8 +209,7 @@ void dispatch_each_member(const struct dispatch *dispatch,
 	}
 }
 
-void dispatch_read_counters(const struct dispatch *dispatch,
-			    struct dispatch_counters *ret)
+void dispatch_read_counters(const struct dispatch *dispatch, struct dispatch_totals *ret)
 {
 	*ret = dispatch->counters;
 }
