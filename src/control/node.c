@@ -50,6 +50,7 @@ static void on_link_changed(const struct kernel_link *link, void *arg)
 			check_adapter(node, i, link);
 	}
 	node_check_global(node, link);
+	node_dispatch_link_changed(node, link);
 }
 
 static void on_watch(evutil_socket_t fd, short what, void *arg)
@@ -293,6 +294,7 @@ static int make_world(struct node *node, const struct config_fabric *rdma)
 		.port_fault = on_port_fault,
 		.link_ended = on_link_ended,
 		.pong = node_pong,
+		.miss = node_miss,
 		.arg = node,
 	};
 	char error[WORLD_EVENT_ERROR_MAX];
@@ -372,17 +374,33 @@ static int open_adapters(struct node *node)
 	return each_marked_link(node, remove_stale);
 }
 
+static int open_port(struct node *node, unsigned index)
+{
+	struct adapter *adapter = &node->adapters[index];
+	const struct config_network *network = adapter->network;
+	uint8_t addresses[CONFIG_ADDRESSES_MAX][FLOW_ADDRESS_LEN];
+	const struct plane_global global = {
+		.addresses = (const uint8_t(*)[FLOW_ADDRESS_LEN])(void *)addresses,
+		.num_addresses = network->num_addresses,
+		.flows = network->flows,
+	};
+	const bool is_global = network->kind == NETWORK_KIND_GLOBAL;
+	const struct plane_port port = {
+		.tap = &adapter->tap,
+		.node_id = node->config->id,
+		.tag = shmnet_network_tag(network->name),
+		.mtu = network->mtu,
+		.global = is_global ? &global : NULL,
+	};
+
+	node_map_addresses(network, addresses);
+	return plane_add_port(node->plane, &port, &node->ports[index]);
+}
+
 static int open_ports(struct node *node)
 {
 	for (unsigned i = 0; i < node->num_adapters; i++) {
-		struct adapter *adapter = &node->adapters[i];
-		const struct plane_port port = {
-			.tap = &adapter->tap,
-			.node_id = node->config->id,
-			.tag = shmnet_network_tag(adapter->network->name),
-			.mtu = adapter->network->mtu,
-		};
-		int ret = plane_add_port(node->plane, &port, &node->ports[i]);
+		int ret = open_port(node, i);
 
 		if (ret < 0)
 			return ret;
@@ -392,7 +410,13 @@ static int open_ports(struct node *node)
 
 static int open_membership(struct node *node)
 {
-	static const struct membership_handler handler = {.network_carrier = on_carrier};
+	static const struct membership_handler handler = {
+		.network_carrier = on_carrier,
+		.link_up = node_dispatch_link_up,
+		.link_down = node_dispatch_link_down,
+		.peer_suspect = node_dispatch_suspect,
+		.message = node_dispatch_message,
+	};
 	int ret;
 
 	for (unsigned i = 0; i < node->num_adapters; i++) {
@@ -471,6 +495,7 @@ static const struct part parts[] = {
 	{node_open_global, "global networks"},
 	{node_open_dhcp, "DHCP clients"},
 	{open_membership, "membership"},
+	{node_open_dispatch, "dispatcher"},
 	{start_world, NULL},
 	{NULL, NULL},
 };
@@ -506,6 +531,7 @@ static void node_close(struct node *node, bool keep_adopted)
 {
 	node_close_dhcp(node); /* while there are still peers: it sends */
 	node_end_pings(node);
+	node_close_dispatch(node);
 	membership_free(node->membership);
 	world_event_free(node->world);
 	node_close_global(node);

@@ -2,6 +2,7 @@
 #ifndef CONTROL_NODE_INTERNAL_H
 #define CONTROL_NODE_INTERNAL_H
 
+#include "base/flow.h"
 #include "base/netns.h"
 #include "control/adapter.h"
 #include "control/ctlsock.h"
@@ -66,8 +67,11 @@ struct node {
 	struct sysctls *sysctls;
 	struct global *globals[CONFIG_NETWORKS_MAX]; /* by network; NULL: a local one */
 	struct event *global_timer;
-	bool has_guards;     /* of this life or an earlier one */
-	uint64_t last_token; /* of a ping */
+	struct node_dispatch *dispatches[CONFIG_NETWORKS_MAX]; /* NULL: a local network */
+	struct sockets *sockets;   /* if there is a global one */
+	struct event *poll, *walk; /* of its sockets */
+	bool has_guards;	   /* of this life or an earlier one */
+	uint64_t last_token;	   /* of a ping */
 	struct node_ping pings[NODE_PINGS_MAX];
 };
 
@@ -115,6 +119,8 @@ void node_fill_path(const struct node *node, const struct member_report *member,
 
 /* ---- node_global.c; these log what is wrong ---- */
 
+bool node_has_global(const struct node_config *config);
+
 /* Before the adapters have addresses, and when all are there. */
 int node_prepare_global(struct node *node);
 int node_open_global(struct node *node);
@@ -129,6 +135,32 @@ void node_free_global(struct node *node, bool keep_adopted);
 /* Likewise of a killed node; what else it set back is done by node_close_global(). */
 int node_clean_global(struct node *node);
 int node_clean_guards(struct node *node);
+
+/* ---- node_dispatch.c; logs what is wrong ---- */
+
+int node_open_dispatch(struct node *node);
+void node_close_dispatch(struct node *node);
+
+/* The plane does not know a flow; `arg` is the node, also of the next four, which
+ * are struct membership_handler's. */
+void node_miss(void *arg, const struct plane_miss *miss);
+void node_dispatch_link_up(void *arg, unsigned network, uint16_t peer_id,
+			   const char *name);
+void node_dispatch_link_down(void *arg, unsigned network, uint16_t peer_id);
+void node_dispatch_suspect(void *arg, uint16_t peer_id, bool is_suspect);
+void node_dispatch_message(void *arg, unsigned network, uint16_t peer_id,
+			   const uint8_t *bytes, size_t length);
+
+/* An interface of the host: it may be one that a network is announced on. */
+void node_dispatch_link_changed(struct node *node, const struct kernel_link *link);
+
+/* Of all global networks, in words. */
+void node_each_global_reason(const struct node *node,
+			     void (*each)(const char *words, void *arg), void *arg);
+
+/* As the data plane and the dispatcher have them. */
+void node_map_addresses(const struct config_network *network,
+			uint8_t ret_addresses[CONFIG_ADDRESSES_MAX][FLOW_ADDRESS_LEN]);
 
 /* ---- node.c ---- */
 

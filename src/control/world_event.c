@@ -36,6 +36,7 @@ struct world_event {
 	struct event *faults;
 	void (*port_fault)(void *arg, unsigned port, int error);
 	void (*pong)(void *arg, uint64_t token, uint64_t time_ns);
+	void (*miss)(void *arg, const struct plane_miss *miss);
 	void *arg;
 };
 
@@ -375,6 +376,7 @@ static void on_faults(evutil_socket_t fd, short what, void *arg)
 	struct plane_message message;
 	struct plane_fault fault;
 	struct plane_pong pong;
+	struct plane_miss miss;
 
 	(void)fd;
 	(void)what;
@@ -384,6 +386,8 @@ static void on_faults(evutil_socket_t fd, short what, void *arg)
 		self->pong(self->arg, pong.token, pong.time_ns);
 	while (plane_next_message(self->offer.plane, &message))
 		handle_message(self, &message);
+	while (plane_next_miss(self->offer.plane, &miss))
+		self->miss(self->arg, &miss);
 }
 
 /* ---- life ---- */
@@ -402,6 +406,7 @@ static void init(struct world_event *self, struct event_base *base,
 	self->base = base;
 	self->port_fault = options->port_fault;
 	self->pong = options->pong;
+	self->miss = options->miss;
 	self->arg = options->arg;
 	self->offer.world = &self->world;
 	self->offer.plane = options->plane;

@@ -27,6 +27,7 @@ struct link;
 struct link_counters;
 struct offer_rdma;
 struct plane;
+struct plane_miss;
 struct remote;
 
 #define WORLD_EVENT_ERROR_MAX 512
@@ -48,6 +49,8 @@ struct world_event_options {
 			   const struct link_counters *counters);
 	/* A ping of the plane was answered. */
 	void (*pong)(void *arg, uint64_t token, uint64_t time_ns);
+	/* A flow that the plane knows nothing of; NULL: no network is global. */
+	void (*miss)(void *arg, const struct plane_miss *miss);
 	void *arg;
 };
 
