@@ -21,7 +21,8 @@ static const char config_text[] =
 	"  - {name: local, kind: shm, path: %s/rendezvous}\n"
 	"networks:\n"
 	"  - {name: lan0, kind: local, tap: shm0, mtu: 9000, address: 10.7.0.1/24}\n"
-	"  - {name: lan1, kind: local, tap: shm1, mtu: 1500, address: none}\n";
+	"  - {name: lan1, kind: local, tap: shm1, mtu: 1500, address: none}\n"
+	"  - {name: web, kind: global, tap: shmg0, address: 10.99.0.1, announce: lo}\n";
 
 /* ---- what the linker puts between ---- */
 

@@ -1,0 +1,87 @@
+#!/bin/bash
+# One address for two nodes: a client behind n1 is served by n2, which has no other way to
+# it than through n1; the nodes' own programs are served, too; and another node serves when
+# that one ends.
+set -u
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/netns/traffic.sh
+. "$(dirname "$0")/traffic.sh"
+
+echo_py=$(dirname "$0")/echo.py
+
+NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
+GLOBALS=("web shmg0 10.99.0.1 fd99::1")
+PORT=8000
+
+# client - n1 = n2
+make_hosts() {
+	local client node
+	host_add client && host_add n1 && host_add n2 || return 1
+	client=$(host_ns client)
+	ip link add v0 netns "$client" type veth peer name v0 netns "$(host_ns n1)" || return 1
+	for node in client:7 n1:1; do
+		ip -n "$(host_ns "${node%:*}")" link set v0 up
+		ip -n "$(host_ns "${node%:*}")" address add "198.51.100.${node#*:}/24" dev v0
+		ip -n "$(host_ns "${node%:*}")" address add "2001:db8::${node#*:}/64" dev v0 nodad
+	done
+	ip -n "$client" route add default via 198.51.100.1
+	ip -n "$client" -6 route add default via 2001:db8::1
+	in_ns n1 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+}
+
+# What n2 answers leaves by n1.
+route_back() {
+	ip -n "$(host_ns n2)" route add default via 10.77.0.1 &&
+		ip -n "$(host_ns n2)" -6 route add default via fd77::1
+}
+
+is_ready() { # server
+	grep -q ready "$LAB/$1.log"
+}
+
+serve() { # server, host, address
+	start "$1" "$2" python3 "$echo_py" serve "$2" "$3" "$PORT"
+	wait_for 5 is_ready "$1"
+}
+
+# The server's name and our address, as it sees it.
+asked() { # host, "NAME ADDRESS", tcp or udp, address, more arguments...
+	local host=$1 want=$2 protocol=$3 address=$4
+	shift 4
+	in_ns "$host" python3 "$echo_py" ask "$protocol" "$address" "$PORT" "$@" | tee "$LAB/asked"
+	[ "$(cat "$LAB/asked")" = "$want" ]
+}
+
+lab_begin "$@"
+
+check "a client and two hosts" make_hosts || lab_end
+check "two nodes with one address" mesh_up n1:1 n2:2 || lab_end
+check "n2's way to the client is n1" route_back
+check "the client pings a node" wait_for 5 in_ns client ping -qc 1 -W 1 10.77.0.2
+check "and the address" in_ns client ping -qc 1 -W 1 10.99.0.1
+check "by IPv6, too" wait_for 5 in_ns client ping -6 -qc 1 -W 1 fd99::1
+
+check "nobody serves: no answer" not asked client "" tcp 10.99.0.1 --timeout 0.5
+check "a server on n2" serve s4 n2 10.99.0.1
+check "and by IPv6" serve s6 n2 fd99::1
+for protocol in tcp udp; do
+	check "the client is served by $protocol" wait_for 5 \
+		asked client "n2 198.51.100.7" $protocol 10.99.0.1 --timeout 1
+	check "by IPv6" wait_for 5 asked client "n2 2001:db8::7" $protocol fd99::1 --timeout 1
+	for id in 1 2; do
+		check "n$id is, from its own address" \
+			asked n$id "n2 10.77.0.$id" $protocol 10.99.0.1
+		check "by IPv6" asked n$id "n2 fd77::$id" $protocol fd99::1
+	done
+done
+check "30 KB in segments" asked client "n2 198.51.100.7" tcp 10.99.0.1 --size 30000
+check "8 KB in fragments" asked client "n2 198.51.100.7" udp 10.99.0.1 --size 8000
+check "by IPv6" asked client "n2 2001:db8::7" udp fd99::1 --size 8000
+
+check "a server on n1, too" serve t4 n1 10.99.0.1
+check "n2 ends" ends n2
+check "and n1 serves" wait_for 5 asked client "n1 198.51.100.7" tcp 10.99.0.1 --timeout 1
+check "by UDP, too" wait_for 5 asked client "n1 198.51.100.7" udp 10.99.0.1 --timeout 1
+check "n1 ends" ends n1
+lab_end
