@@ -110,5 +110,5 @@ const char *nft_last_error(const struct nft *nft)
 
 bool nft_can_quote(const char *name)
 {
-	return !strpbrk(name, "\"\\*$@\n");
+	return !strpbrk(name, "\"\\*\n");
 }
