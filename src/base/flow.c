@@ -202,10 +202,12 @@ static enum drop_reason read_ipv4(struct view *view, struct ip_view *ip)
 	return FINE;
 }
 
-static bool is_ipv6_extension(uint8_t header)
+/* Whom AH comes for is known where its keys are; of a quote Linux reads on behind it. */
+static bool is_ipv6_extension(uint8_t header, bool is_quoted)
 {
-	return header == IPPROTO_HOPOPTS || header == IPPROTO_ROUTING ||
-	       header == IPPROTO_DSTOPTS || header == IPPROTO_FRAGMENT;
+	return (header == IPPROTO_AH && is_quoted) || header == IPPROTO_HOPOPTS ||
+	       header == IPPROTO_ROUTING || header == IPPROTO_DSTOPTS ||
+	       header == IPPROTO_FRAGMENT;
 }
 
 /* Whose headers do not all lie in this packet, or in what is in sight of it. */
@@ -219,7 +221,8 @@ static enum drop_reason read_fragment_header(struct view *view, struct ip_view *
 	const uint8_t *header = view->head + view->at;
 	uint16_t word = read_be16(header + 2);
 
-	if (ip->has_fragment_header)
+	if (ip->has_fragment_header || header[0] == IPPROTO_HOPOPTS ||
+	    header[0] == IPPROTO_FRAGMENT)
 		return DROP_BAD_PACKET;
 	ip->has_fragment_header = true;
 	ip->more = word & 1;
@@ -246,7 +249,7 @@ static enum drop_reason read_extension(struct view *view, struct ip_view *ip,
 		return DROP_BAD_PACKET;
 	if (ip->protocol == IPPROTO_ROUTING && header[3] != 0) /* not there yet */
 		return DROP_BAD_PACKET;
-	length = 8 + (size_t)header[1] * 8;
+	length = 8 + (size_t)header[1] * (ip->protocol == IPPROTO_AH ? 4 : 8);
 	if (!in_sight(view, length))
 		return too_short(ip);
 	ip->protocol = header[0];
@@ -265,7 +268,8 @@ static enum drop_reason read_ipv6(struct view *view, struct ip_view *ip)
 		return DROP_BAD_PACKET;
 	ip->protocol = header[6];
 	view->at += IPV6_HLEN;
-	for (int i = 0; !ip->offset && is_ipv6_extension(ip->protocol); i++) {
+	for (int i = 0; !ip->offset && is_ipv6_extension(ip->protocol, view->is_quoted);
+	     i++) {
 		if (i == FLOW_EXTENSIONS_MAX)
 			return too_short(ip);
 		reason = read_extension(view, ip, i == 0);

@@ -23,7 +23,8 @@
  * Extension headers of IPv6 are read through as Linux does: hop-by-hop options only as
  * the first, destination options, routing headers that have arrived, one fragment
  * header. An atomic fragment is a packet like any other. AH, ESP and whatever else has
- * no ports here make a FLOW_PAIR, in both versions.
+ * no ports here make a FLOW_PAIR, in both versions; what an IPv6 error quotes is read
+ * through AH, too, and is then about the flow within.
  */
 #ifndef BASE_FLOW_H
 #define BASE_FLOW_H
