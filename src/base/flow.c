@@ -4,6 +4,7 @@
 #include "base/frame.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
@@ -610,7 +611,10 @@ static uint64_t rotate(uint64_t word, int bits)
 	return word << bits | word >> (64 - bits);
 }
 
-static void sip_round(uint64_t v[4])
+/* Asked for per packet: its state belongs in registers. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE void sip_round(uint64_t v[4])
 {
 	v[0] += v[1];
 	v[1] = rotate(v[1], 13) ^ v[0];
@@ -624,7 +628,7 @@ static void sip_round(uint64_t v[4])
 	v[2] = rotate(v[2], 32);
 }
 
-static void sip_add(uint64_t v[4], uint64_t word)
+ALWAYS_INLINE void sip_add(uint64_t v[4], uint64_t word)
 {
 	v[3] ^= word;
 	sip_round(v);
@@ -633,11 +637,10 @@ static void sip_add(uint64_t v[4], uint64_t word)
 
 static uint64_t read_le64(const uint8_t *bytes)
 {
-	uint64_t word = 0;
+	uint64_t word;
 
-	for (int i = 7; i >= 0; i--)
-		word = word << 8 | bytes[i];
-	return word;
+	memcpy(&word, bytes, sizeof(word));
+	return le64toh(word);
 }
 
 uint64_t flow_hash(const struct flow_key *key, const struct flow_secret *secret)
