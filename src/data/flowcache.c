@@ -55,9 +55,10 @@ static bool entry_counts(uint64_t entry, uint64_t tick)
 	return entry && entry_age(entry, tick) <= limits[entry_state(entry)];
 }
 
+/* A free one has a fingerprint, too: who finds it must look at its state. */
 static bool entry_is(uint64_t entry, uint64_t hash)
 {
-	return entry && (entry ^ hash) >> FINGERPRINT_SHIFT == 0;
+	return (entry ^ hash) < 1ull << FINGERPRINT_SHIFT;
 }
 
 static uint64_t entry_make(uint64_t hash, uint16_t owner, uint64_t tick, enum state state)
@@ -98,13 +99,14 @@ static struct flowcache_bucket *second_bucket(const struct flowcache *cache,
 	return bucket == cache->buckets ? bucket + 1 : bucket - 1;
 }
 
-static uint64_t *find_in(struct flowcache_bucket *bucket, uint64_t hash)
+/* Without a jump that depends on where it is: that would be guessed wrong each time. */
+static inline uint64_t *find_in(struct flowcache_bucket *bucket, uint64_t hash)
 {
-	for (unsigned i = 0; i < FLOWCACHE_BUCKET; i++) {
-		if (entry_is(bucket->entries[i], hash))
-			return &bucket->entries[i];
-	}
-	return NULL;
+	uint64_t *found = NULL;
+
+	for (unsigned i = 0; i < FLOWCACHE_BUCKET; i++)
+		found = entry_is(bucket->entries[i], hash) ? &bucket->entries[i] : found;
+	return found;
 }
 
 static uint64_t *find(const struct flowcache *cache, uint64_t hash)
@@ -178,13 +180,20 @@ bool flowcache_find(struct flowcache *cache, uint64_t hash, unsigned use,
 uint64_t flowcache_find_bulk(struct flowcache *cache, const uint64_t *hashes,
 			     const uint8_t *uses, unsigned num, struct plane_verdict *ret)
 {
-	uint64_t found = 0;
+	uint64_t *entries[64], found = 0;
 
 	for (unsigned i = 0; i < num; i++)
 		__builtin_prefetch(first_bucket(cache, hashes[i]), 1);
-	for (unsigned i = 0; i < num; i++)
-		found |= (uint64_t)flowcache_find(cache, hashes[i], uses[i], &ret[i])
-			 << i;
+	for (unsigned i = 0; i < num; i++) {
+		entries[i] = find_in(first_bucket(cache, hashes[i]), hashes[i]);
+		if (!entries[i])
+			__builtin_prefetch(second_bucket(cache, hashes[i]), 1);
+	}
+	for (unsigned i = 0; i < num; i++) {
+		if (!entries[i])
+			entries[i] = find_in(second_bucket(cache, hashes[i]), hashes[i]);
+		found |= (uint64_t)use_entry(cache, entries[i], uses[i], &ret[i]) << i;
+	}
 	return found;
 }
 
