@@ -47,6 +47,7 @@ nginx-light         | demo,test,bench | a web server
 curl                | demo,test,bench | its client
 wrk                 | test,bench      | many of them
 haproxy             | test,bench      | what a global address is compared with
+libdpdk-dev         | bench           | a hash table that the flow cache is compared with
 vde2                | test,bench      | a switch that shmnet is compared with
 tcpdump             | test            | looks at a TAP as a user would
 ethtool             | test,bench      | switches the offloads of a TAP

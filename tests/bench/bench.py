@@ -165,19 +165,26 @@ class Bench:
                 for (cpu_before, sleeps_before), (cpu, sleeps) in zip(before, after)]
 
     def ring(self, name):
-        line = self.ring_lines().get(name)
+        line = self.lines_of("ring_bench").get(name)
         if line is None:
             raise BenchError(f"ring_bench has no row {name}")
         return Figures(line["unit"], line["ours"], line["peer"], line["name"])
 
+    def flow(self, name):
+        line = self.lines_of("flow_bench").get(name)
+        if line is None:
+            raise Missing("flow_bench was built without DPDK; tests/install.sh bench, and "
+                          "configure the build directory anew")
+        return Figures(line["unit"], line["ours"], line["peer"], line["name"])
+
     @functools.cache
-    def ring_lines(self):
-        """ring_bench measures all its rows at once and prints a line of JSON for each."""
-        command = [self.programs.find("tests/bench/ring_bench"),
+    def lines_of(self, program):
+        """It measures all its rows at once and prints a line of JSON for each."""
+        command = [self.programs.find(f"tests/bench/{program}"),
                    "--json", "--rounds", str(self.settings.rounds)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise BenchError(f"ring_bench: exit {done.returncode}: {done.stderr.strip()}")
+            raise BenchError(f"{program}: exit {done.returncode}: {done.stderr.strip()}")
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         return {line["row"]: line for line in lines}
 

@@ -158,6 +158,21 @@ def r5d(bench):
     return bench.ring("R5d")
 
 
+@row("D1", "flow look-ups, 1 M flows, one core", "DPDK rte_hash bulk", reach=1, stretch=2)
+def d1(bench):
+    return bench.flow("D1")
+
+
+@row("D1b", "the same, one at a time", "DPDK rte_hash bulk")
+def d1b(bench):
+    return bench.flow("D1b")
+
+
+@row("D4d", "bytes per flow, of the flow cache alone", "IPVS: 128 and more", better="lower")
+def d4d(bench):
+    return bench.flow("D4d")
+
+
 @row("M1", "veth, one TCP stream", "itself")
 def m1(bench):
     return bench.compare(Veth(), Veth(), TcpStream(), "gbps")
