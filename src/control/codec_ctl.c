@@ -387,6 +387,43 @@ dispatch_encode(struct ctl_scratch *scratch, const struct report_dispatch_stats 
 	return to;
 }
 
+static Shmnet__Ctl__Decisions *decisions_encode(struct ctl_scratch *scratch,
+						const struct report_decisions *from)
+{
+	Shmnet__Ctl__Decisions *to = ctl_scratch_new(scratch, 1, sizeof(*to));
+
+	if (!to)
+		return NULL;
+	shmnet__ctl__decisions__init(to);
+	to->misses = from->misses;
+	to->by_table = from->by_table;
+	to->by_kernel = from->by_kernel;
+	to->by_answer = from->by_answer;
+	to->by_wildcard = from->by_wildcard;
+	to->by_listener = from->by_listener;
+	to->by_flood = from->by_flood;
+	to->by_pair = from->by_pair;
+	to->reset = from->reset;
+	to->no_listener = from->no_listener;
+	to->no_owner = from->no_owner;
+	to->joined = from->joined;
+	to->hashed = from->hashed;
+	to->asked = from->asked;
+	to->asked_again = from->asked_again;
+	to->silent = from->silent;
+	to->busy = from->busy;
+	to->queries = from->queries;
+	to->pins_sent = from->pins_sent;
+	to->pins_received = from->pins_received;
+	to->pins_refused = from->pins_refused;
+	to->bad_messages = from->bad_messages;
+	to->odd_messages = from->odd_messages;
+	to->not_sent = from->not_sent;
+	to->not_answered = from->not_answered;
+	to->full = from->full;
+	return to;
+}
+
 static void network_stats_encode(struct ctl_scratch *scratch,
 				 Shmnet__Ctl__NetworkStats *to,
 				 const struct report_network_stats *from)
@@ -397,8 +434,10 @@ static void network_stats_encode(struct ctl_scratch *scratch,
 	to->kernel_tx_dropped = from->kernel_tx_dropped;
 	to->kernel_rx_dropped = from->kernel_rx_dropped;
 	to->casts = casts_encode(scratch, &from->casts);
-	if (from->kind == NETWORK_KIND_GLOBAL)
-		to->dispatch = dispatch_encode(scratch, &from->dispatch);
+	if (from->kind != NETWORK_KIND_GLOBAL)
+		return;
+	to->dispatch = dispatch_encode(scratch, &from->dispatch);
+	to->decisions = decisions_encode(scratch, &from->decisions);
 }
 
 static void link_stats_encode(struct ctl_scratch *scratch, Shmnet__Ctl__LinkStats *to,

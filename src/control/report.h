@@ -190,6 +190,36 @@ struct report_dispatch_stats {
 	uint64_t evicted;
 };
 
+/* Of flows, see ctl.proto. */
+struct report_decisions {
+	uint64_t misses;
+	uint64_t by_table;
+	uint64_t by_kernel;
+	uint64_t by_answer;
+	uint64_t by_wildcard;
+	uint64_t by_listener;
+	uint64_t by_flood;
+	uint64_t by_pair;
+	uint64_t reset;
+	uint64_t no_listener;
+	uint64_t no_owner;
+	uint64_t joined;
+	uint64_t hashed;
+	uint64_t asked;
+	uint64_t asked_again;
+	uint64_t silent;
+	uint64_t busy;
+	uint64_t queries;
+	uint64_t pins_sent;
+	uint64_t pins_received;
+	uint64_t pins_refused;
+	uint64_t bad_messages;
+	uint64_t odd_messages;
+	uint64_t not_sent;
+	uint64_t not_answered;
+	uint64_t full;
+};
+
 struct report_network_stats {
 	char network[REPORT_NAME_MAX];
 	enum network_kind kind;
@@ -199,6 +229,7 @@ struct report_network_stats {
 	uint64_t kernel_rx_dropped;
 	struct report_cast_stats casts;
 	struct report_dispatch_stats dispatch; /* of a global one */
+	struct report_decisions decisions;     /* likewise */
 };
 
 struct report_link_stats {
