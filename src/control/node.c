@@ -531,6 +531,7 @@ static void node_close(struct node *node, bool keep_adopted)
 {
 	node_close_dhcp(node); /* while there are still peers: it sends */
 	node_end_pings(node);
+	node_end_explains(node);
 	node_close_dispatch(node);
 	membership_free(node->membership);
 	world_event_free(node->world);

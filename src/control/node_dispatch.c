@@ -300,6 +300,11 @@ void node_dispatch_link_changed(struct node *node, const struct kernel_link *lin
 	}
 }
 
+struct dispatch *node_find_dispatch(const struct node *node, unsigned network)
+{
+	return node->dispatches[network] ? node->dispatches[network]->dispatch : NULL;
+}
+
 /* ---- what is wrong ---- */
 
 struct each_reason {

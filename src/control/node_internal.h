@@ -41,6 +41,17 @@ struct node_ping {
 	struct report_ping report;
 };
 
+#define NODE_EXPLAINS_MAX CTLSOCK_CLIENTS_MAX
+
+/* Likewise. */
+struct node_explain {
+	struct node *node;
+	struct client *client;
+	unsigned network; /* in the config */
+	struct dispatch_explain *running;
+	char flow[FLOW_TEXT_MAX];
+};
+
 struct node {
 	const struct node_config *config;
 	char mark[NODE_MARK_MAX];
@@ -73,6 +84,7 @@ struct node {
 	bool has_guards;	   /* of this life or an earlier one */
 	uint64_t last_token;	   /* of a ping */
 	struct node_ping pings[NODE_PINGS_MAX];
+	struct node_explain explains[NODE_EXPLAINS_MAX];
 };
 
 extern const struct ctlsock_handler node_report_handler; /* its arg is the node */
@@ -102,8 +114,32 @@ int node_listeners(void *arg, const struct ctl_listeners_request *request,
 		   struct report_listeners *report, struct report_refusal *ret_refusal);
 int node_drain(void *arg, const struct ctl_drain_request *request,
 	       struct report_drain *report, struct report_refusal *ret_refusal);
+
+/* -ENOENT. */
+int node_refuse(struct report_refusal *refusal, const char *code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Of a global network; nothing for a local one. */
+void node_fill_members(const struct node *node, unsigned network,
+		       struct report_network *report);
+void node_fill_dispatch_stats(const struct node *node, unsigned network,
+			      const struct dispatch_counters *counters,
+			      struct report_network_stats *report);
+
+/* Nodes that a config names as members, and that are not there: in words. */
+void node_each_missing_member(const struct node *node,
+			      void (*each)(const char *words, void *arg), void *arg);
+
+/* ---- node_explain.c ---- */
+
+/* As struct ctlsock_handler has it; `arg` is the node. */
 int node_explain(void *arg, const struct ctl_explain_request *request,
 		 struct client *client, struct report_refusal *ret_refusal);
+/* Nothing if that client waits for none. */
+void node_explain_cancel(struct node *node, const struct client *client);
+
+/* Before the dispatchers end. */
+void node_end_explains(struct node *node);
 
 /* ---- node_fabrics.c ---- */
 
@@ -153,6 +189,9 @@ void node_dispatch_message(void *arg, unsigned network, uint16_t peer_id,
 
 /* An interface of the host: it may be one that a network is announced on. */
 void node_dispatch_link_changed(struct node *node, const struct kernel_link *link);
+
+/* NULL: a local network. */
+struct dispatch *node_find_dispatch(const struct node *node, unsigned network);
 
 /* Of all global networks, in words. */
 void node_each_global_reason(const struct node *node,

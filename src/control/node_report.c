@@ -76,6 +76,7 @@ static void fill_network(const struct node *node, unsigned index,
 		add_address(report, &leased[i]);
 	for (unsigned i = 0; i < network->num_addresses; i++)
 		add_address(report, &network->addresses[i]);
+	node_fill_members(node, index, report);
 }
 
 static struct report_network *fill_networks(const struct node *node, unsigned *ret_count)
@@ -286,6 +287,7 @@ static void fill_network_stats(const struct node *node, unsigned index,
 	report->kernel_tx_dropped = drops.tx_dropped;
 	report->kernel_rx_dropped = drops.rx_dropped;
 	fill_cast_stats(&counters.casts, &report->casts);
+	node_fill_dispatch_stats(node, index, &counters.dispatch, report);
 }
 
 /* A list under construction; `at` stops where the room ends. */
@@ -450,6 +452,7 @@ static void fill_health(const struct node *node, struct report_status *report)
 	for (unsigned i = 0; i < node->num_adapters; i++)
 		add_adapter_reason(node, &node->adapters[i], report);
 	node_each_global_reason(node, add_reason, report);
+	node_each_missing_member(node, add_reason, report);
 	membership_each_reason(node->membership, add_reason, report);
 	report->state =
 		report->num_reasons ? REPORT_HEALTH_DEGRADED : REPORT_HEALTH_READY;
@@ -529,6 +532,13 @@ static int report_events(void *arg, struct report_events *report)
 	return 0;
 }
 
+/* It waits for one of the two. */
+static void cancel(void *arg, struct client *client)
+{
+	node_ping_cancel(arg, client);
+	node_explain_cancel(arg, client);
+}
+
 const struct ctlsock_handler node_report_handler = {
 	.status = report_status,
 	.topology = report_topology,
@@ -540,5 +550,5 @@ const struct ctlsock_handler node_report_handler = {
 	.drain = node_drain,
 	.ping = node_ping,
 	.explain = node_explain,
-	.cancel = node_ping_cancel,
+	.cancel = cancel,
 };
