@@ -526,8 +526,8 @@ static int sweep(struct nft *nft, const struct node_config *config, bool keep)
 	if (error)
 		return error;
 	list = strdup(nft_output(nft));
-	out = open_memstream(&text, &size);
-	if (!list || !out) {
+	out = list ? open_memstream(&text, &size) : NULL;
+	if (!out) {
 		free(list);
 		return -ENOMEM;
 	}

@@ -39,7 +39,7 @@ TEST_CASE(nft, errors_are_one_line)
 	struct nft *nft = NULL;
 
 	OPEN(nft);
-	CHECK_INT(nft_run(nft, "add tabel inet a\n"), -EINVAL);
+	CHECK_INT(nft_run(nft, "add nothing inet a\n"), -EINVAL);
 	CHECK(strstr(nft_last_error(nft), "syntax error"));
 	CHECK(!strchr(nft_last_error(nft), '\n'));
 	CHECK(!strstr(nft_last_error(nft), "Error: "));
