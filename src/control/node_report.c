@@ -452,8 +452,8 @@ static void fill_health(const struct node *node, struct report_status *report)
 	for (unsigned i = 0; i < node->num_adapters; i++)
 		add_adapter_reason(node, &node->adapters[i], report);
 	node_each_global_reason(node, add_reason, report);
-	node_each_missing_member(node, add_reason, report);
 	membership_each_reason(node->membership, add_reason, report);
+	node_each_missing_member(node, add_reason, report);
 	report->state =
 		report->num_reasons ? REPORT_HEALTH_DEGRADED : REPORT_HEALTH_READY;
 }
