@@ -453,6 +453,14 @@ static bool next_port_fault(struct plane *plane, struct plane_fault *ret_fault)
 	return false;
 }
 
+void plane_come_again(struct plane *plane)
+{
+	uint64_t one = 1;
+
+	if (write(plane->event_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable */
+}
+
 bool plane_next_fault(struct plane *plane, struct plane_fault *ret_fault)
 {
 	uint64_t count;

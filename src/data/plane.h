@@ -319,7 +319,12 @@ struct plane_miss {
 	struct flow_packet packet; /* the first that waits */
 };
 
-/* As plane_next_pong(). Each key is told of once, until its answer or 50 ms later. */
+/*
+ * As plane_next_message(), with a limit of PLANE_MISSES_MAX: a flood of openers must not
+ * keep control from everything else. Each key is told of once, until its answer or 50 ms
+ * later.
+ */
+#define PLANE_MISSES_MAX 256
 bool plane_next_miss(struct plane *plane, struct plane_miss *ret_miss);
 
 /* For how long an answer holds, if its place is not needed. */

@@ -49,20 +49,11 @@ int plane_send_message(struct plane *plane, struct link *link, const uint8_t *by
 	return ret;
 }
 
-/* Control comes again when it has looked at everything else. */
-static void raise_event(struct plane *plane)
-{
-	uint64_t one = 1;
-
-	plane->messages_in_row = 0;
-	if (write(plane->event_fd, &one, sizeof(one)) < 0)
-		return; /* the counter is full: it is readable */
-}
-
 bool plane_next_message(struct plane *plane, struct plane_message *ret_message)
 {
 	if (plane->messages_in_row == PLANE_MESSAGES_MAX) {
-		raise_event(plane);
+		plane->messages_in_row = 0;
+		plane_come_again(plane);
 		return false;
 	}
 	for (unsigned i = 0; i < plane->num_links; i++) {

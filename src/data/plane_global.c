@@ -113,8 +113,19 @@ void plane_free_globals(struct plane *plane)
 
 bool plane_next_miss(struct plane *plane, struct plane_miss *ret_miss)
 {
-	return plane->global &&
-	       post_take(&plane->global->misses, ret_miss, sizeof(*ret_miss)) > 0;
+	if (!plane->global)
+		return false;
+	if (plane->misses_in_row == PLANE_MISSES_MAX) {
+		plane->misses_in_row = 0;
+		plane_come_again(plane);
+		return false;
+	}
+	if (post_take(&plane->global->misses, ret_miss, sizeof(*ret_miss)) > 0) {
+		plane->misses_in_row++;
+		return true;
+	}
+	plane->misses_in_row = 0;
+	return false;
 }
 
 int plane_answer_flow(struct plane *plane, unsigned port, const struct flow_key *key,

@@ -28,6 +28,7 @@ struct plane {
 	struct fabric_source *sources;
 	unsigned next_speaker;	     /* the link whose turn it is with its messages */
 	unsigned messages_in_row;    /* that control took */
+	unsigned misses_in_row;	     /* likewise */
 	struct global_state *global; /* NULL: there is no global network */
 	struct path_scratch scratch; /* for what is salvaged here */
 };
@@ -45,6 +46,9 @@ void plane_add_cast_counters(const struct plane *plane, unsigned port,
 bool plane_next_cast_fault(struct plane *plane, struct plane_fault *ret_fault);
 bool plane_next_want(struct plane *plane, struct plane_fault *ret_fault);
 bool plane_next_stranger(struct plane *plane, struct plane_fault *ret_fault);
+
+/* Raises the event: control is to look again, after everything else that it has to do. */
+void plane_come_again(struct plane *plane);
 
 /* Makes the port one of a global network. */
 int plane_add_global(struct plane *plane, struct port *port,
