@@ -20,10 +20,11 @@ from rows import ROWS
 
 UNITS = {"gbps": "Gb/s", "cpu_s_per_gb": "s/GB", "p50_us": "us", "pps": "/s",
          "cpu_percent": "%", "wakeups_per_s": "/s", "frames_per_s": "/s",
-         "megabytes_per_s": "MB/s"}
+         "megabytes_per_s": "MB/s", "connections_per_s": "/s"}
 CPU_UNITS = {"cpu_s_per_gb": "s/GB", "cpu_us_per_trip": "us/trip",
              "cpu_us_per_datagram": "us/datagram",
-             "cpu_us_per_frame": "us/frame"}
+             "cpu_us_per_frame": "us/frame",
+             "cpu_us_per_connection": "us/connection"}
 
 
 @dataclass

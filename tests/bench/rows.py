@@ -11,6 +11,8 @@ Rows V are measured in virtual machines and beside nothing else: see vm.py.
 from dataclasses import dataclass
 from typing import Callable
 
+from cluster import Direct, Global, Haproxy
+from http_loads import NewConnections
 from loads import TcpPingPong, TcpStream, UdpFlood
 from paths import Pump, Shmnet, Veth, Vde, Vxlan
 from vm import Link, ShmnetRdma
@@ -119,6 +121,19 @@ def h10b(bench):
 @row("H11", "UDP 64 B, delivered", "veth", reach=1.0, stretch=1.15)
 def h11(bench):
     return bench.compare(Shmnet(), Veth(), UdpFlood(64), "pps")
+
+
+@row("D2", "TCP through the global address", "the server's own address", reach=0.97,
+     stretch=0.995)
+def d2(bench):
+    return bench.compare(Global(), Direct(), TcpStream(), "gbps")
+
+
+@row("D3", "new connections by the global address", "haproxy on the border", reach=3,
+     stretch=5)
+def d3(bench):
+    return bench.compare(Global(servers=2), Haproxy(servers=2), NewConnections(),
+                         "connections_per_s")
 
 
 @row("R1", "pair ring, 64 B, two processes", "AF_UNIX SEQPACKET", reach=50, stretch=150)
