@@ -501,8 +501,12 @@ err_plane:
 	return ret;
 }
 
+/* The ports are in the first view, also as long as there is no link. */
 int plane_start(struct plane *plane)
 {
+	plane->view->num_ports = plane->num_ports;
+	for (unsigned p = 0; p < plane->num_ports; p++)
+		view_add_port(plane->view, plane, p);
 	return worker_start(plane->worker, plane->view);
 }
 

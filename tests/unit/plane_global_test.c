@@ -141,6 +141,25 @@ TEST_CASE(plane_global, nor_while_spinning)
 	check_wake_ups(20);
 }
 
+/* One that no link was ever made for. */
+TEST_CASE(plane_global, a_host_that_is_alone_serves_itself)
+{
+	const struct plane_global global = {global_addresses, 2, 4096};
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct host host;
+
+	REQUIRE(host_make_global(&host, 1, 0, &global));
+	REQUIRE(plane_start(host.plane) == 0);
+	send_flow(&host, 1);
+	CHECK_INT(answer_misses(&host, 1, PLANE_KEEP_FLOW), 1);
+	WAIT_UNTIL(read_port(&host).dispatch.local == 1);
+	CHECK(host_read(&host, 0, frame) != 0);
+	send_flow(&host, 2); /* nobody says anything */
+	WAIT_UNTIL(read_port(&host).drops[DROP_PARK_LATE] == 1);
+	check_dispatch(&host, 2);
+	host_close(&host);
+}
+
 /* The worker sleeps, and nothing but time wakes it. */
 TEST_CASE(plane_global, what_waits_in_vain_is_dropped_by_a_sleeping_worker)
 {
