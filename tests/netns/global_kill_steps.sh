@@ -71,9 +71,9 @@ every_step() { # kill_start or kill_stop, what to do then
 
 lab_begin "$@"
 binary=$(program shmnet-node) || exit 1
-library=$(program libkill-step.so) || exit 1
 ! grep -qc '__[at]san_init' "$binary" ||
 	skip "a sanitizer's run-time library has to be loaded before all others"
+library=$(program libkill-step.so) || exit 1
 in_ns self nft list tables >"$LAB/nft" 2>&1 || skip "no nftables here: $(cat "$LAB/nft")"
 host_add n1
 node_config n1 1 >"$LAB/n1.yaml"
