@@ -383,7 +383,7 @@ static void check_address(const struct rules *rules, unsigned index, const char 
 	struct config_quote quote;
 	struct config_why why;
 
-	if (!text || !*text || config_node_is_null(node) ||
+	if (!node || !text || !*text || config_node_is_null(node) ||
 	    strlen(text) > CONFIG_ADDRESS_LONGEST)
 		return;
 	if (!is_local(rules, network) && !is_global(rules, network))

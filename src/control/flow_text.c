@@ -136,7 +136,7 @@ int flow_text_parse(const struct flow_text *text, struct flow_packet *ret_packet
 		    struct flow_why *ret_why)
 {
 	struct flow_packet packet = {.key = {.protocol = 0}};
-	struct end from, to;
+	struct end from = {.port = 0}, to = {.port = 0};
 
 	if (parse_protocol(text->protocol, &packet.key.protocol, ret_why) < 0 ||
 	    parse_end(text->source, packet.key.protocol, &from, ret_why) < 0 ||
