@@ -112,7 +112,7 @@ struct dispatch {
 	int kernel_error;    /* of the last look-up; 0: it went well */
 	bool nic_is_usable;
 	bool is_announcing;
-	uint64_t hold_ns; /* nothing is announced before */
+	uint64_t started_ns;
 
 	bool has_mail;	    /* a box isn't empty */
 	bool must_renew;    /* the data plane's verdicts about datagrams */
@@ -145,6 +145,8 @@ extern const struct resolve_ops dispatch_resolve_ops, dispatch_explain_ops;
 struct member *dispatch_find(const struct dispatch *dispatch, uint16_t id);
 enum resolve_member dispatch_member_state(const struct dispatch *dispatch,
 					  const struct member *member);
+/* May there be members with connections who can't be asked? Right after the start there
+ * may: who starts again must not reset what others have. */
 bool dispatch_is_unsure(const struct dispatch *dispatch);
 int dispatch_add_self(struct dispatch *dispatch, uint16_t id, const char *name);
 void dispatch_forget_members(struct dispatch *dispatch); /* that are gone */

@@ -49,6 +49,8 @@ enum resolve_member dispatch_member_state(const struct dispatch *dispatch,
 
 bool dispatch_is_unsure(const struct dispatch *dispatch)
 {
+	if (dispatch_now(dispatch) - dispatch->started_ns < DISPATCH_GRACE_NS)
+		return true;
 	for (unsigned slot = 1; slot < DISPATCH_MEMBERS_MAX; slot++) {
 		if (dispatch_member_state(dispatch, dispatch->members[slot]) ==
 		    RESOLVE_MEMBER_UNSURE)
@@ -416,7 +418,7 @@ int dispatch_drain(struct dispatch *dispatch, const char *node, bool on,
 static bool should_announce(const struct dispatch *dispatch)
 {
 	if (!dispatch->self->state.announces ||
-	    dispatch_now(dispatch) < dispatch->hold_ns)
+	    dispatch_now(dispatch) - dispatch->started_ns < DISPATCH_HOLD_NS)
 		return false;
 	for (unsigned slot = 1; slot < DISPATCH_MEMBERS_MAX; slot++) {
 		const struct member *member = dispatch->members[slot];

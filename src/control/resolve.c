@@ -71,11 +71,14 @@ static enum step_result give_connection(struct resolve *resolve, uint16_t owner,
 
 /* ---- the steps ---- */
 
-/* How sure an entry is that is so old. Nobody tells when a datagram socket ends, and an
- * opener may be that of the next connection. */
+/*
+ * An opener may be that of the next connection, and nobody tells when a datagram socket
+ * ends.
+ */
 static bool is_sure(const struct resolve *resolve, const struct flowtable_entry *entry)
 {
-	return entry->made_s < RESOLVE_FRESH_S || is_of(resolve, SEGMENT | ERROR);
+	return entry->made_s < RESOLVE_FRESH_S ||
+	       (is_of(resolve, SEGMENT | ERROR) && entry->heard_s < RESOLVE_USED_S);
 }
 
 static enum step_result step_table(struct resolve *resolve)
@@ -182,6 +185,7 @@ static enum step_result step_members(struct resolve *resolve)
 		say(resolve, "there are none");
 		return STEP_NEXT;
 	}
+	resolve->was_unsure = resolve->ops->is_unsure(resolve->arg);
 	return STEP_ASK;
 }
 
@@ -232,7 +236,7 @@ static enum step_result step_flood(struct resolve *resolve)
 	struct balance_node nodes[BALANCE_NODES_MAX];
 	unsigned num;
 
-	if (!resolve->ops->is_flooded(resolve->arg) ||
+	if (!resolve->ops->is_flooded(resolve->arg) || resolve->was_unsure ||
 	    resolve->ops->is_unsure(resolve->arg)) {
 		say(resolve, "no flood, or not all members are up");
 		return STEP_NEXT;
@@ -267,7 +271,7 @@ static enum step_result step_pair(struct resolve *resolve)
 /* A connection that nobody has, and nobody may have who can't be asked: it is reset. */
 static enum step_result none_of_segment(struct resolve *resolve)
 {
-	if (resolve->ops->is_unsure(resolve->arg)) {
+	if (resolve->was_unsure || resolve->ops->is_unsure(resolve->arg)) {
 		say(resolve, "dropped: a member is not up that may have it");
 		return drop(resolve, DROP_NO_OWNER, DISPATCH_KEEP_SHORT);
 	}

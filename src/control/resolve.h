@@ -40,6 +40,9 @@ enum resolve_step {
 /* A placed opener is sure for so long, whatever the kernels say: with SYN cookies there
  * is no socket before the next packet. */
 #define RESOLVE_FRESH_S 10
+/* So long nobody may use the ports of a connection again (TIME_WAIT). An entry that was
+ * not used for longer may be of one before, whose successor's pin was lost. */
+#define RESOLVE_USED_S	60
 
 /* What the data plane remembers of a verdict; as enum plane_keep. */
 enum dispatch_keep {
@@ -98,7 +101,8 @@ struct resolve_ops {
 	/* Members to be asked. */
 	unsigned (*count_others)(void *arg);
 	enum resolve_member (*member)(void *arg, uint16_t node_id);
-	/* Is any member suspect, or down for less than 30 s? */
+	/* May there be a member with connections that can't be asked: suspect, down for
+	 * less than 30 s, or not yet met? */
 	bool (*is_unsure)(void *arg);
 	/* Those that may get something new: up, not suspect, not drained, with a weight.
 	 */
@@ -122,9 +126,10 @@ struct resolve {
 	enum resolve_class class;
 	enum resolve_step step; /* the next one; in the end the one that decided */
 
-	bool is_stale;	/* an opener whose entry is too old to be sure */
-	bool overrides; /* who has it may be dead: no use to ask anybody */
-	bool by_hash;	/* too much is going on: placed without memory */
+	bool is_stale;	 /* an opener whose entry is too old to be sure */
+	bool was_unsure; /* when the members were asked */
+	bool overrides;	 /* who has it may be dead: no use to ask anybody */
+	bool by_hash;	 /* too much is going on: placed without memory */
 	enum resolve_answer answer;
 	uint16_t answered_by;
 
