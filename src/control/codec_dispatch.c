@@ -199,13 +199,15 @@ static void fill_heard(struct encoding *to, const struct dispatch_message *from)
 	to->heard.listeners = from->heard.listeners;
 	to->heard.count = from->heard.count;
 	to->heard.state = from->heard.state;
+	to->heard.drain = from->heard.drain;
 	to->message.heard = &to->heard;
 }
 
 static void fill_drain(struct encoding *to, const struct dispatch_message *from)
 {
 	shmnet__dispatch__drain__init(&to->drain);
-	to->drain.drained = from->drained;
+	to->drain.serial = from->drain.serial;
+	to->drain.drained = from->drain.is_drained;
 	to->message.drain = &to->drain;
 }
 
@@ -396,14 +398,17 @@ static int take_heard(const Shmnet__Dispatch__Message *message,
 	to->heard.listeners = from->listeners;
 	to->heard.count = from->count;
 	to->heard.state = from->state;
+	to->heard.drain = from->drain;
 	return 0;
 }
 
 static int take_drain(const Shmnet__Dispatch__Message *message,
 		      struct dispatch_message *to, const char **ret_why)
 {
-	(void)ret_why;
-	to->drained = message->drain->drained != 0;
+	if (message->drain->serial == 0)
+		return refuse("has a serial of 0", ret_why);
+	to->drain.serial = message->drain->serial;
+	to->drain.is_drained = message->drain->drained != 0;
 	return 0;
 }
 

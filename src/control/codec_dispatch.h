@@ -80,6 +80,12 @@ struct dispatch_heard {
 	uint64_t listeners; /* generation */
 	uint32_t count;
 	uint64_t state; /* generation */
+	uint64_t drain; /* serial */
+};
+
+struct dispatch_drain {
+	uint64_t serial;
+	bool is_drained;
 };
 
 struct dispatch_message {
@@ -92,7 +98,7 @@ struct dispatch_message {
 		struct dispatch_part part;
 		struct dispatch_state state;
 		struct dispatch_heard heard;
-		bool drained;
+		struct dispatch_drain drain;
 	};
 };
 

@@ -365,7 +365,7 @@ static void take(struct dispatch *dispatch, struct member *member,
 		dispatch_take_heard(dispatch, member, &message->heard);
 		break;
 	case DISPATCH_MESSAGE_DRAIN:
-		dispatch_set_drained(dispatch, message->drained);
+		dispatch_take_drain(dispatch, member, &message->drain);
 		break;
 	case DISPATCH_MESSAGE_NUM_:
 		break;

@@ -27,8 +27,6 @@ struct listener_list {
 	struct listener *items;
 };
 
-enum dispatch_wish { DISPATCH_WISH_NONE, DISPATCH_WISH_DRAIN, DISPATCH_WISH_UNDRAIN };
-
 /* Messages that are filled until the loop's turn ends. */
 enum dispatch_box {
 	DISPATCH_BOX_QUERIES,
@@ -59,8 +57,10 @@ struct member {
 	uint32_t heard_count; /* or so many */
 	uint32_t sent_count;
 	bool heard_state;
-	enum dispatch_wish wish;
-	unsigned wishes; /* times that it was told */
+	struct dispatch_drain wish; /* the last one, serial 0: none yet */
+	bool heard_wish;
+	unsigned wishes;       /* times that it was told */
+	uint64_t drain_serial; /* of what it wished last */
 
 	struct dispatch_message boxes[DISPATCH_BOX_NUM_]; /* num 0: nothing to send */
 };
@@ -166,7 +166,8 @@ void dispatch_take_state(struct dispatch *dispatch, struct member *member,
 			 const struct dispatch_state *state);
 void dispatch_take_heard(struct dispatch *dispatch, struct member *member,
 			 const struct dispatch_heard *heard);
-void dispatch_set_drained(struct dispatch *dispatch, bool on);
+void dispatch_take_drain(struct dispatch *dispatch, struct member *member,
+			 const struct dispatch_drain *drain);
 /* Our own state is another one: everybody is told. */
 void dispatch_publish(struct dispatch *dispatch);
 /* Who answers for the addresses? */

@@ -164,7 +164,8 @@ void dispatch_tell_heard(struct dispatch *dispatch, const struct member *member)
 		.heard = {.listeners = member->generation,
 			  .count = member->is_complete ? member->listeners.num
 						       : member->coming.num,
-			  .state = member->state.generation}};
+			  .state = member->state.generation,
+			  .drain = member->drain_serial}};
 
 	dispatch_send(dispatch, member, &message);
 }

@@ -134,6 +134,7 @@ static void start_life(struct member *member, const char *name)
 	member->slot = slot;
 	member->is_up = true;
 	member->is_complete = true;
+	member->heard_wish = true;
 	snprintf(member->name, sizeof(member->name), "%s", name);
 }
 
@@ -256,19 +257,17 @@ void dispatch_send_boxes(struct dispatch *dispatch)
 static void tell_wish(struct dispatch *dispatch, struct member *member)
 {
 	const struct dispatch_message message = {.type = DISPATCH_MESSAGE_DRAIN,
-						 .drained = member->wish ==
-							    DISPATCH_WISH_DRAIN};
+						 .drain = member->wish};
 
 	if (member->wishes++ == DISPATCH_DRAINS)
-		member->wish = DISPATCH_WISH_NONE;
+		member->heard_wish = true; /* it will not */
 	else
 		dispatch_send(dispatch, member, &message);
 }
 
 static bool has_heard_all(const struct member *member)
 {
-	return member->heard_state && member->heard_listeners &&
-	       member->wish == DISPATCH_WISH_NONE;
+	return member->heard_state && member->heard_listeners && member->heard_wish;
 }
 
 static void repeat_to(struct dispatch *dispatch, struct member *member)
@@ -279,7 +278,7 @@ static void repeat_to(struct dispatch *dispatch, struct member *member)
 		member->sent_count = member->heard_count;
 		dispatch_push_listeners(dispatch, member);
 	}
-	if (member->wish != DISPATCH_WISH_NONE)
+	if (!member->heard_wish)
 		tell_wish(dispatch, member);
 }
 
@@ -323,6 +322,8 @@ void dispatch_take_heard(struct dispatch *dispatch, struct member *member,
 {
 	if (heard->state == dispatch->self->state.generation)
 		member->heard_state = true;
+	if (heard->drain == member->wish.serial)
+		member->heard_wish = true;
 	if (heard->listeners != dispatch->generation || member->heard_listeners)
 		return;
 	if (heard->count <= dispatch->self->listeners.num &&
@@ -333,13 +334,6 @@ void dispatch_take_heard(struct dispatch *dispatch, struct member *member,
 		dispatch_push_listeners(dispatch, member);
 }
 
-static void grant_wish(struct member *member)
-{
-	if (member->wish != DISPATCH_WISH_NONE &&
-	    member->state.is_drained == (member->wish == DISPATCH_WISH_DRAIN))
-		member->wish = DISPATCH_WISH_NONE;
-}
-
 void dispatch_take_state(struct dispatch *dispatch, struct member *member,
 			 const struct dispatch_state *state)
 {
@@ -348,7 +342,6 @@ void dispatch_take_state(struct dispatch *dispatch, struct member *member,
 	if (state->generation > former.generation) {
 		member->state = *state;
 		member->placed = 0;
-		grant_wish(member);
 		if (former.is_drained != state->is_drained ||
 		    former.weight != state->weight)
 			dispatch->must_renew = true;
@@ -360,7 +353,7 @@ void dispatch_take_state(struct dispatch *dispatch, struct member *member,
 	dispatch_tell_heard(dispatch, member);
 }
 
-void dispatch_set_drained(struct dispatch *dispatch, bool on)
+static void set_drained(struct dispatch *dispatch, bool on)
 {
 	struct dispatch_state *state = &dispatch->self->state;
 
@@ -369,6 +362,16 @@ void dispatch_set_drained(struct dispatch *dispatch, bool on)
 	state->is_drained = on;
 	dispatch->must_renew = true;
 	dispatch_publish(dispatch);
+}
+
+void dispatch_take_drain(struct dispatch *dispatch, struct member *member,
+			 const struct dispatch_drain *drain)
+{
+	if (drain->serial > member->drain_serial) {
+		member->drain_serial = drain->serial;
+		set_drained(dispatch, drain->is_drained);
+	}
+	dispatch_tell_heard(dispatch, member);
 }
 
 static const struct member *find_by_name(const struct dispatch *dispatch,
@@ -403,9 +406,11 @@ int dispatch_drain(struct dispatch *dispatch, const char *node, bool on,
 		return member ? -ENOTCONN : -ENOENT;
 	}
 	if (member == dispatch->self) {
-		dispatch_set_drained(dispatch, on);
+		set_drained(dispatch, on);
 	} else {
-		member->wish = on ? DISPATCH_WISH_DRAIN : DISPATCH_WISH_UNDRAIN;
+		member->wish.serial++;
+		member->wish.is_drained = on;
+		member->heard_wish = false;
 		member->wishes = 0;
 		tell_wish(dispatch, member);
 	}
