@@ -58,9 +58,9 @@ static const struct in6_addr all_nodes = {{{0xff, 2, [15] = 1}}};
 
 /* --- frames ------------------------------------------------------------------- */
 
-static bool is_ours(const struct announce *self, int family, const void *bytes)
+static bool is_ours(const struct announce *announce, int family, const void *bytes)
 {
-	const struct config_network *network = self->options.network;
+	const struct config_network *network = announce->options.network;
 
 	for (unsigned i = 0; i < network->num_addresses; i++) {
 		const struct config_address *address = &network->addresses[i];
@@ -72,7 +72,7 @@ static bool is_ours(const struct announce *self, int family, const void *bytes)
 	return false;
 }
 
-static void say(struct announce *self, const uint8_t to[ETH_ALEN], uint16_t type,
+static void say(struct announce *announce, const uint8_t to[ETH_ALEN], uint16_t type,
 		const void *packet, size_t length, uint64_t *counter)
 {
 	struct {
@@ -81,20 +81,20 @@ static void say(struct announce *self, const uint8_t to[ETH_ALEN], uint16_t type
 	} frame;
 
 	memcpy(frame.eth.ether_dhost, to, ETH_ALEN);
-	memcpy(frame.eth.ether_shost, self->link.mac, ETH_ALEN);
+	memcpy(frame.eth.ether_shost, announce->link.mac, ETH_ALEN);
 	frame.eth.ether_type = htons(type);
 	memcpy(frame.packet, packet, length);
 	length += sizeof(frame.eth);
-	if (send(self->packets, &frame, length, 0) == (ssize_t)length)
+	if (send(announce->packets, &frame, length, 0) == (ssize_t)length)
 		(*counter)++;
 	else
-		self->counters.failed++;
+		announce->counters.failed++;
 }
 
 /* "`address` is at our MAC", as an answer or as a question that none is expected to. */
-static void say_arp(struct announce *self, uint16_t operation, const uint8_t address[4],
-		    const uint8_t to_mac[ETH_ALEN], const uint8_t to[4],
-		    uint64_t *counter)
+static void say_arp(struct announce *announce, uint16_t operation,
+		    const uint8_t address[4], const uint8_t to_mac[ETH_ALEN],
+		    const uint8_t to[4], uint64_t *counter)
 {
 	struct ether_arp arp = {0};
 
@@ -103,12 +103,12 @@ static void say_arp(struct announce *self, uint16_t operation, const uint8_t add
 	arp.arp_hln = ETH_ALEN;
 	arp.arp_pln = 4;
 	arp.arp_op = htons(operation);
-	memcpy(arp.arp_sha, self->link.mac, ETH_ALEN);
+	memcpy(arp.arp_sha, announce->link.mac, ETH_ALEN);
 	memcpy(arp.arp_spa, address, 4);
 	if (operation == ARPOP_REPLY)
 		memcpy(arp.arp_tha, to_mac, ETH_ALEN);
 	memcpy(arp.arp_tpa, to, 4);
-	say(self, to_mac, ETHERTYPE_ARP, &arp, sizeof(arp), counter);
+	say(announce, to_mac, ETHERTYPE_ARP, &arp, sizeof(arp), counter);
 }
 
 /* Of an ICMPv6 message with the header before it; 0 if the one in it is right. */
@@ -131,7 +131,7 @@ static uint16_t icmp_checksum(const struct ip6_hdr *ip, const void *message,
 }
 
 /* "`address` is at our MAC, whatever you heard"; `flags` is 0 or NA_FLAG_SOLICITED. */
-static void say_nd(struct announce *self, uint32_t flags, const uint8_t address[16],
+static void say_nd(struct announce *announce, uint32_t flags, const uint8_t address[16],
 		   const uint8_t to_mac[ETH_ALEN], const struct in6_addr *to,
 		   uint64_t *counter)
 {
@@ -149,24 +149,24 @@ static void say_nd(struct announce *self, uint32_t flags, const uint8_t address[
 	memcpy(&packet.nd.nd_na_target, address, 16);
 	packet.option.nd_opt_type = ND_OPT_TARGET_LINKADDR;
 	packet.option.nd_opt_len = 1;
-	memcpy(packet.mac, self->link.mac, ETH_ALEN);
+	memcpy(packet.mac, announce->link.mac, ETH_ALEN);
 	packet.nd.nd_na_cksum = htons(icmp_checksum(&packet.ip, &packet.nd, length));
-	say(self, to_mac, ETHERTYPE_IPV6, &packet, sizeof(packet), counter);
+	say(announce, to_mac, ETHERTYPE_IPV6, &packet, sizeof(packet), counter);
 }
 
 /* --- answers ------------------------------------------------------------------ */
 
 /* One who asks is one host, and not us. */
-static bool may_ask(const struct announce *self, const uint8_t mac[ETH_ALEN])
+static bool may_ask(const struct announce *announce, const uint8_t mac[ETH_ALEN])
 {
-	return !(mac[0] & 1) && memcmp(mac, self->link.mac, ETH_ALEN) != 0;
+	return !(mac[0] & 1) && memcmp(mac, announce->link.mac, ETH_ALEN) != 0;
 }
 
 /*
  * A probe (sender 0.0.0.0) is answered as well: the address is taken. Who asks for
  * what he says he has himself makes an announcement, and wants no answer.
  */
-static void answer_arp(struct announce *self, const uint8_t *bytes, size_t length)
+static void answer_arp(struct announce *announce, const uint8_t *bytes, size_t length)
 {
 	struct ether_arp arp;
 
@@ -177,10 +177,10 @@ static void answer_arp(struct announce *self, const uint8_t *bytes, size_t lengt
 	    arp.arp_hln != ETH_ALEN || arp.arp_pln != 4 ||
 	    arp.arp_op != htons(ARPOP_REQUEST))
 		return;
-	if (is_ours(self, AF_INET, arp.arp_tpa) && !is_ours(self, AF_INET, arp.arp_spa) &&
-	    may_ask(self, arp.arp_sha))
-		say_arp(self, ARPOP_REPLY, arp.arp_tpa, arp.arp_sha, arp.arp_spa,
-			&self->counters.answered);
+	if (is_ours(announce, AF_INET, arp.arp_tpa) &&
+	    !is_ours(announce, AF_INET, arp.arp_spa) && may_ask(announce, arp.arp_sha))
+		say_arp(announce, ARPOP_REPLY, arp.arp_tpa, arp.arp_sha, arp.arp_spa,
+			&announce->counters.answered);
 }
 
 /* The rules of RFC 4861, 7.1.1; of the options nothing is needed. */
@@ -197,7 +197,7 @@ static bool is_solicitation(const struct nd_packet *packet, const uint8_t *messa
 }
 
 /* One without an address looks for duplicates, and hears the answer as all do. */
-static void answer_nd(struct announce *self, const uint8_t mac[ETH_ALEN],
+static void answer_nd(struct announce *announce, const uint8_t mac[ETH_ALEN],
 		      const uint8_t *bytes, size_t length)
 {
 	const size_t message = offsetof(struct nd_packet, nd);
@@ -208,18 +208,18 @@ static void answer_nd(struct announce *self, const uint8_t mac[ETH_ALEN],
 		return;
 	memcpy(&packet, bytes, message + ND_MESSAGE_MIN);
 	if (!is_solicitation(&packet, bytes + message, length - message) ||
-	    !is_ours(self, AF_INET6, target) ||
-	    is_ours(self, AF_INET6, &packet.ip.ip6_src) || !may_ask(self, mac))
+	    !is_ours(announce, AF_INET6, target) ||
+	    is_ours(announce, AF_INET6, &packet.ip.ip6_src) || !may_ask(announce, mac))
 		return;
 	if (IN6_IS_ADDR_UNSPECIFIED(&packet.ip.ip6_src))
-		say_nd(self, 0, target, all_nodes_mac, &all_nodes,
-		       &self->counters.answered);
+		say_nd(announce, 0, target, all_nodes_mac, &all_nodes,
+		       &announce->counters.answered);
 	else
-		say_nd(self, ND_NA_FLAG_SOLICITED, target, mac, &packet.ip.ip6_src,
-		       &self->counters.answered);
+		say_nd(announce, ND_NA_FLAG_SOLICITED, target, mac, &packet.ip.ip6_src,
+		       &announce->counters.answered);
 }
 
-static void answer(struct announce *self, const uint8_t *bytes, size_t length)
+static void answer(struct announce *announce, const uint8_t *bytes, size_t length)
 {
 	struct ether_header eth;
 
@@ -229,14 +229,14 @@ static void answer(struct announce *self, const uint8_t *bytes, size_t length)
 	bytes += sizeof(eth);
 	length -= sizeof(eth);
 	if (eth.ether_type == htons(ETHERTYPE_ARP))
-		answer_arp(self, bytes, length);
+		answer_arp(announce, bytes, length);
 	else if (eth.ether_type == htons(ETHERTYPE_IPV6))
-		answer_nd(self, eth.ether_shost, bytes, length);
+		answer_nd(announce, eth.ether_shost, bytes, length);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct announce *self = arg;
+	struct announce *announce = arg;
 	uint8_t bytes[REQUEST_MAX];
 
 	(void)what;
@@ -251,37 +251,37 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			return; /* an interface that went down says so once */
 		if (from.sll_pkttype <= PACKET_MULTICAST &&
 		    (size_t)length <= sizeof(bytes))
-			answer(self, bytes, (size_t)length);
+			answer(announce, bytes, (size_t)length);
 	}
 }
 
 /* --- announcements ------------------------------------------------------------ */
 
-static void say_all(struct announce *self)
+static void say_all(struct announce *announce)
 {
-	const struct config_network *network = self->options.network;
+	const struct config_network *network = announce->options.network;
 
 	for (unsigned i = 0; i < network->num_addresses; i++) {
 		const struct config_address *address = &network->addresses[i];
 
 		if (address->family == AF_INET)
-			say_arp(self, ARPOP_REQUEST, address->bytes, everybody,
-				address->bytes, &self->counters.announced);
+			say_arp(announce, ARPOP_REQUEST, address->bytes, everybody,
+				address->bytes, &announce->counters.announced);
 		else
-			say_nd(self, 0, address->bytes, all_nodes_mac, &all_nodes,
-			       &self->counters.announced);
+			say_nd(announce, 0, address->bytes, all_nodes_mac, &all_nodes,
+			       &announce->counters.announced);
 	}
 }
 
 static void on_round(evutil_socket_t fd, short what, void *arg)
 {
-	struct announce *self = arg;
+	struct announce *announce = arg;
 
 	(void)fd;
 	(void)what;
-	say_all(self);
-	if (++self->rounds < ROUNDS)
-		event_add(self->again, &announce_delays[self->rounds]);
+	say_all(announce);
+	if (++announce->rounds < ROUNDS)
+		event_add(announce->again, &announce_delays[announce->rounds]);
 }
 
 /* --- sockets ------------------------------------------------------------------ */
@@ -314,35 +314,35 @@ static int set_filter(int fd)
 }
 
 /* Nothing is received before it is bound, so nothing gets past the filter. */
-static int set_up_packets(const struct announce *self)
+static int set_up_packets(const struct announce *announce)
 {
 	struct sockaddr_ll here = {.sll_family = AF_PACKET,
 				   .sll_protocol = htons(ETH_P_ALL),
-				   .sll_ifindex = self->link.index};
+				   .sll_ifindex = announce->link.index};
 	int yes = 1;
 
-	if (set_filter(self->packets) < 0 ||
-	    setsockopt(self->packets, SOL_PACKET, PACKET_IGNORE_OUTGOING, &yes,
+	if (set_filter(announce->packets) < 0 ||
+	    setsockopt(announce->packets, SOL_PACKET, PACKET_IGNORE_OUTGOING, &yes,
 		       sizeof(yes)) < 0 ||
-	    bind(self->packets, (struct sockaddr *)&here, sizeof(here)) < 0)
+	    bind(announce->packets, (struct sockaddr *)&here, sizeof(here)) < 0)
 		return -errno;
 	return 0;
 }
 
 /* So that the interface, and a switch that snoops, let the questions through. */
-static int join_groups(const struct announce *self)
+static int join_groups(const struct announce *announce)
 {
-	const struct config_network *network = self->options.network;
+	const struct config_network *network = announce->options.network;
 
 	for (unsigned i = 0; i < network->num_addresses; i++) {
 		const uint8_t *bytes = network->addresses[i].bytes;
 		struct ipv6_mreq group = {
-			.ipv6mr_interface = (unsigned)self->link.index,
+			.ipv6mr_interface = (unsigned)announce->link.index,
 			.ipv6mr_multiaddr = {{{0xff, 2, [11] = 1, 0xff, bytes[13],
 					       bytes[14], bytes[15]}}}};
 
 		if (network->addresses[i].family == AF_INET6 &&
-		    setsockopt(self->groups, IPPROTO_IPV6, IPV6_JOIN_GROUP, &group,
+		    setsockopt(announce->groups, IPPROTO_IPV6, IPV6_JOIN_GROUP, &group,
 			       sizeof(group)) < 0 &&
 		    errno != EADDRINUSE) /* two addresses have one group */
 			return -errno;
@@ -350,9 +350,9 @@ static int join_groups(const struct announce *self)
 	return 0;
 }
 
-static bool has_ipv6(const struct announce *self)
+static bool has_ipv6(const struct announce *announce)
 {
-	const struct config_network *network = self->options.network;
+	const struct config_network *network = announce->options.network;
 
 	for (unsigned i = 0; i < network->num_addresses; i++) {
 		if (network->addresses[i].family == AF_INET6)
@@ -361,31 +361,31 @@ static bool has_ipv6(const struct announce *self)
 	return false;
 }
 
-static int open_sockets(struct announce *self)
+static int open_sockets(struct announce *announce)
 {
-	int ret = netns_enter(self->options.netns);
+	int ret = netns_enter(announce->options.netns);
 
 	if (ret < 0)
 		return ret;
-	self->packets = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	ret = self->packets < 0 ? -errno : 0;
-	if (has_ipv6(self)) {
-		self->groups = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-		self->group_error = self->groups < 0 ? -errno : 0;
+	announce->packets = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	ret = announce->packets < 0 ? -errno : 0;
+	if (has_ipv6(announce)) {
+		announce->groups = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		announce->group_error = announce->groups < 0 ? -errno : 0;
 	}
-	netns_leave(self->options.netns);
+	netns_leave(announce->options.netns);
 	return ret;
 }
 
-static int listen_to(struct announce *self)
+static int listen_to(struct announce *announce)
 {
-	int ret = set_up_packets(self);
+	int ret = set_up_packets(announce);
 
 	if (ret < 0)
 		return ret;
-	self->readable = event_new(self->options.base, self->packets,
-				   EV_READ | EV_PERSIST, on_readable, self);
-	if (!self->readable || event_add(self->readable, NULL) < 0)
+	announce->readable = event_new(announce->options.base, announce->packets,
+				       EV_READ | EV_PERSIST, on_readable, announce);
+	if (!announce->readable || event_add(announce->readable, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -397,151 +397,152 @@ static void close_socket(int *fd)
 	*fd = -1;
 }
 
-static void be_silent(struct announce *self)
+static void be_silent(struct announce *announce)
 {
-	event_del(self->again);
-	if (self->readable)
-		event_free(self->readable);
-	self->readable = NULL;
-	close_socket(&self->packets);
-	close_socket(&self->groups);
-	self->error = 0;
-	self->group_error = 0;
+	event_del(announce->again);
+	if (announce->readable)
+		event_free(announce->readable);
+	announce->readable = NULL;
+	close_socket(&announce->packets);
+	close_socket(&announce->groups);
+	announce->error = 0;
+	announce->group_error = 0;
 }
 
-static void speak(struct announce *self)
+static void speak(struct announce *announce)
 {
-	const char *name = self->options.network->name;
-	int error = open_sockets(self);
+	const char *name = announce->options.network->name;
+	int error = open_sockets(announce);
 
 	if (error == 0)
-		error = listen_to(self);
-	if (error == 0 && self->groups >= 0)
-		self->group_error = join_groups(self);
+		error = listen_to(announce);
+	if (error == 0 && announce->groups >= 0)
+		announce->group_error = join_groups(announce);
 	if (error < 0) {
-		be_silent(self);
-		self->error = error;
+		be_silent(announce);
+		announce->error = error;
 	} else {
-		self->rounds = 0;
-		event_add(self->again, &announce_delays[0]);
+		announce->rounds = 0;
+		event_add(announce->again, &announce_delays[0]);
 	}
-	if (announce_reason(self))
-		log_warn(name, "%s", self->words);
+	if (announce_reason(announce))
+		log_warn(name, "%s", announce->words);
 }
 
 /* From the start: whatever changed, the LAN is told. */
-static void begin_anew(struct announce *self)
+static void begin_anew(struct announce *announce)
 {
-	be_silent(self);
-	if (self->on && self->link.index && self->link.is_up)
-		speak(self);
+	be_silent(announce);
+	if (announce->on && announce->link.index && announce->link.is_up)
+		speak(announce);
 }
 
 /* --- the handle --------------------------------------------------------------- */
 
 int announce_new(const struct announce_options *options, struct announce **ret_announce)
 {
-	struct announce *self = calloc(1, sizeof(*self));
+	struct announce *announce = calloc(1, sizeof(*announce));
 
-	if (!self)
+	if (!announce)
 		return -ENOMEM;
-	self->options = *options;
-	self->packets = -1;
-	self->groups = -1;
-	self->again = evtimer_new(options->base, on_round, self);
-	if (!self->again) {
-		free(self);
+	announce->options = *options;
+	announce->packets = -1;
+	announce->groups = -1;
+	announce->again = evtimer_new(options->base, on_round, announce);
+	if (!announce->again) {
+		free(announce);
 		return -ENOMEM;
 	}
-	*ret_announce = self;
+	*ret_announce = announce;
 	return 0;
 }
 
-void announce_free(struct announce *self)
+void announce_free(struct announce *announce)
 {
-	if (!self)
+	if (!announce)
 		return;
-	be_silent(self);
-	event_free(self->again);
-	free(self);
+	be_silent(announce);
+	event_free(announce->again);
+	free(announce);
 }
 
-void announce_set(struct announce *self, bool on)
+void announce_set(struct announce *announce, bool on)
 {
-	const struct config_network *network = self->options.network;
+	const struct config_network *network = announce->options.network;
 
-	if (self->on == on)
+	if (announce->on == on)
 		return;
-	self->on = on;
+	announce->on = on;
 	log_info(network->name,
 		 on ? "this node answers for the network's addresses on %s"
 		    : "this node no longer answers on %s",
 		 network->announce);
-	begin_anew(self);
+	begin_anew(announce);
 }
 
-void announce_link(struct announce *self, const struct kernel_link *link)
+void announce_link(struct announce *announce, const struct kernel_link *link)
 {
 	static const struct kernel_link none;
-	struct kernel_link before = self->link;
+	struct kernel_link before = announce->link;
 
-	self->link = link && !link->gone ? *link : none;
-	if (before.index == self->link.index && before.is_up == self->link.is_up &&
-	    before.running == self->link.running &&
-	    memcmp(before.mac, self->link.mac, sizeof(before.mac)) == 0)
+	announce->link = link && !link->gone ? *link : none;
+	if (before.index == announce->link.index &&
+	    before.is_up == announce->link.is_up &&
+	    before.running == announce->link.running &&
+	    memcmp(before.mac, announce->link.mac, sizeof(before.mac)) == 0)
 		return;
-	begin_anew(self);
+	begin_anew(announce);
 }
 
-bool announce_is_usable(const struct announce *self)
+bool announce_is_usable(const struct announce *announce)
 {
-	return self->link.index && self->link.is_up && self->link.running;
+	return announce->link.index && announce->link.is_up && announce->link.running;
 }
 
-static const char *link_reason(struct announce *self)
+static const char *link_reason(struct announce *announce)
 {
-	const char *interface = self->options.network->announce;
-	const char *place = netns_place(self->options.netns);
+	const char *interface = announce->options.network->announce;
+	const char *place = netns_place(announce->options.netns);
 
-	if (!self->link.index)
-		snprintf(self->words, sizeof(self->words),
+	if (!announce->link.index)
+		snprintf(announce->words, sizeof(announce->words),
 			 "there is no interface %s%s to announce the addresses on; make "
 			 "it, or change announce",
 			 interface, place);
-	else if (!self->link.is_up)
-		snprintf(self->words, sizeof(self->words),
+	else if (!announce->link.is_up)
+		snprintf(announce->words, sizeof(announce->words),
 			 "announce: %s%s is down; ip link set %s up", interface, place,
 			 interface);
-	else if (!self->link.running)
-		snprintf(self->words, sizeof(self->words),
+	else if (!announce->link.running)
+		snprintf(announce->words, sizeof(announce->words),
 			 "announce: %s%s has no carrier", interface, place);
 	else
 		return NULL;
-	return self->words;
+	return announce->words;
 }
 
-const char *announce_reason(struct announce *self)
+const char *announce_reason(struct announce *announce)
 {
-	const char *interface = self->options.network->announce;
+	const char *interface = announce->options.network->announce;
 
-	if (link_reason(self))
-		return self->words;
-	if (self->error)
-		snprintf(self->words, sizeof(self->words),
+	if (link_reason(announce))
+		return announce->words;
+	if (announce->error)
+		snprintf(announce->words, sizeof(announce->words),
 			 "the addresses can't be announced on %s: %s%s", interface,
-			 strerror(-self->error),
-			 self->error == -EPERM ? "; the node needs CAP_NET_RAW" : "");
-	else if (self->group_error)
-		snprintf(self->words, sizeof(self->words),
+			 strerror(-announce->error),
+			 announce->error == -EPERM ? "; the node needs CAP_NET_RAW" : "");
+	else if (announce->group_error)
+		snprintf(announce->words, sizeof(announce->words),
 			 "IPv6 neighbours on %s may not find the addresses: %s; has the "
 			 "interface IPv6, and an MTU of 1280 at least?",
-			 interface, strerror(-self->group_error));
+			 interface, strerror(-announce->group_error));
 	else
 		return NULL;
-	return self->words;
+	return announce->words;
 }
 
-struct announce_counters announce_counters(const struct announce *self)
+struct announce_counters announce_counters(const struct announce *announce)
 {
-	return self->counters;
+	return announce->counters;
 }
