@@ -29,7 +29,7 @@ libc_headers=" assert.h errno.h fcntl.h inttypes.h limits.h stdalign.h stdarg.h 
 logic_headers=" errno.h stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h
  sys/types.h shmnet/cast.h shmnet/ring.h shmnet/wire.h base/drop.h base/flow.h base/log.h
  control/balance.h control/book.h control/cast.h control/cast_internal.h
- control/codec_dispatch.h control/codec_peer.h control/dispatch.h
+ control/codec_arena.h control/codec_dispatch.h control/codec_peer.h control/dispatch.h
  control/dispatch_internal.h control/flowtable.h control/listener.h control/resolve.h
  control/config.h control/events.h control/liveness.h control/member.h control/peer.h control/peer_internal.h
  control/world.h dispatch.pb-c.h peer.pb-c.h protobuf-c/protobuf-c.h "
@@ -109,7 +109,7 @@ check_logic() { # file, header
 	src/control/book.[ch]) ;;
 	src/control/dispatch.[ch] | src/control/dispatch_*.[ch] | src/control/resolve.[ch]) ;;
 	src/control/balance.[ch] | src/control/flowtable.[ch] | src/control/listener.h) ;;
-	src/control/codec_dispatch.[ch]) ;;
+	src/control/codec_dispatch.[ch] | src/control/codec_arena.[ch]) ;;
 	*) return ;;
 	esac
 	[[ $logic_headers =~ [[:space:]]"$2"[[:space:]] ]] ||

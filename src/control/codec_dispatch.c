@@ -8,6 +8,7 @@
  */
 #include "control/codec_dispatch.h"
 
+#include "control/codec_arena.h"
 #include "control/config.h"
 
 #include <shmnet/wire.h>
@@ -16,9 +17,6 @@
 
 #include <errno.h>
 #include <string.h>
-
-#define ARENA_SIZE  16384 /* several times what the largest message takes */
-#define ARENA_ALIGN 16
 
 #define FAMILIES_ALL (LISTENER_IPV4 | LISTENER_IPV6)
 
@@ -32,34 +30,10 @@ _Static_assert(SHMNET__DISPATCH__MESSAGE__BODY_QUERY == DISPATCH_MESSAGE_QUERY +
 
 static const uint8_t any_address[16];
 
-struct arena {
-	_Alignas(ARENA_ALIGN) uint8_t bytes[ARENA_SIZE];
-	size_t used;
-};
-
-static void *arena_alloc(void *data, size_t size)
-{
-	struct arena *arena = data;
-	void *memory = arena->bytes + arena->used;
-
-	if (size > ARENA_SIZE - arena->used)
-		return NULL;
-	size = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
-	arena->used += size < ARENA_SIZE - arena->used ? size : ARENA_SIZE - arena->used;
-	return memory;
-}
-
-static void arena_free(void *data, void *memory)
-{
-	(void)data;
-	(void)memory;
-}
-
 /* ---- encoding ---- */
 
-#define FLOWS_MAX                                                                        \
-	(DISPATCH_QUERIES_MAX > DISPATCH_PINS_MAX ? DISPATCH_QUERIES_MAX                 \
-						  : DISPATCH_PINS_MAX)
+#define FLOWS_MAX DISPATCH_QUERIES_MAX
+_Static_assert(DISPATCH_PINS_MAX <= FLOWS_MAX, "queries and pins have flows");
 
 /* What the generated struct points to while it is packed. */
 struct encoding {
@@ -482,8 +456,8 @@ static bool has_unknown_fields(const Shmnet__Dispatch__Message *message)
 int codec_dispatch_decode(const uint8_t *bytes, size_t length,
 			  struct dispatch_message *ret_message, const char **ret_why)
 {
-	struct arena arena;
-	ProtobufCAllocator allocator = {arena_alloc, arena_free, &arena};
+	struct codec_arena arena;
+	ProtobufCAllocator allocator = {codec_arena_alloc, codec_arena_free, &arena};
 	Shmnet__Dispatch__Message *from;
 	struct dispatch_message message;
 	int ret;

@@ -12,6 +12,8 @@
  */
 #include "control/codec_peer.h"
 
+#include "control/codec_arena.h"
+
 #include <shmnet/cast.h>
 #include <shmnet/ring.h>
 
@@ -21,9 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ARENA_SIZE  16384 /* twice what the largest message takes */
-#define ARENA_ALIGN 16
-#define NAME_BYTES  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+#define NAME_BYTES "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
 _Static_assert((int)PEER_REFUSAL_GIVEN_UP == SHMNET__PEER__REFUSE__CODE__GIVEN_UP,
 	       "the codes are the numbers of the wire");
@@ -32,11 +32,6 @@ _Static_assert((int)NETWORK_KIND_GLOBAL == SHMNET__PEER__NETWORK_KIND__KIND_GLOB
 
 _Static_assert((int)CAST_MODE_LANES == SHMNET__PEER__CAST_MODE__MODE_LANES,
 	       "the modes are the numbers of the wire");
-
-struct arena {
-	_Alignas(ARENA_ALIGN) uint8_t bytes[ARENA_SIZE];
-	size_t used;
-};
 
 static const struct message_shape {
 	const char *name;
@@ -89,24 +84,6 @@ int peer_hello_set_members(struct peer_hello *hello, struct peer_network *networ
 	network->members = (uint16_t)at;
 	hello->members_used = at + (unsigned)size;
 	return 0;
-}
-
-static void *arena_alloc(void *data, size_t size)
-{
-	struct arena *arena = data;
-	void *memory = arena->bytes + arena->used;
-
-	if (size > ARENA_SIZE - arena->used)
-		return NULL;
-	size = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
-	arena->used += size < ARENA_SIZE - arena->used ? size : ARENA_SIZE - arena->used;
-	return memory;
-}
-
-static void arena_free(void *data, void *memory)
-{
-	(void)data;
-	(void)memory;
 }
 
 /* ---- encoding ---- */
@@ -826,8 +803,8 @@ static bool has_unknown_fields(const Shmnet__Peer__Message *message)
 static int unpack(const uint8_t *bytes, size_t length, struct peer_message *to,
 		  const char **ret_why)
 {
-	struct arena arena;
-	ProtobufCAllocator allocator = {arena_alloc, arena_free, &arena};
+	struct codec_arena arena;
+	ProtobufCAllocator allocator = {codec_arena_alloc, codec_arena_free, &arena};
 	Shmnet__Peer__Message *message;
 
 	arena.used = 0;
