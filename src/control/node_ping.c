@@ -12,25 +12,12 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 _Static_assert(NODE_PINGS_MAX <= PLANE_PINGS_MAX, "a link has room for everybody's");
 
 /* ---- words ---- */
-
-static int __attribute__((format(printf, 3, 4)))
-refuse(struct report_refusal *refusal, const char *code, const char *format, ...)
-{
-	va_list args;
-
-	REPORT_SET(refusal->code, code);
-	va_start(args, format);
-	vsnprintf(refusal->message, sizeof(refusal->message), format, args);
-	va_end(args);
-	return -ENOENT;
-}
 
 /* A list of names in the making; what doesn't fit is left out. */
 struct names {
@@ -90,17 +77,17 @@ static int find_peer(const struct node *node, const char *name,
 
 	list_others(node, &others);
 	if (strcmp(name, node->config->name) == 0)
-		return refuse(refusal, "self",
-			      "%s is the node that you ask; the others are:%s", name,
-			      others.text);
+		return node_refuse(refusal, "self",
+				   "%s is the node that you ask; the others are:%s", name,
+				   others.text);
 	membership_each_peer(node->membership, match_member, &search);
 	if (!search.found)
-		return refuse(refusal, "unknown-name",
-			      "no node '%s' is known here; the others are:%s", name,
-			      others.text);
+		return node_refuse(refusal, "unknown-name",
+				   "no node '%s' is known here; the others are:%s", name,
+				   others.text);
 	if (!search.is_up)
-		return refuse(refusal, "node-down", "%s is down%s%s", name,
-			      *search.reason ? ": " : "", search.reason);
+		return node_refuse(refusal, "node-down", "%s is down%s%s", name,
+				   *search.reason ? ": " : "", search.reason);
 	return 0;
 }
 
@@ -114,8 +101,8 @@ static int find_network(const struct node *node, const char *name,
 			return 0;
 		names_add(&all, node->config->networks[i].name);
 	}
-	return refuse(refusal, "unknown-name", "no network '%s' here; there are:%s", name,
-		      all.text);
+	return node_refuse(refusal, "unknown-name", "no network '%s' here; there are:%s",
+			   name, all.text);
 }
 
 /* ---- sending ---- */
@@ -164,9 +151,9 @@ static int send_pings(struct send *send, struct report_refusal *refusal)
 	membership_each_link(send->node->membership, send_on_link, send);
 	if (send->ping->report.num_answers)
 		return 0;
-	return refuse(refusal, "no-link", "%s is up and has no link%s%s%s%s",
-		      request->node, *request->network ? " on " : "", request->network,
-		      *send->reason ? ": " : "", send->reason);
+	return node_refuse(refusal, "no-link", "%s is up and has no link%s%s%s%s",
+			   request->node, *request->network ? " on " : "",
+			   request->network, *send->reason ? ": " : "", send->reason);
 }
 
 /* ---- life ---- */
@@ -239,8 +226,8 @@ int node_ping(void *arg, const struct ctl_ping_request *request, struct client *
 		return ret;
 	ret = ping_open(node, client, request->timeout_ms, &send.ping);
 	if (ret < 0)
-		return refuse(ret_refusal, "internal", "the node can't ping: %s",
-			      strerror(-ret));
+		return node_refuse(ret_refusal, "internal", "the node can't ping: %s",
+				   strerror(-ret));
 	REPORT_SET(send.ping->report.node, node->config->name);
 	REPORT_SET(send.ping->report.peer, request->node);
 	ret = send_pings(&send, ret_refusal);
