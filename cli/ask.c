@@ -283,14 +283,22 @@ int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply)
 	return ask(cli, verb, NULL, ret_reply);
 }
 
-int cli_ask_for(const struct cli *cli, const char *verb, json_t *request,
-		json_t **ret_reply)
+int cli_ask_and_print(const struct cli *cli, const char *verb, json_t *request,
+		      void (*print)(json_t *reply))
 {
+	json_t *reply;
 	int rc;
 
 	if (!request)
 		return cli_usage(cli, "%s wants words in UTF-8", verb);
-	rc = ask(cli, verb, request, ret_reply);
+	rc = ask(cli, verb, request, &reply);
 	json_decref(request);
-	return rc;
+	if (rc)
+		return rc;
+	if (cli->json)
+		cli_print_json(reply);
+	else
+		print(reply);
+	json_decref(reply);
+	return CLI_OK;
 }

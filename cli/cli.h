@@ -128,9 +128,12 @@ int cli_query(const struct cli *cli, const char *verb, const json_t *request,
 /* The same with the options' time-out, and an error is printed. */
 int cli_ask(const struct cli *cli, const char *verb, json_t **ret_reply);
 
-/* Likewise with parameters; takes `request`, NULL if the words in it were no UTF-8. */
-int cli_ask_for(const struct cli *cli, const char *verb, json_t *request,
-		json_t **ret_reply);
+/*
+ * Likewise with parameters, and prints the reply: with `print`, or as it is if the
+ * options ask for JSON. Takes `request`, NULL if the words in it were no UTF-8.
+ */
+int cli_ask_and_print(const struct cli *cli, const char *verb, json_t *request,
+		      void (*print)(json_t *reply));
 
 /* The nodes that have a socket in the runtime directory, whether they live or not. */
 void cli_each_socket(void (*each)(const char *node, void *arg), void *arg);

@@ -30,8 +30,7 @@ static void drain_print(json_t *document)
 
 static int drain(struct cli *cli, const char *node, bool undo)
 {
-	json_t *request = json_object(), *reply;
-	int rc;
+	json_t *request = json_object();
 
 	if (node)
 		json_object_set_new(request, "node", json_string(node));
@@ -44,15 +43,7 @@ static int drain(struct cli *cli, const char *node, bool undo)
 		json_decref(request);
 		request = NULL;
 	}
-	rc = cli_ask_for(cli, "drain", request, &reply);
-	if (rc)
-		return rc;
-	if (cli->json)
-		cli_print_json(reply);
-	else
-		drain_print(reply);
-	json_decref(reply);
-	return CLI_OK;
+	return cli_ask_and_print(cli, "drain", request, drain_print);
 }
 
 int cli_run_drain(struct cli *cli, const char *argument)

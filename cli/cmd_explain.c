@@ -51,8 +51,7 @@ static void explain_print(json_t *document)
 
 int cli_run_explain(struct cli *cli, const char *argument)
 {
-	json_t *request, *reply;
-	int rc;
+	json_t *request;
 
 	if (!argument || !cli->second || !cli->third)
 		return cli_usage(cli, "explain wants a protocol, a source and a "
@@ -62,13 +61,5 @@ int cli_run_explain(struct cli *cli, const char *argument)
 			    cli->second, "destination", cli->third);
 	if (cli->established)
 		json_object_set_new(request, "established", json_true());
-	rc = cli_ask_for(cli, "explain", request, &reply);
-	if (rc)
-		return rc;
-	if (cli->json)
-		cli_print_json(reply);
-	else
-		explain_print(reply);
-	json_decref(reply);
-	return CLI_OK;
+	return cli_ask_and_print(cli, "explain", request, explain_print);
 }

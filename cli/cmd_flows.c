@@ -87,21 +87,11 @@ static json_t *network_request(const struct cli *cli)
 int cli_run_flows(struct cli *cli, const char *argument)
 {
 	json_t *request = network_request(cli);
-	json_t *reply;
-	int rc;
 
 	(void)argument;
 	if (cli->count)
 		json_object_set_new(request, "limit", json_integer(cli->count));
-	rc = cli_ask_for(cli, "flows", request, &reply);
-	if (rc)
-		return rc;
-	if (cli->json)
-		cli_print_json(reply);
-	else
-		flows_print(reply);
-	json_decref(reply);
-	return CLI_OK;
+	return cli_ask_and_print(cli, "flows", request, flows_print);
 }
 
 /* ---- listeners ---- */
@@ -133,17 +123,6 @@ static void listeners_print(json_t *document)
 
 int cli_run_listeners(struct cli *cli, const char *argument)
 {
-	json_t *reply;
-	int rc;
-
 	(void)argument;
-	rc = cli_ask_for(cli, "listeners", network_request(cli), &reply);
-	if (rc)
-		return rc;
-	if (cli->json)
-		cli_print_json(reply);
-	else
-		listeners_print(reply);
-	json_decref(reply);
-	return CLI_OK;
+	return cli_ask_and_print(cli, "listeners", network_request(cli), listeners_print);
 }
