@@ -40,14 +40,7 @@ static void fixture_close(struct fixture *f)
 	kernel_close(f->kernel);
 }
 
-#define OPEN(f)                                                                          \
-	do {                                                                             \
-		const char *why_not = fixture_open(f);                                   \
-                                                                                         \
-		if (why_not)                                                             \
-			TEST_SKIP(why_not);                                              \
-		REQUIRE(!test_failed());                                                 \
-	} while (0)
+#define OPEN(f) START_OR_SKIP(fixture_open(f))
 
 static struct config_address address(const char *text)
 {

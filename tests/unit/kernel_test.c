@@ -44,14 +44,7 @@ static void fixture_close(struct fixture *f)
 	kernel_close(f->kernel);
 }
 
-#define OPEN(f)                                                                          \
-	do {                                                                             \
-		const char *why_not = fixture_open(f);                                   \
-                                                                                         \
-		if (why_not)                                                             \
-			TEST_SKIP(why_not);                                              \
-		REQUIRE(!test_failed());                                                 \
-	} while (0)
+#define OPEN(f) START_OR_SKIP(fixture_open(f))
 
 /* Reads the link again. */
 static const struct kernel_link *look(struct fixture *f)

@@ -23,6 +23,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Ends the test if there is a reason why it can't run, or a check before has failed. */
+#define START_OR_SKIP(why)                                                               \
+	do {                                                                             \
+		const char *why_not = (why);                                             \
+                                                                                         \
+		if (why_not)                                                             \
+			TEST_SKIP(why_not);                                              \
+		REQUIRE(!test_failed());                                                 \
+	} while (0)
+
 static inline bool netns_write(const char *path, const char *format, unsigned id)
 {
 	char text[32];

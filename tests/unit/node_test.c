@@ -128,14 +128,7 @@ static void fixture_close(struct fixture *f)
 	CHECK_INT(rmdir(f->dir), 0);
 }
 
-#define OPEN(f)                                                                          \
-	do {                                                                             \
-		const char *why_not = fixture_open(f);                                   \
-                                                                                         \
-		if (why_not)                                                             \
-			TEST_SKIP(why_not);                                              \
-		REQUIRE(!test_failed());                                                 \
-	} while (0)
+#define OPEN(f) START_OR_SKIP(fixture_open(f))
 
 static bool is_empty(const char *path)
 {

@@ -129,14 +129,7 @@ static void fixture_close(struct fixture *f)
 	free(f->keys);
 }
 
-#define OPEN(f)                                                                          \
-	do {                                                                             \
-		const char *why_not = fixture_open(f);                                   \
-                                                                                         \
-		if (why_not)                                                             \
-			TEST_SKIP(why_not);                                              \
-		REQUIRE(!test_failed());                                                 \
-	} while (0)
+#define OPEN(f) START_OR_SKIP(fixture_open(f))
 
 enum option { PLAIN = 0, V6ONLY = 1, REUSEPORT = 2, ON_LO = 4, ON_TAP = 8, LISTEN = 16 };
 
