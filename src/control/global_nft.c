@@ -246,7 +246,7 @@ static bool guard_is_as_made(struct global *global)
 	char *text;
 	bool is_same;
 
-	if (!global->guard || list_guards(global, &text) < 0)
+	if (!global->guard || list_guards(global, &text) != 0)
 		return false;
 	is_same = strcmp(text, global->guard) == 0;
 	free(text);
