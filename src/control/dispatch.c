@@ -455,8 +455,10 @@ static uint64_t due_at(const struct dispatch *dispatch)
 {
 	uint64_t due = dispatch->tick_ns;
 
-	if (dispatch->has_mail || dispatch->must_renew)
+	if (dispatch->must_renew)
 		return 0;
+	if (dispatch->mail_ns && dispatch->mail_ns < due)
+		due = dispatch->mail_ns;
 	if (dispatch->queries.oldest && dispatch->queries.oldest->deadline_ns < due)
 		due = dispatch->queries.oldest->deadline_ns;
 	if (dispatch->repeat_ns && dispatch->repeat_ns < due)
@@ -487,6 +489,7 @@ void dispatch_timer(struct dispatch *dispatch)
 		dispatch->must_renew = false;
 		dispatch->ops->renew_datagrams(dispatch->arg);
 	}
-	dispatch_send_boxes(dispatch);
+	if (dispatch->mail_ns && dispatch->mail_ns <= dispatch_now(dispatch))
+		dispatch_send_boxes(dispatch);
 	dispatch_arm(dispatch);
 }

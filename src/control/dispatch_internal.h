@@ -11,6 +11,7 @@
 #define DISPATCH_REPEAT_NS                                                               \
 	(200 * NSEC_PER_MSEC)		      /* what has to be heard is said again      \
 					       */
+#define DISPATCH_PINS_NS  (2 * NSEC_PER_MSEC) /* so long a pin waits for others */
 #define DISPATCH_TICK_NS  NSEC_PER_SEC	      /* of the sweep */
 #define DISPATCH_GRACE_NS (30 * NSEC_PER_SEC) /* a member that is down may come back */
 #define DISPATCH_HOLD_NS  NSEC_PER_SEC /* nothing is announced right after the start */
@@ -114,7 +115,7 @@ struct dispatch {
 	bool is_announcing;
 	uint64_t started_ns;
 
-	bool has_mail;	    /* a box isn't empty */
+	uint64_t mail_ns;   /* when the boxes are due; 0: they are empty */
 	bool must_renew;    /* the data plane's verdicts about datagrams */
 	uint64_t repeat_ns; /* when what wasn't heard is said again; 0: all was */
 	uint64_t tick_ns;   /* next sweep */

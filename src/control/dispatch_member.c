@@ -232,12 +232,27 @@ static void send_box(struct dispatch *dispatch, struct member *member,
 	message->num = 0;
 }
 
+/*
+ * Somebody waits for a question or an answer. Nobody does for a pin: the packets of its
+ * connection come the same way for a while, and whoever gets one of them before can ask.
+ * So pins go some at a time, or each new connection would wake every member.
+ */
+static void call_for_mail(struct dispatch *dispatch, enum dispatch_box box)
+{
+	uint64_t due = dispatch_now(dispatch);
+
+	if (box == DISPATCH_BOX_PINS)
+		due += DISPATCH_PINS_NS;
+	if (!dispatch->mail_ns || due < dispatch->mail_ns)
+		dispatch->mail_ns = due;
+}
+
 struct dispatch_message *dispatch_box(struct dispatch *dispatch, struct member *member,
 				      enum dispatch_box box)
 {
 	if (member->boxes[box].num == box_sizes[box])
 		send_box(dispatch, member, box);
-	dispatch->has_mail = true;
+	call_for_mail(dispatch, box);
 	return &member->boxes[box];
 }
 
@@ -249,7 +264,7 @@ void dispatch_send_boxes(struct dispatch *dispatch)
 		for (unsigned box = 0; member && box < DISPATCH_BOX_NUM_; box++)
 			send_box(dispatch, member, (enum dispatch_box)box);
 	}
-	dispatch->has_mail = false;
+	dispatch->mail_ns = 0;
 }
 
 /* ---- state ---- */
