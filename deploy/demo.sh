@@ -52,6 +52,8 @@ export SHMNET_BIN=${SHMNET_BIN:-$build}
 . "$top/tests/netns/lib.sh"
 # shellcheck source=../tests/netns/traffic.sh
 . "$top/tests/netns/traffic.sh"
+# shellcheck source=../tests/netns/site.sh
+. "$top/tests/netns/site.sh"
 
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
 	bold=$'\033[1m' green=$'\033[32m' red=$'\033[31m' plain=$'\033[0m'
@@ -214,6 +216,7 @@ show_dhcp() {
 		--dhcp-range=10.77.0.100,10.77.0.199,1h --dhcp-option=3 --dhcp-option=6
 	claim "dnsmasq serves on n1" wait_for 5 listens n1 u 67
 	NETWORKS=("lan0 shm0 1500 dhcp")
+	GLOBALS=()
 	node_up n4 4
 	claim "n4, whose config says \"address: dhcp\", has one" wait_for 15 has_lease n4
 	run_ctl n4 networks
@@ -247,6 +250,61 @@ show_failure() {
 	claim "and reached again" run_shown n1 ping -c 2 -i 0.2 10.77.0.3
 }
 
+# A host that knows nothing of shmnet but a way to n1, which is a router for the others.
+join_client() {
+	host_add client && veth client nic0 n1 nic0 &&
+		address client nic0 192.0.2.2/24 && address n1 nic0 192.0.2.1/24 &&
+		ip -n "$(host_ns client)" route add default via 192.0.2.1 &&
+		in_ns n1 sysctl -qw net.ipv4.ip_forward=1 &&
+		ip -n "$(host_ns n2)" route add default via 10.77.0.1 &&
+		ip -n "$(host_ns n3)" route add default via 10.77.0.1
+}
+
+ask_webs() { # number
+	printf "  client# %s times: curl http://%s/\n" "$1" "$G"
+	web_asks client "$G" "$1" | sed 's/^/    /'
+	return "${PIPESTATUS[0]}"
+}
+
+show_global() {
+	title "One address for all nodes"
+	if ! command -v nginx >/dev/null && [ ! -x /usr/sbin/nginx ] ||
+		! command -v curl >/dev/null; then
+		echo "  left out: not installed: nginx-light or curl"
+		return
+	fi
+	claim "a client beside n1" join_client
+	claim "nginx on each node, at $G" webs_start n1 n2 n3
+	run_ctl n1 listeners
+	claim "300 connections to $G" ask_webs 300
+	claim "each node served a third" web_spread 100 n1 n2 n3
+	claim "why" run_ctl n1 explain tcp "192.0.2.2:40000" "$G:80"
+	claim "200 more, held open" hold_200
+	show_dead_server
+}
+
+hold_200() {
+	holds_serve n1 n2 n3 && hold_start held client "$G" && hold_opens held 200
+}
+
+show_dead_server() {
+	printf '  # kill -9 %s (n2)\n' "$(pid_of n2)"
+	stop n2 KILL
+	claim "n1 noticed" wait_for 5 node_sees n1 1
+	claim "300 connections to $G" ask_webs 300
+	claim "its share went to the others" web_spread 100 n1 n3
+	claim "of the 200 to them, none broke" hold_lives held n1 n3
+	node_up n2 2
+	claim "n2 is taken back, and its connections live, too" hold_all_live
+	for name in held serve-n1 serve-n2 serve-n3 web-n1 web-n2 web-n3; do
+		stop "$name" KILL
+	done
+}
+
+hold_all_live() {
+	wait_for 10 all_see_all && hold_lives held
+}
+
 leftovers() {
 	local name
 	for name in n1 n2 n3; do
@@ -255,13 +313,19 @@ leftovers() {
 	find "$LAB/run" "$LAB/fabric" -mindepth 1
 }
 
+is_clean() {
+	leftovers >"$LAB/leftovers"
+	sed 's/^/    /' "$LAB/leftovers"
+	[ ! -s "$LAB/leftovers" ]
+}
+
 stop_all() {
 	local name
 	title "Nothing stays behind"
 	for name in n1 n2 n3; do
 		claim "$name stops on SIGTERM" stop "$name"
 	done
-	claim "no interface, socket or file is left" [ -z "$(leftovers)" ]
+	claim "no interface, socket or file is left" is_clean
 }
 
 open_shell() {
@@ -283,6 +347,7 @@ show_all() {
 	show_stream
 	show_multicast
 	show_dhcp
+	show_global
 	show_failure
 	show_stopped
 	[ -z "$interactive" ] || open_shell
@@ -292,6 +357,7 @@ show_all() {
 main() {
 	local began=${EPOCHREALTIME/./}
 	NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64" "lan1 shm1 9000 10.78.0.%/24")
+	GLOBALS=("svc0 shmg0 $G $G6")
 	lab_begin "$@"
 	[ -e /dev/net/tun ] ||
 		skip "there is no /dev/net/tun: modprobe tun, or give it to the container"
