@@ -288,14 +288,14 @@ int sysctls_set_own(struct sysctls *sysctls, const char *name, const char *value
 int sysctls_set(struct sysctls *sysctls, const char *name, const char *value)
 {
 	struct setting *setting = find(sysctls, name);
-	char now[SYSCTL_VALUE_MAX];
-	int error = sysctls_get(sysctls, name, now);
+	char old[SYSCTL_VALUE_MAX];
+	int error = sysctls_get(sysctls, name, old);
 
 	if (setting)
 		setting->is_wanted = true;
-	if (error || strcmp(now, value) == 0)
+	if (error || strcmp(old, value) == 0)
 		return error;
-	error = note(sysctls, name, now, value);
+	error = note(sysctls, name, old, value);
 	if (error)
 		return fail_save(sysctls, error);
 	find(sysctls, name)->is_wanted = true;

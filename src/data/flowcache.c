@@ -279,8 +279,8 @@ void flowcache_put(struct flowcache *cache, uint64_t hash,
 
 /* ---- time ---- */
 
-/* `silence`: ticks that went by since `tick`. */
-static void sweep_bucket(struct flowcache *cache, uint32_t index, uint64_t tick,
+/* `silence`: ticks that went by since `from`. */
+static void sweep_bucket(struct flowcache *cache, uint32_t index, uint64_t from,
 			 uint64_t silence)
 {
 	struct flowcache_bucket *bucket = &cache->buckets[index];
@@ -289,7 +289,7 @@ static void sweep_bucket(struct flowcache *cache, uint32_t index, uint64_t tick,
 		uint64_t entry = bucket->entries[i];
 
 		if (!entry ||
-		    entry_age(entry, tick) + silence <= limits[entry_state(entry)])
+		    entry_age(entry, from) + silence <= limits[entry_state(entry)])
 			continue;
 		bucket->entries[i] = 0;
 		cache->used--;
