@@ -261,7 +261,7 @@ TEST_CASE(dispatch, an_opener_goes_to_the_only_listener_and_is_told)
 	CHECK_INT(rig->lookups, 0);
 	pass(rig, 0);
 	CHECK_INT(rig->num_sent, 0); /* it waits for more */
-	pass(rig, 2 * 1000000); /* 2 ms */
+	pass(rig, 2 * 1000000);	     /* 2 ms */
 	REQUIRE(rig->num_sent == 2);
 	CHECK_INT(rig->sent[0].message.type, DISPATCH_MESSAGE_PIN);
 	CHECK_INT(rig->sent[0].message.pins[0].owner, 7);
