@@ -310,19 +310,19 @@ static void sweep_due(struct flowcache *cache, uint64_t ticks)
 void flowcache_set_time(struct flowcache *cache, uint64_t now_ns)
 {
 	uint64_t tick = now_ns / FLOWCACHE_TICK_NS, before = cache->tick;
-	uint64_t ticks = tick - before;
+	uint64_t silence = tick - before;
 
 	if (tick <= before)
 		return;
 	cache->tick = tick;
 	if (cache->used == 0)
 		return;
-	if (ticks <= SILENCE) {
-		sweep_due(cache, ticks);
+	if (silence <= SILENCE) {
+		sweep_due(cache, silence);
 		return;
 	}
 	for (uint32_t i = 0; i < cache->num_buckets; i++)
-		sweep_bucket(cache, i, before, ticks);
+		sweep_bucket(cache, i, before, silence);
 }
 
 /* ---- making it ---- */
