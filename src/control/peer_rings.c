@@ -122,6 +122,8 @@ static enum peer_event attach_lane(struct peer *peer, unsigned network)
 		.rx_salt = lane->rx_salt,
 		.tx_salt = lane->tx_salt,
 		.offloads = peer_offloads(peer, network),
+		.is_trusted = !peer_is_remote(peer) &&
+			      peer_uid(peer) == peer->owner->world->uid,
 	};
 	int ret;
 

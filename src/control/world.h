@@ -140,6 +140,7 @@ struct world_link_spec {
 	uint64_t rx_salt;
 	uint64_t tx_salt;
 	uint32_t offloads; /* that the peer's TAP takes: SHMNET_OFFLOAD_* */
+	bool is_trusted;   /* the peer is of our uid */
 };
 
 struct world_ops {

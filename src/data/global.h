@@ -56,6 +56,22 @@
 /* The node id in the MAC that packets come from that the dispatch delivers; nobody's. */
 #define GLOBAL_NODE_ID 0xffff
 
+/*
+ * A flow of long frames is read straight into its owner's ring: after so many long ones,
+ * and nothing in between for another peer.
+ */
+#define GLOBAL_LONG   4096
+#define GLOBAL_STREAK 4
+
+/*
+ * When there is no room for such a one its queue is left alone for a while: a sender has
+ * more under way than a ring holds, and who reads it only waits for a CPU. But the queue
+ * is everybody's; so after that was in vain nobody is waited for, for a longer while, and
+ * a peer that reads nothing takes a tenth of the others' time at the most.
+ */
+#define GLOBAL_PATIENCE_NS   10000000ull
+#define GLOBAL_IMPATIENCE_NS 100000000ull
+
 struct global_answer {
 	struct flow_key key;
 	struct plane_verdict verdict;
@@ -80,6 +96,9 @@ struct port_global {
 	uint8_t mac[SHMNET_ETH_ALEN]; /* of GLOBAL_NODE_ID */
 	uint32_t generation;	      /* control's, atomic */
 	struct flowcache cache;
+	uint16_t expected;     /* the peer that the last long frame went to */
+	unsigned streak;       /* so many in a row before it, up to GLOBAL_STREAK */
+	uint64_t impatient_ns; /* nobody is waited for until then */
 };
 
 /* Accepts NULL. */

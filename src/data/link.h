@@ -38,6 +38,10 @@ struct queue {
 	int fd;
 	unsigned index;
 	enum queue_state state; /* the worker's */
+
+	/* The worker's, of a queue that is no link's own: */
+	uint16_t waits_for;	/* the peer whose ring has no room; 0: nobody's */
+	uint64_t wait_until_ns; /* no longer */
 };
 
 struct global_state;
@@ -74,6 +78,7 @@ struct link {
 	uint8_t peer_mac[SHMNET_ETH_ALEN];
 	uint16_t peer_id;
 	bool is_remote;	   /* its peer reads no cast rings */
+	bool is_trusted;   /* its ring may hold, for a moment, what is not for the peer */
 	uint32_t lacks;	   /* SHMNET_OFFLOAD_*: what the peer's TAP doesn't take */
 	unsigned queue;	   /* of the port; 0: shared with others */
 	bool tx_pending;   /* submitted since the last publish */

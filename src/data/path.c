@@ -11,7 +11,7 @@
  * front would spare that thought and costs 8 % of the read.)
  * A queue that peers share (casts, peers beyond the queues, no steering) is
  * read into private memory, looked up and copied; a full ring then costs the
- * frame.
+ * frame. (path_global.c makes an exception for flows of long frames.)
  *
  * A super-frame that the peer's TAP doesn't take is cut into frames on either way, each
  * a record of its own in every count. One that lies in the ring is copied out first;
@@ -114,8 +114,7 @@ void path_publish(struct link *link)
 		link_fail(link, ret);
 }
 
-/* A burst of long frames is shown by the quarter ring, so that its reader can begin. */
-static void link_submit(struct link *link, size_t length, uint32_t flags)
+void path_submit(struct link *link, size_t length, uint32_t flags)
 {
 	struct shmnet_ring_tx *tx = &link->tx;
 
@@ -153,7 +152,7 @@ void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_
 	if (!place)
 		return;
 	memcpy(place, payload, length);
-	link_submit(link, length, flags);
+	path_submit(link, length, flags);
 }
 
 /* Piece by piece. */
@@ -169,7 +168,7 @@ static enum drop_reason tx_cut(struct link *link, struct path_scratch *scratch,
 		place = find_place(link, length, 0);
 		segment_next(&segment, place ? place : (uint8_t *)scratch->cast);
 		if (place)
-			link_submit(link, length, 0);
+			path_submit(link, length, 0);
 	}
 	return DROP_NUM_;
 }
@@ -226,6 +225,15 @@ static void tx_finish_shared(const struct plane_view *view, struct port *port,
 		path_count_unrouted(port, reason);
 }
 
+static void tx_finish(const struct plane_view *view, struct port *port,
+		      struct path_scratch *scratch, uint8_t *place, size_t length)
+{
+	if (place != scratch->frame &&
+	    path_global_direct(view, port, scratch, place, length))
+		return;
+	tx_finish_shared(view, port, scratch, length);
+}
+
 /* A queue that several peers share: read, look up, copy. */
 static enum path_tx_result tx_shared(const struct plane_view *view, struct queue *queue,
 				     struct path_scratch *scratch, unsigned *frames)
@@ -233,14 +241,18 @@ static enum path_tx_result tx_shared(const struct plane_view *view, struct queue
 	ssize_t n;
 
 	while (*frames < PATH_BURST) {
-		n = read_queue(queue, scratch->frame);
+		uint8_t *place = scratch->frame;
+
+		if (queue->port->global && !path_global_place(view, queue, &place))
+			return PATH_TX_BLOCKED;
+		n = read_queue(queue, place);
 		if (n < 0 && !is_lost(n))
 			return tx_result(n);
 		++*frames;
 		if (is_lost(n))
 			path_count_unrouted(queue->port, DROP_BAD_OFFLOAD);
 		else
-			tx_finish_shared(view, queue->port, scratch, (size_t)n);
+			tx_finish(view, queue->port, scratch, place, (size_t)n);
 	}
 	return PATH_TX_MORE;
 }
@@ -285,7 +297,7 @@ static void tx_finish_direct(struct link *link, struct path_scratch *scratch,
 		reason = tx_cut_direct(link, scratch, place, length);
 	} else if (reason == DROP_NUM_) {
 		count_sent(link, length);
-		link_submit(link, length, 0);
+		path_submit(link, length, 0);
 	}
 	if (reason != DROP_NUM_)
 		path_count_unrouted(link->port, reason);

@@ -31,7 +31,7 @@ struct path_scratch {
 enum path_tx_result {
 	PATH_TX_EMPTY,	 /* nothing left to read */
 	PATH_TX_MORE,	 /* the burst is over, the queue may not be */
-	PATH_TX_BLOCKED, /* the queue's own link has no room */
+	PATH_TX_BLOCKED, /* the queue's link has no room */
 	PATH_TX_GONE,	 /* the TAP is no more */
 };
 

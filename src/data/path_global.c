@@ -11,6 +11,12 @@
  * off. An Ethernet broadcast with such a packet in it is none for us: each node that got
  * it would send it on.
  *
+ * Long frames of a known flow are read straight into its owner's ring, as from a queue of
+ * its own: see path.c for what is copied out and back. Which ring that is must be guessed
+ * before the read, by the frames before. One that is not for it is copied out of it and
+ * goes its way; the peer might have seen or changed it. So only rings are read into that
+ * no peer can look into (rdma), or whose peer is of our uid and could do worse.
+ *
  * Packets of a flow keep their order: those that wait leave in the order in which they
  * came, and before any that comes after the answer.
  */
@@ -160,6 +166,73 @@ static enum drop_reason obey(struct way *way, const struct plane_verdict *verdic
 	return link ? deliver_peer(way, link) : DROP_NO_PEER;
 }
 
+/* ---- what probably comes next ---- */
+
+/* A frame of a known flow goes there; 0: nowhere. */
+static void expect(const struct way *way, uint16_t owner)
+{
+	struct port_global *own = way->port->global;
+
+	if (owner != own->expected)
+		own->streak = 0;
+	own->expected = owner;
+	if (way->length >= GLOBAL_LONG && own->streak < GLOBAL_STREAK)
+		own->streak++;
+}
+
+/* One whose ring is worth to be read into. What it may lack would have to be cut. */
+static struct link *find_expected(const struct plane_view *view, const struct port *port)
+{
+	const struct port_global *own = port->global;
+	struct link *link;
+
+	if (own->streak < GLOBAL_STREAK)
+		return NULL;
+	link = view_find_link(view, port, own->expected);
+	return link && !link_rests(link) && !link->lacks ? link : NULL;
+}
+
+/* There is no room. True if it is waited for, still or from now on. */
+static bool wait_for_room(struct queue *queue, const struct link *link)
+{
+	struct port_global *own = queue->port->global;
+	uint64_t now = clock_now_ns();
+
+	if (!queue->waits_for && now >= own->impatient_ns) {
+		queue->waits_for = link->peer_id;
+		queue->wait_until_ns = now + GLOBAL_PATIENCE_NS;
+		return true;
+	}
+	if (queue->waits_for && now < queue->wait_until_ns)
+		return true;
+	if (queue->waits_for)
+		own->impatient_ns = now + GLOBAL_IMPATIENCE_NS;
+	queue->waits_for = 0;
+	return false;
+}
+
+bool path_global_place(const struct plane_view *view, struct queue *queue,
+		       uint8_t **ret_place)
+{
+	struct link *link = find_expected(view, queue->port);
+	uint8_t *place;
+	int ret;
+
+	if (!link) {
+		queue->waits_for = 0;
+		return true;
+	}
+	ret = shmnet_ring_reserve(&link->tx, link_room(link), 0, &place);
+	if (ret == -ENOBUFS)
+		return !wait_for_room(queue, link);
+	queue->waits_for = 0;
+	if (ret < 0)
+		link_fail(link, ret);
+	else if (link->is_trusted)
+		*ret_place = place;
+	return true;
+}
+
 /* ---- the cache, and what is not in it ---- */
 
 static bool has_connections(uint8_t protocol)
@@ -250,6 +323,7 @@ static enum drop_reason dispatch_flow(struct way *way)
 	    !find_receiver(way, verdict.owner))
 		return miss(way, hash);
 	counter_add(&counters_of(way)->hits, 1);
+	expect(way, verdict.owner);
 	return obey(way, &verdict);
 }
 
@@ -431,6 +505,67 @@ bool path_global(const struct plane_view *view, struct port *port,
 	       shmnet_mac_is_cast(frame_of(&way)) ? DROP_BAD_PACKET : dispatch(&way));
 	if (is_first(&way.packet))
 		resume_fragments(&way);
+	return true;
+}
+
+/* Of a flow that goes to the expected peer, with nothing to cut off. */
+static bool is_expected(struct way *way)
+{
+	struct port_global *own = way->port->global;
+	const struct flow_key *key = &way->packet.key;
+	struct plane_verdict verdict;
+	uint32_t generation;
+	uint64_t hash;
+
+	if (is_no_packet(way) || !is_global(own, way) ||
+	    shmnet_mac_is_cast(frame_of(way)) ||
+	    flow_crack(frame_of(way), head_length(way), way->length - SHMNET_VNET_HLEN,
+		       &way->packet) != DROP_NUM_)
+		return false;
+	if (way->packet.is_fragment || way->packet.l3 != SHMNET_ETH_HLEN ||
+	    way->packet.kind != FLOW_SEGMENT)
+		return false;
+	hash = flow_hash(key, &own->global->secret);
+	generation = __atomic_load_n(&own->generation, __ATOMIC_RELAXED);
+	return flowcache_find(&own->cache, cache_hash(key, hash, generation),
+			      cache_use(&way->packet), &verdict) &&
+	       verdict.owner == own->expected;
+}
+
+/* The head is private and decided on; what lies in the ring is no longer looked at. */
+static enum drop_reason submit_direct(struct way *way, struct link *link, uint8_t *place,
+				      size_t head_bytes)
+{
+	enum drop_reason reason;
+
+	set_macs(way, link->peer_mac, way->port->mac);
+	memcpy(place, way->payload, head_bytes);
+	reason = path_fit_vnet(way->port, way->payload, place, way->length);
+	if (reason != DROP_NUM_)
+		return reason;
+	count_sent(link, way->length);
+	path_submit(link, way->length, 0);
+	counter_add(&counters_of(way)->forwarded, 1);
+	return DROP_NUM_;
+}
+
+bool path_global_direct(const struct plane_view *view, struct port *port,
+			struct path_scratch *scratch, uint8_t *place, size_t length)
+{
+	struct way way = {view, port, scratch, scratch->head, length, {.l3 = 0}};
+	struct link *link = find_expected(view, port);
+	size_t head_bytes = length < PATH_HEAD_MAX ? length : PATH_HEAD_MAX;
+
+	memcpy(scratch->head, place, head_bytes);
+	if (!link || !is_expected(&way)) {
+		memcpy(scratch->frame, scratch->head, head_bytes);
+		memcpy(scratch->frame + head_bytes, place + head_bytes,
+		       length - head_bytes);
+		return false;
+	}
+	counter_add(&counters_of(&way)->packets, 1);
+	counter_add(&counters_of(&way)->hits, 1);
+	finish(&way, submit_direct(&way, link, place, head_bytes));
 	return true;
 }
 

@@ -55,6 +55,12 @@ enum drop_reason path_fit_vnet(const struct port *port, const uint8_t *head,
 enum drop_reason path_send(struct link *link, struct path_scratch *scratch,
 			   const uint8_t *payload, size_t length);
 
+/*
+ * What was reserved is the peer's, and shown to it by path_publish(); a burst of long
+ * frames by the quarter ring, so that its reader can begin.
+ */
+void path_submit(struct link *link, size_t length, uint32_t flags);
+
 /* One frame from private memory to one peer: counted as sent, and perhaps dropped. */
 void path_copy(struct link *link, const uint8_t *payload, size_t length, uint32_t flags);
 
@@ -79,6 +85,17 @@ void path_global_end(struct port *port);
  */
 bool path_global(const struct plane_view *view, struct port *port,
 		 struct path_scratch *scratch, size_t length);
+
+/*
+ * Where the next frame may be read to, if that is not scratch->frame: into the ring that
+ * it will most likely go to. False: into none for now, see queue->waits_for.
+ */
+bool path_global_place(const struct plane_view *view, struct queue *queue,
+		       uint8_t **ret_place);
+
+/* The frame that was read there. False: it is in scratch->frame now, and not counted. */
+bool path_global_direct(const struct plane_view *view, struct port *port,
+			struct path_scratch *scratch, uint8_t *place, size_t length);
 
 /* After a burst: the peer hears of what went into cast rings for it. */
 void path_cast_wake(struct link *link);

@@ -166,6 +166,7 @@ static struct link *link_new(const struct plane *plane, struct port *port,
 	link->fabric = spec->fabric;
 	link->peer_id = spec->peer_id;
 	link->is_remote = spec->is_remote;
+	link->is_trusted = spec->is_trusted || spec->is_remote;
 	link->lacks = SHMNET_OFFLOADS & ~spec->offloads;
 	link->queue = take_free_queue(plane, port);
 	shmnet_mac_make(link->peer_mac, port->tag, spec->peer_id);

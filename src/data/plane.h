@@ -61,6 +61,7 @@ struct plane_link {
 	uint16_t peer_id;
 	struct fabric *fabric; /* added by plane_add_fabric() */
 	bool is_remote;	       /* shares no memory with us: no cast rings */
+	bool is_trusted;       /* may see and change what it will not be sent, too */
 	struct ring_map tx; /* the peer's memory, or the way to it; outlives the link */
 	struct ring_map rx; /* our memory, likewise */
 	uint64_t tx_salt;

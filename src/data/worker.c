@@ -30,7 +30,8 @@
  *
  * A queue whose link's ring is full is no longer watched for frames, or its
  * readiness would keep the worker turning; the ring's bell, or any turn that finds
- * room, changes that back.
+ * room, changes that back. The queue of a global network may wait for a peer's ring
+ * in the same way, but only for a time, which bounds epoll's.
  *
  * Quiescence: worker->seen is the generation of the view taken up last. It is
  * stored at the top of a turn, when nothing of the previous turn is in use any
@@ -146,14 +147,26 @@ static uint32_t next_number(struct worker *worker)
 	return worker->number;
 }
 
+/* Whose room a blocked queue waits for; NULL: nobody's any more. */
+static struct link *queue_link(const struct plane_view *view, const struct queue *queue)
+{
+	struct link *own = view->ports[queue->port->index].by_queue[queue->index];
+
+	if (own || !queue->waits_for)
+		return own;
+	return view_find_link(view, queue->port, queue->waits_for);
+}
+
 /* Room to read any frame, or nothing to wait for any more: a link at rest has room for
  * drops. */
 static bool queue_has_room(const struct plane_view *view, const struct queue *queue)
 {
-	struct link *link = view->ports[queue->port->index].by_queue[queue->index];
+	struct link *link = queue_link(view, queue);
 	uint8_t *place;
 
 	if (!link || __atomic_load_n(&link->error, __ATOMIC_RELAXED))
+		return true;
+	if (queue->waits_for && clock_now_ns() >= queue->wait_until_ns)
 		return true;
 	return shmnet_ring_reserve(&link->tx, link_room(link), 0, &place) != -ENOBUFS;
 }
@@ -395,7 +408,7 @@ static bool arm_link(struct link *link, uint32_t number)
 static bool arm_queue(const struct plane_view *view, const struct queue *queue,
 		      uint32_t number)
 {
-	struct link *link = view->ports[queue->port->index].by_queue[queue->index];
+	struct link *link = queue_link(view, queue);
 
 	if (!link || link->error)
 		return false; /* nothing to wait for: the next turn unblocks it */
@@ -439,11 +452,30 @@ static void disarm_rings(const struct plane_view *view)
 	}
 }
 
+/* For queues that wait for a peer, and not for ever. */
+static void look_at_blocked(const struct worker *worker, int *timeout_ms)
+{
+	uint64_t now = worker->num_blocked ? clock_now_ns() : 0;
+
+	for (unsigned i = 0; i < worker->num_blocked; i++) {
+		const struct queue *queue = worker->blocked[i];
+		int left = 0;
+
+		if (!queue->waits_for)
+			continue;
+		if (now < queue->wait_until_ns)
+			left = (int)((queue->wait_until_ns - now) / NSEC_PER_MSEC) + 1;
+		if (*timeout_ms < 0 || left < *timeout_ms)
+			*timeout_ms = left;
+	}
+}
+
 static void worker_sleep(struct worker *worker, const struct plane_view *view)
 {
 	int timeout_ms = -1;
 
 	spin_end(worker, false);
+	look_at_blocked(worker, &timeout_ms);
 	if (worker->global)
 		path_global_rest(worker->global, &timeout_ms);
 	if (arm_rings(worker, view) && look_at_casts(view, &timeout_ms))

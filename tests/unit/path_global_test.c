@@ -842,18 +842,171 @@ TEST_CASE(path_global, control_that_does_not_ask)
 	net_close(net);
 }
 
+/* Of short frames, which are copied. */
 TEST_CASE(path_global, a_full_ring_costs_the_frame)
 {
-	const struct global_frame ack = {.flags = TCP_ACK, .data = 8000};
+	const struct global_frame ack = {.flags = TCP_ACK, .data = 3000};
 	struct net *net = net_open();
 
 	answer(net, &ack, to_node(1));
 	turn(&net->hosts[0]);
-	for (unsigned i = 0; i < 100; i++)
+	for (unsigned i = 0; i < 150; i++)
 		send_frame(net, &ack);
 	CHECK(read_link(link_of(net, 0, 1)).drops[DROP_RING_FULL] > 50);
-	CHECK_U64(dispatch_of(net).forwarded, 100);
+	CHECK_U64(dispatch_of(net).forwarded, 150);
 	count_frames(net, 1);
+	net_close(net);
+}
+
+/* ---- straight into the ring ---- */
+
+static const struct global_frame bulk = {
+	.flags = TCP_ACK, .data = 20000, .gso_size = 1448};
+
+/* From here on the next one is read into the ring of host 1. */
+static struct net *net_open_bulk(void)
+{
+	struct net *net = net_open();
+
+	answer(net, &bulk, to_node(1));
+	turn_all(net);
+	for (unsigned i = 0; i < GLOBAL_STREAK; i++) {
+		send_frame(net, &bulk);
+		check_next(net, 1, 1, &bulk);
+	}
+	return net;
+}
+
+/* Whether it was not read into private memory. */
+static bool send_direct(struct net *net, const struct global_frame *spec)
+{
+	struct path_scratch *scratch = &net->hosts[0].plane->scratch;
+
+	memset(scratch->frame, 0x5a, 100);
+	send_frame(net, spec);
+	return scratch->frame[0] == 0x5a &&
+	       memcmp(scratch->frame, scratch->frame + 1, 99) == 0;
+}
+
+TEST_CASE(path_global, a_flow_of_long_frames_is_read_into_its_ring)
+{
+	const struct global_frame end = {.flags = TCP_ACK | TCP_FIN, .data = 10};
+	struct net *net = net_open_bulk();
+
+	for (unsigned i = 0; i < 30; i++) {
+		CHECK(send_direct(net, &bulk));
+		check_next(net, 1, 1, &bulk);
+	}
+	CHECK(send_direct(net, &end));
+	check_next(net, 1, 1, &end);
+	CHECK(send_direct(net, &bulk));
+	check_next(net, 1, 1, &bulk);
+	check_all_quiet(net);
+	CHECK_U64(dispatch_of(net).forwarded, GLOBAL_STREAK + 32);
+	CHECK_U64(dispatch_of(net).hits, GLOBAL_STREAK + 32);
+	net_close(net);
+}
+
+/* Whatever else comes to lie there goes its own way. */
+TEST_CASE(path_global, what_is_read_into_another_ones_ring)
+{
+	const struct global_frame others[] = {
+		{.client = 7, .flags = TCP_ACK, .data = 30000, .gso_size = 1448},
+		{.flags = TCP_ACK, .data = 500, .tags = 1},
+		{.protocol = IPPROTO_ICMP, .flags = 8, .data = 56},
+		{.client = 8, .flags = TCP_SYN},
+	};
+	const unsigned hosts[] = {2, 1, 0, 2};
+	static uint8_t frame[RIG_FRAME_MAX];
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct net *net = net_open_bulk();
+
+		if (hosts[i] == 2)
+			answer(net, &others[i], to_node(2));
+		turn_all(net);
+		CHECK(!send_direct(net, &others[i]));
+		check_next(net, hosts[i], hosts[i] ? 1 : 0xffff, &others[i]);
+		send_bytes(net, frame, rig_frame(frame, 1, RIG_TO_ALL, 1, 100));
+		CHECK_INT(count_frames(net, 1), 1);
+		CHECK_INT(count_frames(net, 2), 1);
+		send_bytes(net, frame, SHMNET_VNET_HLEN + 5);
+		CHECK_U64(drops_of(net, DROP_RUNT), 1);
+		send_frame(net, &bulk);
+		check_next(net, 1, 1, &bulk);
+		check_all_quiet(net);
+		net_close(net);
+	}
+}
+
+/* It gets no sight of what might be another's; its room is waited for as others' is. */
+TEST_CASE(path_global, the_ring_of_a_peer_that_is_not_trusted)
+{
+	struct net *net = net_open_bulk();
+
+	link_of(net, 0, 1)->is_trusted = false;
+	CHECK(!send_direct(net, &bulk));
+	check_next(net, 1, 1, &bulk);
+	for (unsigned i = 0; i < 30; i++)
+		send_frame(net, &bulk);
+	CHECK_INT(net->hosts[0].plane->ports[0].queues[0].waits_for, 2);
+	CHECK_INT(count_frames(net, 1), 30);
+	CHECK_U64(read_link(link_of(net, 0, 1)).drops[DROP_RING_FULL], 0);
+	net_close(net);
+}
+
+TEST_CASE(path_global, a_bad_header_in_the_ring)
+{
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct net *net = net_open_bulk();
+	size_t length = global_frame_make(frame, &bulk);
+
+	frame[1] = 77;
+	send_bytes(net, frame, length);
+	net->written++;
+	CHECK_U64(drops_of(net, DROP_BAD_OFFLOAD), 1);
+	check_all_quiet(net);
+	net_close(net);
+}
+
+static struct queue *queue_of(const struct net *net)
+{
+	return &net->hosts[0].plane->ports[0].queues[0];
+}
+
+TEST_CASE(path_global, a_full_ring_is_waited_for_for_a_while)
+{
+	struct net *net = net_open_bulk();
+	uint64_t forwarded;
+
+	for (unsigned i = 0; i < 30; i++)
+		send_frame(net, &bulk);
+	forwarded = dispatch_of(net).forwarded;
+	CHECK(forwarded < 20);
+	CHECK_INT(queue_of(net)->waits_for, 2);
+	CHECK_U64(queue_of(net)->wait_until_ns, now_ns + GLOBAL_PATIENCE_NS);
+	/* It reads, and all arrives. */
+	CHECK_INT(count_frames(net, 1), 30);
+	CHECK_U64(read_link(link_of(net, 0, 1)).drops[DROP_RING_FULL], 0);
+	/* It doesn't: once that costs the others time, and then the frames. */
+	for (unsigned i = 0; i < 30; i++)
+		send_frame(net, &bulk);
+	now_ns += GLOBAL_PATIENCE_NS;
+	transmit(&net->hosts[0]);
+	CHECK_INT(queue_of(net)->waits_for, 0);
+	CHECK_U64(dispatch_of(net).forwarded, GLOBAL_STREAK + 60);
+	CHECK(read_link(link_of(net, 0, 1)).drops[DROP_RING_FULL] > 10);
+	send_frame(net, &bulk);
+	CHECK_U64(dispatch_of(net).forwarded, GLOBAL_STREAK + 61);
+	now_ns += GLOBAL_IMPATIENCE_NS;
+	send_frame(net, &bulk);
+	CHECK_INT(queue_of(net)->waits_for, 2);
+	/* Who is gone is not waited for. */
+	plane_remove_link(net->hosts[0].plane, link_of(net, 0, 1), false, NULL);
+	net->cables[0][1].link[0] = NULL;
+	transmit(&net->hosts[0]);
+	CHECK_INT(queue_of(net)->waits_for, 0);
+	CHECK_INT(count_misses(net), 1);
 	net_close(net);
 }
 

@@ -16,7 +16,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-#define FLOWS (20000u / SLOWED)
+#define FLOWS (5000u / SLOWED)
 
 /* `a` is the border. */
 struct pair {
@@ -187,12 +187,74 @@ TEST_CASE(plane_global, a_heap_of_answers)
 
 	REQUIRE(pair_open(&pair, 0));
 	global_key_make(&key, &about);
-	for (unsigned i = 0; i < 10 * FLOWS; i++) {
+	for (unsigned i = 0; i < 40 * FLOWS; i++) {
 		key.foreign_port = (uint16_t)i;
 		WAIT_UNTIL(plane_answer_flow(pair.a.plane, 0, &key, &verdict) != -EAGAIN);
 	}
-	WAIT_UNTIL(read_port(&pair.a).dispatch.answers == 10 * FLOWS);
+	WAIT_UNTIL(read_port(&pair.a).dispatch.answers == 40 * FLOWS);
 	pair_close(&pair);
+}
+
+/* ---- a peer that doesn't read ---- */
+
+/* What is there; the room is given back. */
+static unsigned played_receive(struct cable *cable)
+{
+	struct fabric *fabric = cable->fabric[1];
+	struct shmnet_record record;
+	unsigned taken = 0;
+
+	CHECK(fabric->ops->poll(fabric, &cable->rx, &cable->tx) >= 0);
+	for (; shmnet_ring_peek(&cable->rx, &record) == 1; taken++)
+		shmnet_ring_release(&cable->rx, &record);
+	CHECK_INT(fabric->ops->credit(fabric, &cable->rx), 0);
+	return taken;
+}
+
+#define LONG_FRAMES 100u
+
+static void send_long(struct host *host, unsigned count)
+{
+	static const struct global_frame bulk = {
+		.flags = TCP_ACK, .data = 20000, .gso_size = 1448};
+	static uint8_t frame[RIG_FRAME_MAX];
+
+	for (unsigned i = 0; i < count; i++)
+		CHECK(host_write(host, 0, frame, global_frame_make(frame, &bulk)));
+}
+
+/* The worker waits for it asleep, and not long; then for its room, and is woken. */
+TEST_CASE(plane_global, a_full_ring_holds_up_nobody_for_long)
+{
+	const struct plane_global global = {global_addresses, 2, 1024};
+	struct link_counters counters;
+	struct cable cable;
+	struct host host;
+	unsigned got = 0;
+
+	REQUIRE(host_make_global(&host, 1, 0, &global) && plane_start(host.plane) == 0);
+	REQUIRE(cable_plug_played(&cable, &host, 2));
+	send_long(&host, 1);
+	answer_misses(&host, 2, PLANE_KEEP_FLOW);
+	WAIT_UNTIL(read_link(cable.link[0]).sent_frames == 1);
+	send_long(&host, LONG_FRAMES - 1);
+	WAIT_UNTIL(read_link(cable.link[0]).sent_frames == LONG_FRAMES);
+	CHECK(read_link(cable.link[0]).drops[DROP_RING_FULL] > LONG_FRAMES / 2);
+	WAIT_UNTIL(process_rests());
+	for (unsigned i = 1; i <= 5; i++) {
+		got += played_receive(&cable);
+		send_long(&host, LONG_FRAMES / 5);
+		WAIT_UNTIL((got += played_receive(&cable)) > 0 &&
+			   read_link(cable.link[0]).sent_frames ==
+				   LONG_FRAMES + i * (LONG_FRAMES / 5));
+	}
+	WAIT_UNTIL(process_rests());
+	got += played_receive(&cable);
+	check_dispatch(&host, 2 * LONG_FRAMES);
+	cable_detach(&cable, 0, false, &counters);
+	CHECK_U64(counters.sent_frames, got + counters.drops[DROP_RING_FULL]);
+	cable_free_played(&cable);
+	host_close(&host);
 }
 
 /* ---- all at once ---- */
