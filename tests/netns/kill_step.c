@@ -49,6 +49,9 @@ static bool is_change(int fd, const void *message, size_t size)
 	return protocol == NETLINK_ROUTE && (header->nlmsg_type & 3) != (RTM_GETLINK & 3);
 }
 
+/* libc declares them with names of its own. */
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
+
 ssize_t sendto(int fd, const void *bytes, size_t size, int flags, __CONST_SOCKADDR_ARG to,
 	       socklen_t length)
 {
@@ -78,14 +81,14 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 ssize_t write(int fd, const void *bytes, size_t size)
 {
 	ssize_t (*real)(int, const void *, size_t);
-	char link[32], path[10] = "";
+	char entry[32], target[10] = "";
 	ssize_t written;
 
 	*(void **)&real = dlsym(RTLD_NEXT, "write");
 	written = real(fd, bytes, size);
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (written > 0 && readlink(link, path, sizeof(path)) == sizeof(path) &&
-	    memcmp(path, "/proc/sys/", sizeof(path)) == 0)
+	snprintf(entry, sizeof(entry), "/proc/self/fd/%d", fd);
+	if (written > 0 && readlink(entry, target, sizeof(target)) == sizeof(target) &&
+	    memcmp(target, "/proc/sys/", sizeof(target)) == 0)
 		count_step();
 	return written;
 }
@@ -100,3 +103,5 @@ int rename(const char *from, const char *to)
 	count_step();
 	return error;
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
