@@ -14,8 +14,8 @@ void *codec_arena_alloc(void *data, size_t size)
 	return memory;
 }
 
-void codec_arena_free(void *arena, void *memory)
+void codec_arena_free(void *data, void *memory)
 {
-	(void)arena;
+	(void)data;
 	(void)memory;
 }

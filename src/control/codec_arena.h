@@ -17,10 +17,10 @@ struct codec_arena {
 	size_t used;
 };
 
-/* NULL if it is full. */
-void *codec_arena_alloc(void *arena, size_t size);
+/* `data` is a struct codec_arena. NULL if it is full. */
+void *codec_arena_alloc(void *data, size_t size);
 
 /* Nothing: it is gone with its function. */
-void codec_arena_free(void *arena, void *memory);
+void codec_arena_free(void *data, void *memory);
 
 #endif
