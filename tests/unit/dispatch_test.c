@@ -623,7 +623,7 @@ TEST_CASE(dispatch, of_two_pins_the_same_one_wins_everywhere)
 		pin(rig, 7, opener(port), 7);
 		rig->num_sent = 0;
 		pin(rig, 8, opener(port), 8);
-		pass(rig, 0);
+		pass(rig, 2 * MS);
 		miss(rig, segment(port));
 		CHECK_INT(rig->verdict.owner, wins ? 7 : 8);
 		CHECK_INT(count_sent(rig, DISPATCH_MESSAGE_PIN), wins ? 1 : 0);
@@ -643,7 +643,7 @@ TEST_CASE(dispatch, pins_of_a_turn_travel_together)
 	join_settled(rig, 7);
 	for (uint16_t port = 1; port <= 20; port++)
 		miss(rig, opener(port));
-	pass(rig, 0);
+	pass(rig, 2 * MS);
 	CHECK_INT(count_sent(rig, DISPATCH_MESSAGE_PIN), 2);
 	CHECK_INT(rig->sent[0].message.num, DISPATCH_PINS_MAX);
 	CHECK_INT(rig->sent[1].message.num, 20 - DISPATCH_PINS_MAX);
