@@ -248,8 +248,7 @@ static enum step_result step_flood(struct resolve *resolve)
 		return STEP_NEXT;
 	}
 	say(resolve, "placed as openers are now");
-	return give(resolve, balance_hash(&resolve->key, nodes, num),
-		    DISPATCH_KEEP_SHORT);
+	return give(resolve, balance_hash(&resolve->key, nodes, num), DISPATCH_KEEP_NOT);
 }
 
 static enum step_result step_pair(struct resolve *resolve)
@@ -276,7 +275,7 @@ static enum step_result none_of_segment(struct resolve *resolve)
 		return drop(resolve, DROP_NO_OWNER, DISPATCH_KEEP_SHORT);
 	}
 	say(resolve, "our own kernel resets it");
-	return give(resolve, resolve->self, DISPATCH_KEEP_SHORT);
+	return give(resolve, resolve->self, DISPATCH_KEEP_NOT);
 }
 
 static enum step_result step_none(struct resolve *resolve)

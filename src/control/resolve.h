@@ -49,7 +49,7 @@ enum dispatch_keep {
 	DISPATCH_KEEP_NOT,
 	DISPATCH_KEEP_FLOW,	/* as long as the flow lives */
 	DISPATCH_KEEP_DATAGRAM, /* 10 s, or until it is renewed */
-	DISPATCH_KEEP_SHORT,	/* 1 s */
+	DISPATCH_KEEP_SHORT,	/* 1 s; of drops only */
 };
 
 struct dispatch_verdict {

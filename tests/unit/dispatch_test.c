@@ -399,7 +399,7 @@ TEST_CASE(dispatch, what_nobody_has_is_reset_here)
 	miss(rig, segment(1));
 	pass(rig, 0);
 	answer(rig, 7, asked(rig, 7), DISPATCH_HAVE_NONE);
-	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_SHORT);
+	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_NOT);
 	CHECK_U64(counters_of(rig).reset, 1);
 	close_rig(rig);
 }
@@ -670,7 +670,7 @@ TEST_CASE(dispatch, what_a_dead_member_had_is_dropped_and_then_reset)
 	check_verdict(rig, 0, DROP_NO_OWNER, DISPATCH_KEEP_SHORT);
 	pass(rig, 2 * S);
 	miss(rig, segment(2));
-	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_SHORT);
+	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_NOT);
 	close_rig(rig);
 }
 
@@ -702,7 +702,7 @@ TEST_CASE(dispatch, nothing_is_reset_right_after_the_start)
 	check_verdict(rig, 0, DROP_NO_OWNER, DISPATCH_KEEP_SHORT);
 	pass(rig, 30 * S);
 	miss(rig, segment(1));
-	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_SHORT);
+	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_NOT);
 	close_rig(rig);
 }
 
@@ -794,7 +794,7 @@ TEST_CASE(dispatch, openers_are_placed_by_hash_when_the_table_is_nearly_full)
 	miss(rig, segment(50000));
 	pass(rig, 0);
 	answer(rig, 7, asked(rig, 7), DISPATCH_HAVE_NONE);
-	check_verdict(rig, owner, DROP_NUM_, DISPATCH_KEEP_SHORT);
+	check_verdict(rig, owner, DROP_NUM_, DISPATCH_KEEP_NOT);
 	/* What was placed and not seen again goes soon. */
 	pass(rig, 40 * S);
 	CHECK(count_flows(rig) < filled);

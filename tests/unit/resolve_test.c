@@ -198,7 +198,7 @@ static const char *const outcomes[NUM_STATES][RESOLVE_CLASS_NUM_] = {
 	{
 		[RESOLVE_OPENER] = "4 flow +table +told",
 		[RESOLVE_DATAGRAM] = "kernel, asks: 2 datagram",
-		[RESOLVE_SEGMENT] = "kernel, asks: 1 short",
+		[RESOLVE_SEGMENT] = "kernel, asks: 1 not",
 		[RESOLVE_ERROR] = "kernel, asks: no-owner short",
 		[RESOLVE_ERROR_DATAGRAM] = "kernel, asks: 2 datagram",
 		[RESOLVE_PAIR] = "2 datagram",
@@ -225,7 +225,7 @@ static const char *const outcomes[NUM_STATES][RESOLVE_CLASS_NUM_] = {
 	{
 		[RESOLVE_OPENER] = "kernel, asks: 4 flow +table +told",
 		[RESOLVE_DATAGRAM] = "kernel, asks: 2 datagram",
-		[RESOLVE_SEGMENT] = "kernel, asks: 1 short",
+		[RESOLVE_SEGMENT] = "kernel, asks: 1 not",
 		[RESOLVE_ERROR] = "kernel, asks: no-owner short",
 		[RESOLVE_ERROR_DATAGRAM] = "kernel, asks: 2 datagram",
 		[RESOLVE_PAIR] = "2 datagram",
@@ -243,7 +243,7 @@ static const char *const outcomes[NUM_STATES][RESOLVE_CLASS_NUM_] = {
 	{
 		[RESOLVE_OPENER] = "4 flow +table +told",
 		[RESOLVE_DATAGRAM] = "kernel, asks: 2 datagram",
-		[RESOLVE_SEGMENT] = "kernel, asks: 1 short",
+		[RESOLVE_SEGMENT] = "kernel, asks: 1 not",
 		[RESOLVE_ERROR] = "kernel, asks: no-owner short",
 		[RESOLVE_ERROR_DATAGRAM] = "kernel, asks: 2 datagram",
 		[RESOLVE_PAIR] = "2 datagram",
@@ -322,7 +322,7 @@ TEST_CASE(resolve, own_kernel_fails)
 	struct facts facts = two_listen;
 
 	facts.exact = -12;
-	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 short");
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 not");
 }
 
 TEST_CASE(resolve, another_member_has_it)
@@ -370,7 +370,7 @@ TEST_CASE(resolve, there_are_no_others)
 	struct facts facts = two_listen;
 
 	facts.others = 0;
-	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, 1 short");
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, 1 not");
 	CHECK_STR(decide(facts, RESOLVE_DATAGRAM, 2), "kernel, 2 datagram");
 }
 
@@ -382,7 +382,7 @@ TEST_CASE(resolve, local_address_wildcarded)
 	facts.candidates[RESOLVE_MATCH_PEER][0] = 3;
 	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "3 flow +table +told");
 	CHECK_STR(decide(facts, RESOLVE_DATAGRAM, 2), "kernel, asks: 3 datagram");
-	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 short");
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 not");
 	facts.candidates[RESOLVE_MATCH_PEER][1] = 4;
 	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "4 flow +table +told");
 }
@@ -408,7 +408,7 @@ TEST_CASE(resolve, flood)
 
 	facts.is_flooded = true;
 	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "2 flow +hash");
-	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 2 short");
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 2 not");
 	CHECK_STR(decide(facts, RESOLVE_ERROR, 2), "kernel, asks: no-owner short");
 	facts.is_unsure = true;
 	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: no-owner short");
@@ -418,7 +418,7 @@ TEST_CASE(resolve, flood)
 	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "3 flow +heard");
 	facts.owner = 0;
 	facts.candidates[RESOLVE_MATCH_ANY][0] = 0;
-	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 short");
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 not");
 }
 
 TEST_CASE(resolve, pair)
@@ -436,7 +436,7 @@ TEST_CASE(resolve, none)
 {
 	struct facts facts = two_listen;
 
-	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 short");
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 not");
 	facts.is_unsure = true;
 	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: no-owner short");
 	/* It was not asked: that it may be asked now is too late. */
