@@ -552,6 +552,7 @@ static enum dispatch_have ask(struct rig *rig, struct flow_packet packet)
 TEST_CASE(dispatch, others_get_answers)
 {
 	struct rig *rig = open_settled(1024);
+	const struct flow_key key = segment(1).key;
 
 	join_settled(rig, 7);
 	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_NONE);
@@ -567,6 +568,14 @@ TEST_CASE(dispatch, others_get_answers)
 	rig->exact = -ENOMEM;
 	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_NONE);
 	CHECK_U64(counters_of(rig).queries, 6);
+	/* The kernel need not be asked for what a walk has just seen. */
+	rig->lookups = 0;
+	dispatch_set_connections(rig->dispatch, &key, 1);
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_LIVE);
+	CHECK_INT(rig->lookups, 0);
+	pass(rig, 10 * S);
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_NONE);
+	CHECK_INT(rig->lookups, 1);
 	close_rig(rig);
 }
 
