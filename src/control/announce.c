@@ -470,13 +470,14 @@ void announce_set(struct announce *announce, bool on)
 {
 	const struct config_network *network = announce->options.network;
 
-	if (announce->on == on)
+	if (announce->on != on)
+		log_info(network->name,
+			 on ? "this node answers for the network's addresses on %s"
+			    : "this node no longer answers on %s",
+			 network->announce);
+	else if (!on)
 		return;
 	announce->on = on;
-	log_info(network->name,
-		 on ? "this node answers for the network's addresses on %s"
-		    : "this node no longer answers on %s",
-		 network->announce);
 	begin_anew(announce);
 }
 

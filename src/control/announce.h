@@ -46,7 +46,10 @@ struct announce_counters {
 int announce_new(const struct announce_options *options, struct announce **ret_announce);
 void announce_free(struct announce *announce); /* accepts NULL */
 
-/* This node answers from now on, or does not any more. */
+/*
+ * This node answers from now on, or does not any more. If it does already, the LAN is
+ * told once more: another node has answered there, too, and stopped.
+ */
 void announce_set(struct announce *announce, bool on);
 
 /*

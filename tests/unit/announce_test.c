@@ -256,6 +256,23 @@ TEST_CASE(announce, says_each_address_three_times)
 	lan_close(&lan);
 }
 
+TEST_CASE(announce, says_it_again_if_it_is_told_to_again)
+{
+	struct frame frame;
+	struct lan lan;
+
+	ENTER();
+	REQUIRE(lan_up(&lan));
+	announce_set(lan.announce, true);
+	for (int i = 0; i < 3; i++)
+		CHECK(lan_next(&lan, is_arp, &frame));
+	announce_set(lan.announce, true);
+	for (int i = 0; i < 3; i++)
+		CHECK(lan_next(&lan, is_arp, &frame));
+	CHECK_INT(announce_counters(lan.announce).announced, 12);
+	lan_close(&lan);
+}
+
 TEST_CASE(announce, says_it_again_if_the_interface_has_another_mac)
 {
 	static const uint8_t mac[6] = {0x02, 1, 2, 3, 4, 5};
