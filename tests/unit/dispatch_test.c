@@ -810,6 +810,28 @@ TEST_CASE(dispatch, openers_are_placed_by_hash_when_the_table_is_nearly_full)
 	close_rig(rig);
 }
 
+/* It may be one that had an entry before: what follows goes by the hash, too. */
+TEST_CASE(dispatch, an_opener_without_an_entry_takes_the_place_of_one_with)
+{
+	struct rig *rig = open_settled(1024);
+	uint16_t owner;
+
+	join_settled(rig, 7);
+	miss(rig, opener(50000));
+	owner = rig->verdict.owner == 5 ? 7 : 5;
+	pass(rig, 11 * S);
+	pin(rig, 7, opener(50000), owner); /* not where the policy had it */
+	pass(rig, 11 * S);
+	rig->send_error = -EAGAIN;
+	for (unsigned i = 0; count_flows(rig) < 1024 / 5 * 4; i++)
+		miss(rig, opener((uint16_t)(1 + i)));
+	miss(rig, opener(50000));
+	pass(rig, 100 * MS); /* nobody answers */
+	CHECK_U64(counters_of(rig).hashed, 1);
+	CHECK_INT(count_flows(rig), 1024 / 5 * 4 - 1);
+	close_rig(rig);
+}
+
 /* A pin that comes then changes what is there, and adds nothing. */
 TEST_CASE(dispatch, pins_add_nothing_during_a_flood)
 {
