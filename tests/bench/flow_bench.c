@@ -16,6 +16,7 @@
  * Without DPDK at build time D1 has no peer and is left out.
  */
 #include "flow_bench.h"
+#include "rounds.h"
 
 #include "base/clock.h"
 #include "data/flowcache.h"
@@ -27,7 +28,6 @@
 #include <string.h>
 
 #define FLOWS	   (1u << 20)
-#define ROUNDS_MAX 99
 #define PASSES	   4
 #define START_NS   (1000 * NSEC_PER_SEC)
 #define IPVS_BYTES 128 /* it says so itself when it is loaded, and adds its buckets */
@@ -193,42 +193,19 @@ static double measure(struct flows *flows, unsigned (*find)(struct flows *, unsi
 
 /* ---- rows ---- */
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(const double *values, int n)
-{
-	double sorted[ROUNDS_MAX];
-
-	memcpy(sorted, values, (size_t)n * sizeof(*values));
-	qsort(sorted, (size_t)n, sizeof(*sorted), compare);
-	return n & 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-}
-
-static void print_list(const char *name, const double *values, int n)
-{
-	printf("\"%s\":[", name);
-	for (int i = 0; i < n; i++)
-		printf("%s%.6g", i ? "," : "", values[i]);
-	printf("]");
-}
-
 static void print_row(const char *row, const char *unit, const char *peer_name,
 		      const double *ours, const double *peer, int n, bool json)
 {
 	if (!json) {
-		printf("%-4s %12.4g %-12s%-28s%12.4g%9.3gx\n", row, median(ours, n), unit,
-		       peer_name, median(peer, n), median(ours, n) / median(peer, n));
+		printf("%-4s %12.4g %-12s%-28s%12.4g%9.3gx\n", row,
+		       rounds_median(ours, n), unit, peer_name, rounds_median(peer, n),
+		       rounds_median(ours, n) / rounds_median(peer, n));
 		return;
 	}
 	printf("{\"row\":\"%s\",\"unit\":\"%s\",\"name\":\"%s\",", row, unit, peer_name);
-	print_list("ours", ours, n);
+	rounds_print("ours", ours, n);
 	putchar(',');
-	print_list("peer", peer, n);
+	rounds_print("peer", peer, n);
 	puts("}");
 }
 

@@ -23,6 +23,8 @@
  *
  *     ring_bench [--json] [--rounds N] [--size BYTES] [ROW...]
  */
+#include "rounds.h"
+
 #include "base/clock.h"
 #include "base/memfd.h"
 
@@ -41,7 +43,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ROUNDS_MAX 99
 #define BURST	   32
 #define SALT	   0x8badf00dcafe1234ull
 #define READERS	   8
@@ -717,34 +718,10 @@ static double measure(const struct row *row, struct bench *bench, bool ours)
 	return result;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(const double *values, int n)
-{
-	double sorted[ROUNDS_MAX];
-
-	memcpy(sorted, values, (size_t)n * sizeof(*values));
-	qsort(sorted, (size_t)n, sizeof(*sorted), compare);
-	return n & 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-}
-
-static void print_list(const char *name, const double *values, int n)
-{
-	printf("\"%s\":[", name);
-	for (int i = 0; i < n; i++)
-		printf("%s%.6g", i ? "," : "", values[i]);
-	printf("],");
-}
-
 static void print_row(const struct row *row, const double *ours, const double *peer,
 		      int rounds, bool json)
 {
-	double our = median(ours, rounds), their = median(peer, rounds);
+	double our = rounds_median(ours, rounds), their = rounds_median(peer, rounds);
 	double ratio = our / their;
 	bool reached = row->less_is_better ? ratio <= row->reach : ratio >= row->reach;
 	const char *verdict = row->reach == 0 ? "-" : reached ? "reached" : "missed";
@@ -757,9 +734,10 @@ static void print_row(const struct row *row, const double *ours, const double *p
 	}
 	printf("{\"row\":\"%s\",\"what\":\"%s\",\"unit\":\"%s\",\"name\":\"%s\",",
 	       row->name, row->what, row->unit, row->peer_name);
-	print_list("ours", ours, rounds);
-	print_list("peer", peer, rounds);
-	printf("\"ratio\":%.6g,\"reach\":%g,\"stretch\":%g,\"better\":\"%s\"}\n", ratio,
+	rounds_print("ours", ours, rounds);
+	putchar(',');
+	rounds_print("peer", peer, rounds);
+	printf(",\"ratio\":%.6g,\"reach\":%g,\"stretch\":%g,\"better\":\"%s\"}\n", ratio,
 	       row->reach, row->stretch, row->less_is_better ? "less" : "more");
 }
 
