@@ -393,6 +393,16 @@ void dispatch_message(struct dispatch *dispatch, uint16_t peer_id, const uint8_t
 
 /* ---- our own connections ---- */
 
+/*
+ * What our kernel has is ours: the pin of it was lost, or another one forged. But a
+ * fresh entry may be of the next connection, and ours about to end.
+ */
+static bool is_disproved(struct dispatch *dispatch, const struct flowtable_entry *entry)
+{
+	return entry->made_s >= RESOLVE_FRESH_S ||
+	       member_state(dispatch, entry->owner) != RESOLVE_MEMBER_UP;
+}
+
 static void see_connection(struct dispatch *dispatch, const struct flow_key *key)
 {
 	struct flowtable_entry entry;
@@ -400,8 +410,7 @@ static void see_connection(struct dispatch *dispatch, const struct flow_key *key
 
 	if (is_there && entry.owner == dispatch->self->id)
 		flowtable_hear(dispatch->table, key, dispatch_now(dispatch));
-	else if (is_there ? member_state(dispatch, entry.owner) != RESOLVE_MEMBER_UP
-			  : !is_flooded(dispatch))
+	else if (is_there ? is_disproved(dispatch, &entry) : !is_flooded(dispatch))
 		enter(dispatch, key, dispatch->self->id, FLOW_VIA_KERNEL);
 }
 

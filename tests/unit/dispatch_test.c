@@ -741,11 +741,15 @@ TEST_CASE(dispatch, own_connections_are_in_the_table_as_long_as_they_live)
 		dispatch_set_connections(rig->dispatch, keys, 1);
 	}
 	CHECK_INT(count_flows(rig), 1);
-	/* What another member was given meanwhile is its own. */
+	/* What another member was given meanwhile is its own, if ours ends in time. */
 	pin(rig, 7, opener(1), 7);
 	dispatch_set_connections(rig->dispatch, keys, 1);
 	miss(rig, segment(1));
 	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	pass(rig, 10 * S);
+	dispatch_set_connections(rig->dispatch, keys, 1);
+	miss(rig, segment(1));
+	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_FLOW);
 	close_rig(rig);
 }
 
