@@ -268,7 +268,7 @@ static void refuse_kind(struct dispatch *dispatch, const struct flow_packet *pac
 	answer(dispatch, &packet->key, &verdict);
 }
 
-void dispatch_miss(struct dispatch *dispatch, const struct flow_packet *packet)
+static void miss(struct dispatch *dispatch, const struct flow_packet *packet, bool is_old)
 {
 	enum resolve_class class;
 	struct resolve resolve;
@@ -281,12 +281,23 @@ void dispatch_miss(struct dispatch *dispatch, const struct flow_packet *packet)
 	if (!dispatch_join(dispatch, &packet->key, class)) {
 		resolve_start(&resolve, &dispatch_resolve_ops, dispatch,
 			      dispatch->self->id, &packet->key, class);
+		resolve.is_stale = is_old;
 		if (resolve_run(&resolve) == RESOLVE_DECIDED)
 			dispatch_settle(dispatch, &resolve);
 		else
 			dispatch_ask(dispatch, &resolve, NULL);
 	}
 	dispatch_arm(dispatch);
+}
+
+void dispatch_miss(struct dispatch *dispatch, const struct flow_packet *packet)
+{
+	miss(dispatch, packet, false);
+}
+
+void dispatch_miss_of_old(struct dispatch *dispatch, const struct flow_packet *packet)
+{
+	miss(dispatch, packet, true);
 }
 
 /* ---- pins ---- */

@@ -85,6 +85,12 @@ void dispatch_free(struct dispatch *dispatch); /* accepts NULL; explains are can
 /* The data plane has no verdict for this packet: ops.answer() follows, now or later. */
 void dispatch_miss(struct dispatch *dispatch, const struct flow_packet *packet);
 
+/*
+ * The same of an opener of a flow whose packets went by: whoever sends it, it must not
+ * take the connection from who has it, though the entry here may be forgotten.
+ */
+void dispatch_miss_of_old(struct dispatch *dispatch, const struct flow_packet *packet);
+
 void dispatch_message(struct dispatch *dispatch, uint16_t peer_id, const uint8_t *bytes,
 		      size_t length);
 void dispatch_peer_up(struct dispatch *dispatch, uint16_t peer_id, const char *name);

@@ -217,7 +217,12 @@ void node_miss(void *arg, const struct plane_miss *miss)
 	struct node *node = arg;
 
 	for (unsigned i = 0; i < node->num_adapters; i++) {
-		if (node->dispatches[i] && node->ports[i] == miss->port)
+		if (!node->dispatches[i] || node->ports[i] != miss->port)
+			continue;
+		if (miss->is_old)
+			dispatch_miss_of_old(node->dispatches[i]->dispatch,
+					     &miss->packet);
+		else
 			dispatch_miss(node->dispatches[i]->dispatch, &miss->packet);
 	}
 }

@@ -126,7 +126,8 @@ struct resolve {
 	enum resolve_class class;
 	enum resolve_step step; /* the next one; in the end the one that decided */
 
-	bool is_stale;	 /* an opener whose entry is too old to be sure */
+	bool is_stale;	 /* an opener, perhaps not the first: the entry is too old to be
+			  * sure, or the caller knows of an older flow */
 	bool was_unsure; /* when the members were asked */
 	bool overrides;	 /* who has it may be dead: no use to ask anybody */
 	bool by_hash;	 /* too much is going on: placed without memory */

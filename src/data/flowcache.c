@@ -177,6 +177,15 @@ bool flowcache_find(struct flowcache *cache, uint64_t hash, unsigned use,
 	return use_entry(cache, find(cache, hash), use, ret);
 }
 
+bool flowcache_has_flow(const struct flowcache *cache, uint64_t hash)
+{
+	const uint64_t *entry = find(cache, hash);
+	enum state state = entry ? entry_state(*entry) : FREE;
+
+	return (state == OPENING || state == OPEN || state == ENDED) &&
+	       entry_counts(*entry, cache->tick);
+}
+
 uint64_t flowcache_find_bulk(struct flowcache *cache, const uint64_t *hashes,
 			     const uint8_t *uses, unsigned num, struct plane_verdict *ret)
 {

@@ -95,6 +95,9 @@ void flowcache_set_time(struct flowcache *cache, uint64_t now_ns);
 bool flowcache_find(struct flowcache *cache, uint64_t hash, unsigned use,
 		    struct plane_verdict *ret);
 
+/* Is there an entry of a connection, though none for such a packet? */
+bool flowcache_has_flow(const struct flowcache *cache, uint64_t hash);
+
 /*
  * The same for many at once, which hides the memory's latency: ret[i] is set where the
  * bit i of what is returned is. `num` is 64 at the most.

@@ -281,9 +281,14 @@ static struct park_key flow_park_key(const struct port *port, const struct flow_
 	return (struct park_key){.flow = *flow, .port = (uint8_t)port->index};
 }
 
-static bool ask(struct way *way)
+static bool ask(struct way *way, uint64_t hash)
 {
-	const struct plane_miss miss = {.port = way->port->index, .packet = way->packet};
+	const struct plane_miss miss = {
+		.port = way->port->index,
+		.packet = way->packet,
+		.is_old = way->packet.kind == FLOW_OPENER &&
+			  flowcache_has_flow(&way->port->global->cache, hash),
+	};
 
 	if (post_put(&way->port->global->global->misses, &miss, sizeof(miss)) < 0)
 		return false;
@@ -301,7 +306,7 @@ static enum drop_reason miss(struct way *way, uint64_t hash)
 	if (!park_has_room(waiting, way->length))
 		return DROP_PARK_FULL;
 	asks = !park_has_asked(waiting, &key, hash);
-	if (asks && !ask(way))
+	if (asks && !ask(way, hash))
 		return DROP_PARK_FULL;
 	keep(way, &key, hash)->has_asked = asks;
 	return DROP_NUM_;

@@ -318,6 +318,8 @@ void plane_cast_answered(struct plane *plane, unsigned port,
 struct plane_miss {
 	unsigned port;
 	struct flow_packet packet; /* the first that waits */
+	bool is_old; /* it opens a connection, and there may be one: its packets went by
+		      */
 };
 
 /*

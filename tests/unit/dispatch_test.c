@@ -549,6 +549,24 @@ static enum dispatch_have ask(struct rig *rig, struct flow_packet packet)
 }
 
 /* With SYN cookies there is no socket yet: what was placed here just now is ours. */
+/* A SYN that anybody may have sent leaves a connection where it is. */
+TEST_CASE(dispatch, an_opener_of_a_flow_that_was_there_is_asked_for)
+{
+	struct rig *rig = open_settled(1024);
+	const struct flow_packet packet = opener(1);
+
+	join_settled(rig, 7);
+	join_settled(rig, 8);
+	rig->num_answers = 0;
+	dispatch_miss_of_old(rig->dispatch, &packet);
+	pass(rig, 0);
+	CHECK_INT(rig->num_answers, 0);
+	CHECK_INT(rig->lookups, 1);
+	answer(rig, 8, asked(rig, 8), DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 8, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	close_rig(rig);
+}
+
 TEST_CASE(dispatch, others_get_answers)
 {
 	struct rig *rig = open_settled(1024);

@@ -320,6 +320,28 @@ TEST_CASE(path_global, an_opener_is_asked_for_and_what_follows_is_known)
 	net_close(net);
 }
 
+TEST_CASE(path_global, an_opener_of_an_old_flow_is_told_as_such)
+{
+	const struct global_frame syn = {.flags = TCP_SYN};
+	const struct global_frame fin = {.flags = TCP_FIN | TCP_ACK};
+	struct net *net = net_open();
+	struct plane_miss miss;
+
+	send_frame(net, &syn);
+	REQUIRE(next_miss(net, &miss));
+	CHECK(!miss.is_old);
+	answer(net, &syn, to_node(1));
+	check_next(net, 1, 1, &syn);
+	send_frame(net, &fin);
+	check_next(net, 1, 1, &fin);
+	send_frame(net, &syn);
+	REQUIRE(next_miss(net, &miss));
+	CHECK(miss.is_old);
+	answer(net, &syn, to_node(1));
+	check_next(net, 1, 1, &syn);
+	net_close(net);
+}
+
 TEST_CASE(path_global, ours_comes_from_a_node_that_is_not_there)
 {
 	const struct global_frame syn = {.flags = TCP_SYN, .is_ipv6 = true};
