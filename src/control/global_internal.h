@@ -34,6 +34,7 @@ struct global {
 	char table[GLOBAL_NFT_MAX];
 	char *guard; /* as nftables listed it after we had made it */
 	bool is_open, has_guard, has_table;
+	unsigned ports[2]; /* that were divided; 0: none yet */
 	unsigned num_nics;
 	struct global_nic *nics;
 	char why[GLOBAL_WORDS_MAX]; /* what the last failure was about */

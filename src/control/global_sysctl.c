@@ -183,6 +183,26 @@ static int cut_all(struct global *global, const unsigned all[2], unsigned range[
 	return error;
 }
 
+/*
+ * Two nodes on one host that each took a slice of what the other one has left would go
+ * on until nothing is left.
+ */
+static int check_divided(struct global *global, const unsigned all[2])
+{
+	const unsigned *divided = global->ports;
+
+	if (divided[1] == 0 || (all[0] == divided[0] && all[1] == divided[1]) ||
+	    all[0] < divided[0] || all[1] > divided[1])
+		return 0;
+	return global_fail(global, -EBUSY,
+			   "another program, perhaps another node, has set " SETTING_PORTS
+			   " to '%u %u', some of the ports %u to %u that the members of "
+			   "network %s divide: a connection of this host may be refused "
+			   "because of another member's; one node with such networks "
+			   "fits on a host",
+			   all[0], all[1], divided[0], divided[1], global->network->name);
+}
+
 int global_set_ports(struct global *global)
 {
 	char value[SYSCTL_VALUE_MAX];
@@ -197,9 +217,12 @@ int global_set_ports(struct global *global)
 				   sysctls_last_error(global->sysctls));
 	if (sscanf(value, "%u %u", &all[0], &all[1]) != 2)
 		return global_fail(global, -EINVAL, SETTING_PORTS " is '%s'", value);
-	error = cut_all(global, all, range);
+	error = check_divided(global, all);
+	if (error == 0)
+		error = cut_all(global, all, range);
 	if (error)
 		return error;
+	memcpy(global->ports, all, sizeof(all));
 	snprintf(value, sizeof(value), "%u %u", range[0], range[1]);
 	return set(global, false, "%s", SETTING_PORTS, value);
 }

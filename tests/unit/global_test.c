@@ -704,6 +704,30 @@ TEST_CASE(global, a_slice_is_taken_and_given_back)
 	fixture_close(&f);
 }
 
+/* Another node on the host, say, with which this one would divide for ever. */
+TEST_CASE(global, a_slice_is_not_divided_again)
+{
+	struct fixture f;
+
+	OPEN(&f);
+	shell("echo 40000 49999 >/proc/sys/net/ipv4/ip_local_port_range");
+	open_all(&f);
+	REQUIRE(!test_failed());
+	shell("echo 43000 43099 >/proc/sys/net/ipv4/ip_local_port_range");
+	global_check(f.global, NULL);
+	CHECK(ports_are("43000\t43099\n"));
+	CHECK_INT(global_each_reason(f.global, NULL, NULL), 1);
+	/* As it was, or others: they are divided. */
+	shell("echo 40000 49999 >/proc/sys/net/ipv4/ip_local_port_range");
+	global_check(f.global, NULL);
+	CHECK(ports_are("42500\t43749\n"));
+	CHECK_INT(global_each_reason(f.global, NULL, NULL), 0);
+	shell("echo 20000 59999 >/proc/sys/net/ipv4/ip_local_port_range");
+	global_check(f.global, NULL);
+	CHECK(ports_are("30000\t34999\n"));
+	fixture_close(&f);
+}
+
 TEST_CASE(global, slices_that_cannot_be)
 {
 	static char z[] = "zoe";
