@@ -319,6 +319,19 @@ static bool is_contested(struct dispatch *dispatch, const struct dispatch_pin *p
 	       wins(&pin->key, ret_entry->owner, pin->owner);
 }
 
+/* What our kernel has is not for others to give away. Nothing is said back: who placed a
+ * first packet just now would insist. */
+static bool is_our_connection(struct dispatch *dispatch, const struct dispatch_pin *pin)
+{
+	struct socket_match match = {.is_over = false};
+	struct flowtable_entry entry;
+
+	return pin->owner != dispatch->self->id &&
+	       find_entry(dispatch, &pin->key, &entry) &&
+	       entry.owner == dispatch->self->id && entry.made_s >= RESOLVE_FRESH_S &&
+	       find_in_kernel(dispatch, &pin->key, &match) == 1 && !match.is_over;
+}
+
 static void take_pin(struct dispatch *dispatch, struct member *from,
 		     const struct dispatch_pin *pin)
 {
@@ -327,7 +340,7 @@ static void take_pin(struct dispatch *dispatch, struct member *from,
 	struct member *owner = dispatch_find(dispatch, pin->owner);
 	struct flowtable_entry entry;
 
-	if (!owner || !owner->is_up) {
+	if (!owner || !owner->is_up || is_our_connection(dispatch, pin)) {
 		dispatch->counters.pins_refused++;
 		return;
 	}

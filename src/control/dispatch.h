@@ -192,11 +192,11 @@ struct dispatch_totals {
 
 	uint64_t hashed; /* openers without an entry: flood, or too many questions */
 	uint64_t asked, asked_again, silent, busy;
-	uint64_t queries;		 /* of others, that we answered */
-	uint64_t pins_sent, pins_got;	 /* told to all others at once; taken */
-	uint64_t pins_refused;		 /* of a member that is not up, or that lost */
-	uint64_t bad_messages;		 /* against the rules */
-	uint64_t odd_messages;		 /* of nobody, or about nothing that we know */
+	uint64_t queries;	      /* of others, that we answered */
+	uint64_t pins_sent, pins_got; /* told to all others at once; taken */
+	uint64_t pins_refused; /* of a member that is not up, that lost, or of ours */
+	uint64_t bad_messages; /* against the rules */
+	uint64_t odd_messages; /* of nobody, or about nothing that we know */
 	uint64_t not_sent, not_answered; /* queue or ring was full */
 	uint64_t full;			 /* flows without an entry for want of room */
 };

@@ -622,6 +622,26 @@ TEST_CASE(dispatch, a_pin_is_entered_and_told_to_the_data_plane)
 	close_rig(rig);
 }
 
+TEST_CASE(dispatch, no_pin_takes_what_our_kernel_has)
+{
+	struct rig *rig = open_settled(1024);
+	const struct flow_key key = segment(1).key;
+
+	join_settled(rig, 7);
+	dispatch_set_connections(rig->dispatch, &key, 1);
+	pass(rig, 11 * S);
+	rig->exact = 1;
+	pin(rig, 7, opener(1), 7);
+	CHECK_INT(rig->num_answers, 0);
+	CHECK_U64(counters_of(rig).pins_refused, 1);
+	miss(rig, segment(1));
+	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	rig->is_over = true;
+	pin(rig, 7, opener(1), 7);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	close_rig(rig);
+}
+
 TEST_CASE(dispatch, a_pin_answers_a_question)
 {
 	struct rig *rig = open_settled(1024);
