@@ -488,8 +488,8 @@ static uint64_t due_at(const struct dispatch *dispatch)
 {
 	uint64_t due = dispatch->tick_ns;
 
-	if (dispatch->must_renew)
-		return 0;
+	if (dispatch->must_renew && dispatch->renew_ns < due)
+		due = dispatch->renew_ns;
 	if (dispatch->mail_ns && dispatch->mail_ns < due)
 		due = dispatch->mail_ns;
 	if (dispatch->queries.oldest && dispatch->queries.oldest->deadline_ns < due)
@@ -513,15 +513,23 @@ void dispatch_arm(struct dispatch *dispatch)
 	dispatch->ops->set_timer(dispatch->arg, due - now);
 }
 
+static void renew(struct dispatch *dispatch)
+{
+	uint64_t now = dispatch_now(dispatch);
+
+	if (!dispatch->must_renew || now < dispatch->renew_ns)
+		return;
+	dispatch->must_renew = false;
+	dispatch->renew_ns = now + DISPATCH_RENEW_NS;
+	dispatch->ops->renew_datagrams(dispatch->arg);
+}
+
 void dispatch_timer(struct dispatch *dispatch)
 {
 	dispatch->armed_ns = 0;
 	dispatch_query_timer(dispatch);
 	tick(dispatch);
-	if (dispatch->must_renew) {
-		dispatch->must_renew = false;
-		dispatch->ops->renew_datagrams(dispatch->arg);
-	}
+	renew(dispatch);
 	if (dispatch->mail_ns && dispatch->mail_ns <= dispatch_now(dispatch))
 		dispatch_send_boxes(dispatch);
 	dispatch_arm(dispatch);

@@ -9,11 +9,12 @@
 
 #define DISPATCH_ANSWER_NS (30 * NSEC_PER_MSEC) /* so long an answer may take */
 #define DISPATCH_REPEAT_NS                                                               \
-	(200 * NSEC_PER_MSEC)		      /* what has to be heard is said again      \
-					       */
-#define DISPATCH_PINS_NS  (2 * NSEC_PER_MSEC) /* so long a pin waits for others */
-#define DISPATCH_TICK_NS  NSEC_PER_SEC	      /* of the sweep */
-#define DISPATCH_GRACE_NS (30 * NSEC_PER_SEC) /* a member that is down may come back */
+	(200 * NSEC_PER_MSEC)			/* what has to be heard is said again    \
+						 */
+#define DISPATCH_PINS_NS  (2 * NSEC_PER_MSEC)	/* so long a pin waits for others */
+#define DISPATCH_RENEW_NS (100 * NSEC_PER_MSEC) /* between two renewals at the least */
+#define DISPATCH_TICK_NS  NSEC_PER_SEC		/* of the sweep */
+#define DISPATCH_GRACE_NS (30 * NSEC_PER_SEC)	/* a member that is down may come back */
 #define DISPATCH_HOLD_NS  NSEC_PER_SEC /* nothing is announced right after the start */
 #define DISPATCH_WINDOW	  8	       /* parts of a list under way */
 #define DISPATCH_DRAINS	  25	       /* times that a member is asked to be drained */
@@ -117,6 +118,7 @@ struct dispatch {
 
 	uint64_t mail_ns;   /* when the boxes are due; 0: they are empty */
 	bool must_renew;    /* the data plane's verdicts about datagrams */
+	uint64_t renew_ns;  /* but not before: members change as often as they like */
 	uint64_t repeat_ns; /* when what wasn't heard is said again; 0: all was */
 	uint64_t tick_ns;   /* next sweep */
 	uint64_t armed_ns;  /* when the timer comes; 0: it isn't set */
