@@ -135,6 +135,7 @@ int dispatch_new(const struct config_network *config, uint16_t self_id,
 	dispatch->arg = arg;
 	dispatch->generation = 1;
 	dispatch->started_ns = dispatch_now(dispatch);
+	dispatch->hold_ns = dispatch->started_ns + DISPATCH_HOLD_NS;
 	dispatch->tick_ns = dispatch_now(dispatch) + DISPATCH_TICK_NS;
 	dispatch_init_queries(dispatch);
 	ret = make_table(dispatch);

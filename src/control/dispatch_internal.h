@@ -15,9 +15,10 @@
 #define DISPATCH_RENEW_NS (100 * NSEC_PER_MSEC) /* between two renewals at the least */
 #define DISPATCH_TICK_NS  NSEC_PER_SEC		/* of the sweep */
 #define DISPATCH_GRACE_NS (30 * NSEC_PER_SEC)	/* a member that is down may come back */
-#define DISPATCH_HOLD_NS  NSEC_PER_SEC /* nothing is announced right after the start */
-#define DISPATCH_WINDOW	  8	       /* parts of a list under way */
-#define DISPATCH_DRAINS	  25	       /* times that a member is asked to be drained */
+#define DISPATCH_HOLD_NS                                                                 \
+	NSEC_PER_SEC	   /* nothing is announced right after the start, or the end */
+#define DISPATCH_WINDOW 8  /* parts of a list under way */
+#define DISPATCH_DRAINS 25 /* times that a member is asked to be drained */
 
 #define DISPATCH_FLOOD(cap) ((cap) / 5 * 4)
 
@@ -115,6 +116,7 @@ struct dispatch {
 	bool nic_is_usable;
 	bool is_announcing;
 	uint64_t started_ns;
+	uint64_t hold_ns; /* nothing is announced before */
 
 	uint64_t mail_ns;   /* when the boxes are due; 0: they are empty */
 	bool must_renew;    /* the data plane's verdicts about datagrams */

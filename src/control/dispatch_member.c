@@ -438,7 +438,7 @@ int dispatch_drain(struct dispatch *dispatch, const char *node, bool on,
 static bool should_announce(const struct dispatch *dispatch)
 {
 	if (!dispatch->self->state.announces ||
-	    dispatch_now(dispatch) - dispatch->started_ns < DISPATCH_HOLD_NS)
+	    dispatch_now(dispatch) < dispatch->hold_ns)
 		return false;
 	for (unsigned slot = 1; slot < DISPATCH_MEMBERS_MAX; slot++) {
 		const struct member *member = dispatch->members[slot];
@@ -461,6 +461,8 @@ void dispatch_elect(struct dispatch *dispatch)
 	on = should_announce(dispatch);
 	if (on == dispatch->is_announcing)
 		return;
+	if (!on) /* a member that comes and goes all the time is not worth a flood */
+		dispatch->hold_ns = dispatch_now(dispatch) + DISPATCH_HOLD_NS;
 	dispatch->is_announcing = state->is_announcing = on;
 	dispatch->ops->announce(dispatch->arg, on);
 	dispatch_publish(dispatch);
