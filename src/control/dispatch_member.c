@@ -49,7 +49,8 @@ enum resolve_member dispatch_member_state(const struct dispatch *dispatch,
 
 bool dispatch_is_unsure(const struct dispatch *dispatch)
 {
-	if (dispatch_now(dispatch) - dispatch->started_ns < DISPATCH_GRACE_NS)
+	if (dispatch->surplus || /* who has no room here has connections, too */
+	    dispatch_now(dispatch) - dispatch->started_ns < DISPATCH_GRACE_NS)
 		return true;
 	for (unsigned slot = 1; slot < DISPATCH_MEMBERS_MAX; slot++) {
 		if (dispatch_member_state(dispatch, dispatch->members[slot]) ==

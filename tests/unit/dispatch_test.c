@@ -1211,6 +1211,13 @@ TEST_CASE(dispatch, members_beyond_the_limit_are_left_out)
 	rig->num_sent = 0;
 	tell_state(rig, 1000, (struct dispatch_state){.generation = 1, .weight = 1});
 	CHECK_INT(rig->num_sent, 1);
+	/* What nobody has may be of one of those that were left out: no reset. */
+	dispatch_peer_down(rig->dispatch, 1000);
+	for (uint16_t id = 10; id < 10 + DISPATCH_MEMBERS_MAX; id++)
+		dispatch_peer_down(rig->dispatch, id);
+	pass(rig, 32 * S);
+	miss(rig, segment(1));
+	check_verdict(rig, 0, DROP_NO_OWNER, DISPATCH_KEEP_SHORT);
 	close_rig(rig);
 }
 
