@@ -454,11 +454,18 @@ void dispatch_set_connections(struct dispatch *dispatch, const struct flow_key *
 
 /* ---- time ---- */
 
-/* Placed, and not seen since: during a flood most of them never are. */
+/*
+ * Placed, and not seen since: during a flood most of them never are. Afterwards they go
+ * on leaving until half of the table is free, or the next few openers would make it a
+ * flood.
+ */
 static bool is_shed(struct dispatch *dispatch, const struct flowtable_entry *entry)
 {
-	return is_flooded(dispatch) && entry->via >= FLOW_VIA_ONLY &&
-	       entry->heard_s == entry->made_s && entry->made_s >= RESOLVE_FRESH_S;
+	uint32_t half = flowtable_cap(dispatch->table) / 2;
+	uint32_t limit_s = is_flooded(dispatch) ? RESOLVE_FRESH_S : RESOLVE_USED_S;
+
+	return flowtable_count(dispatch->table) > half && entry->via >= FLOW_VIA_ONLY &&
+	       entry->heard_s == entry->made_s && entry->made_s >= limit_s;
 }
 
 static bool is_over(void *arg, const struct flowtable_entry *entry)
