@@ -5,17 +5,19 @@
     global_udp.py ask ADDRESS PORT [--clients N] [--size BYTES] [--order ORDER]
 
 The server answers with its name and the same bytes. `ask` is N clients, of which each
-sends five datagrams of the size and wants each answered, by one and the same node. With
-an ORDER (forward, backward, shuffled) it cuts them into fragments by itself and sends
+sends five datagrams of the size and wants each answered, by one and the same node; it
+asks three times, as UDP may lose one on a busy machine. With an ORDER (forward, backward, shuffled) it cuts them into fragments by itself and sends
 these so.
 """
 import argparse
+import itertools
 import os
 import random
 import socket
 import struct
 import sys
 
+TRIES = 3
 PART = 1232  # of a fragment: a multiple of 8 that fits the least MTU of IPv6
 
 
@@ -50,8 +52,12 @@ def datagram(client, target, data):
     return header + struct.pack("!H", checksum(pseudo + header + b"\0\0" + data)) + data
 
 
+# As a host counts: none is used again while fragments of the one before may be about.
+IDENTS = itertools.count(random.getrandbits(16))
+
+
 def fragments_of(family, whole):
-    ident = random.getrandbits(16)
+    ident = next(IDENTS) & 65535
     for at in range(0, len(whole), PART):
         part, more = whole[at : at + PART], at + PART < len(whole)
         if family == socket.AF_INET:
@@ -79,20 +85,33 @@ def send_fragments(client, target, data, order):
     raw.close()
 
 
+def exchange(client, target, data, order):
+    """What came back; once more if nothing does."""
+    for left in reversed(range(TRIES)):
+        if order:
+            send_fragments(client, target, data, order)
+        else:
+            client.send(data)
+        try:
+            return client.recv(65536)
+        except TimeoutError:
+            if not left:
+                raise
+
+
 def run_client(args):
     """The name of the node that serves it; an exception if anything is wrong."""
     client = socket.socket(family_of(args.address), socket.SOCK_DGRAM)
-    client.settimeout(3)
+    client.settimeout(2)
     target = (args.address, args.port)
     client.connect(target)
     names = set()
     for _ in range(5):
         data = os.urandom(args.size)
-        if args.order:
-            send_fragments(client, target, data, args.order)
-        else:
-            client.send(data)
-        answer = client.recv(65536)
+        answer = exchange(client, target, data, args.order)
+        while answer[8:] != data and answer[8:] in args.sent:  # late, of the one before
+            answer = client.recv(65536)
+        args.sent.append(data)
         if answer[8:] != data:
             raise ValueError("other bytes came back")
         names.add(answer[:8].decode().strip())
@@ -127,6 +146,7 @@ def main():
     client.add_argument("--size", type=int, default=100)
     client.add_argument("--order", choices=("forward", "backward", "shuffled"))
     args = parser.parse_args()
+    args.sent = []
     return serve(args) if args.verb == "serve" else ask(args)
 
 

@@ -110,13 +110,13 @@ node_knows() { # node, end of the address, node...
 			--args "${@:3}" >"$LAB/knows"
 }
 
-# Every node that runs does so within a few seconds.
+# Every node that runs does so soon.
 all_know() { # end of the address, node...
 	local name
 	# shellcheck disable=SC2154 # lib.sh has it
 	for name in "${!lab_pids[@]}"; do
 		[[ $name =~ ^n[0-9]+$ ]] || continue
-		wait_for 5 node_knows "$name" "$@" && continue
+		wait_for 10 node_knows "$name" "$@" && continue
 		cat "$LAB/listeners"
 		return 1
 	done
@@ -138,7 +138,7 @@ holds_serve() { # node...
 			serve "$node" "$HOLD_PORT" "$G" "$G6" || return
 	done
 	for node in "$@"; do
-		wait_for 5 log_has "serve-$node" ready || return
+		wait_for 10 log_has "serve-$node" ready || return
 	done
 	all_know ":$HOLD_PORT" "$@"
 }
@@ -151,7 +151,7 @@ hold_start() { # name, host, address, more arguments of global_conns.py...
 		hold "$LAB/$1.fifo" "$3" "$HOLD_PORT" "${@:4}"
 	exec {fd}>"$LAB/$1.fifo"
 	hold_fds[$1]=$fd
-	wait_for 5 log_has "$1" ready
+	wait_for 10 log_has "$1" ready
 }
 
 hold_said() { # name, lines
@@ -202,6 +202,7 @@ need_program() { # program, package
 web_conf() { # node
 	local dir=$LAB/web-$1
 	cat <<-CONF
+		user root;
 		daemon off;
 		master_process off;
 		worker_rlimit_nofile 20000;
@@ -236,7 +237,7 @@ webs_start() { # node...
 			-c "$LAB/web-$node/nginx.conf"
 	done
 	for node in "$@"; do
-		wait_for 5 listens "$node" t 80 || return
+		wait_for 10 listens "$node" t 80 || return
 	done
 	all_know :80 "$@"
 }
