@@ -45,11 +45,13 @@ serve() { # server, host, address
 	wait_for 5 is_ready "$1"
 }
 
-# The server's name and our address, as it sees it.
+# The server's name and our address, as it sees it. On a slow machine a datagram may wait
+# for its verdict for longer than it is kept; then it is for the client to send again.
 asked() { # host, "NAME ADDRESS", tcp or udp, address, more arguments...
 	local host=$1 want=$2 protocol=$3 address=$4
 	shift 4
-	in_ns "$host" python3 "$echo_py" ask "$protocol" "$address" "$PORT" "$@" | tee "$LAB/asked"
+	in_ns "$host" python3 "$echo_py" ask "$protocol" "$address" "$PORT" \
+		--tries "$SLOW" "$@" | tee "$LAB/asked"
 	[ "$(cat "$LAB/asked")" = "$want" ]
 }
 
