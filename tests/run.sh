@@ -40,8 +40,9 @@ ci_may_skip=(
 	'tsan/ring-stress/.*: the races are wanted'
 	# The machine's kernel; tagged frames are sent raw besides.
 	'netns/frames_any.*: this kernel has no VLAN interfaces.*'
-	# vm/rxe_loopback runs it.
+	# vm/rxe_loopback runs both.
 	'netns(-asan)?/global_sctp: this kernel has no SCTP.*'
+	'(gcc|asan)/sockets/.*: the kernel has no SCTP'
 	# It preloads a library; netns/ runs it.
 	"netns-asan/global_kill_steps: a sanitizer's run-time library .*"
 )

@@ -6,8 +6,8 @@
 
 The server answers with its name and the same bytes. `ask` is N clients, of which each
 sends five datagrams of the size and wants each answered, by one and the same node; it
-asks three times, as UDP may lose one on a busy machine. With an ORDER (forward, backward, shuffled) it cuts them into fragments by itself and sends
-these so.
+asks three times, as UDP may lose one on a busy machine. With an ORDER (forward,
+backward, shuffled) it cuts them into fragments by itself and sends these so.
 """
 import argparse
 import itertools
