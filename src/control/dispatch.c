@@ -71,6 +71,11 @@ static bool is_flooded(void *arg)
 	       DISPATCH_FLOOD(flowtable_cap(dispatch->table));
 }
 
+static bool look(void *arg)
+{
+	return dispatch_look(arg);
+}
+
 static const char *name(void *arg, uint16_t node_id)
 {
 	const struct member *member = dispatch_find(arg, node_id);
@@ -95,7 +100,7 @@ static void note(void *arg, const char *step, const char *words)
 	.table = find_entry, .kernel = find_in_kernel, .count_others = count_others,     \
 	.member = member_state, .is_unsure = is_unsure,                                  \
 	.candidates = dispatch_candidates, .choose = choose, .is_flooded = is_flooded,   \
-	.name = name
+	.look = look, .name = name
 
 const struct resolve_ops dispatch_resolve_ops = {RESOLVE_OPS};
 const struct resolve_ops dispatch_explain_ops = {RESOLVE_OPS, .note = note};
@@ -226,6 +231,7 @@ static void count(struct dispatch *dispatch, const struct resolve *resolve)
 		[RESOLVE_STEP_MEMBERS] = &counters->by_answer,
 		[RESOLVE_STEP_WILDCARD] = &counters->by_wildcard,
 		[RESOLVE_STEP_LISTENER] = &counters->by_listener,
+		[RESOLVE_STEP_AGAIN] = &counters->by_listener,
 		[RESOLVE_STEP_FLOOD] = &counters->by_flood,
 		[RESOLVE_STEP_PAIR] = &counters->by_pair,
 		[RESOLVE_STEP_NONE] = &counters->reset,

@@ -64,6 +64,11 @@ struct dispatch_ops {
 	/* Has our kernel a connection of exactly this key? As sockets_find(). */
 	int (*exact)(void *arg, const struct flow_key *key,
 		     struct socket_match *ret_match);
+	/*
+	 * What our host listens for now, as for dispatch_set_listeners(); the list is the
+	 * caller's to free. 0 or -errno.
+	 */
+	int (*listen)(void *arg, struct listener **ret_listeners, unsigned *ret_num);
 	/* dispatch_timer() is to be called after this delay; replaces the former one. */
 	void (*set_timer)(void *arg, uint64_t delay_ns);
 	/*
@@ -97,7 +102,7 @@ void dispatch_peer_up(struct dispatch *dispatch, uint16_t peer_id, const char *n
 void dispatch_peer_down(struct dispatch *dispatch, uint16_t peer_id);
 void dispatch_peer_suspect(struct dispatch *dispatch, uint16_t peer_id, bool is_suspect);
 
-/* Our own, all of them; copied. Only if it changed, and once at the start. */
+/* Our own, all of them; copied. Others are told if it is another list than before. */
 void dispatch_set_listeners(struct dispatch *dispatch, const struct listener *listeners,
 			    unsigned num);
 /* Our own, all of them, from each walk. */

@@ -13,6 +13,7 @@
 						 */
 #define DISPATCH_PINS_NS  (2 * NSEC_PER_MSEC)	/* so long a pin waits for others */
 #define DISPATCH_RENEW_NS (100 * NSEC_PER_MSEC) /* between two renewals at the least */
+#define DISPATCH_LOOK_NS  (20 * NSEC_PER_MSEC)	/* listeners are looked for no oftener */
 #define DISPATCH_TICK_NS  NSEC_PER_SEC		/* of the sweep */
 #define DISPATCH_GRACE_NS (30 * NSEC_PER_SEC)	/* a member that is down may come back */
 #define DISPATCH_HOLD_NS                                                                 \
@@ -118,6 +119,7 @@ struct dispatch {
 	uint64_t started_ns;
 	uint64_t hold_ns; /* nothing is announced before */
 
+	uint64_t looked_ns; /* for listeners, because of a packet */
 	uint64_t mail_ns;   /* when the boxes are due; 0: they are empty */
 	bool must_renew;    /* the data plane's verdicts about datagrams */
 	uint64_t renew_ns;  /* but not before: members change as often as they like */
@@ -164,6 +166,9 @@ void dispatch_send(struct dispatch *dispatch, const struct member *member,
 struct dispatch_message *dispatch_box(struct dispatch *dispatch, struct member *member,
 				      enum dispatch_box box);
 void dispatch_send_boxes(struct dispatch *dispatch);
+
+/* Finds out what our host listens for now, and tells all. False: that was just now. */
+bool dispatch_look(struct dispatch *dispatch);
 
 /* Says again what wasn't heard, and when that is to be done next. */
 void dispatch_repeat(struct dispatch *dispatch);

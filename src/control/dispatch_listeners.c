@@ -155,6 +155,22 @@ void dispatch_set_listeners(struct dispatch *dispatch, const struct listener *li
 	dispatch_arm(dispatch);
 }
 
+bool dispatch_look(struct dispatch *dispatch)
+{
+	uint64_t now = dispatch_now(dispatch);
+	struct listener *listeners;
+	unsigned num;
+
+	if (dispatch->looked_ns && now < dispatch->looked_ns + DISPATCH_LOOK_NS)
+		return false;
+	dispatch->looked_ns = now;
+	if (dispatch->ops->listen(dispatch->arg, &listeners, &num) == 0) {
+		dispatch_set_listeners(dispatch, listeners, num);
+		free(listeners);
+	}
+	return true;
+}
+
 /* ---- hearing ---- */
 
 void dispatch_tell_heard(struct dispatch *dispatch, const struct member *member)

@@ -305,8 +305,10 @@ static enum dispatch_have have(struct dispatch *dispatch, const struct flow_key 
 		return DISPATCH_HAVE_LIVE;
 	found = dispatch->ops->exact(dispatch->arg, key, &match);
 	dispatch->kernel_error = found < 0 ? found : 0;
-	if (found != 1)
+	if (found != 1) {
+		dispatch_look(dispatch); /* it may be for one that has just begun */
 		return DISPATCH_HAVE_NONE;
+	}
 	return match.is_over ? DISPATCH_HAVE_OVER : DISPATCH_HAVE_LIVE;
 }
 

@@ -33,8 +33,6 @@ struct node_dispatch {
 	struct announce *announce; /* NULL: not by this node */
 	uint8_t addresses[CONFIG_ADDRESSES_MAX][FLOW_ADDRESS_LEN];
 	struct sockets_scope scope;
-	struct listener *listeners; /* as the dispatcher was told */
-	unsigned num_listeners;
 	int error; /* of the last look at the sockets; said once */
 	unsigned num_peers;
 	uint16_t peers[MEMBER_PEERS_MAX]; /* that have a link */
@@ -98,6 +96,25 @@ static int find_exact(void *arg, const struct flow_key *key, struct socket_match
 	return sockets_find(self->node->sockets, &self->scope, key, ret);
 }
 
+/* Did it work? A failure is said once, until it works again. */
+static bool check_error(struct node_dispatch *self, int error)
+{
+	if (error && error != self->error)
+		log_err(self->name, "can't list the host's sockets: %s",
+			strerror(-error));
+	self->error = error;
+	return error == 0;
+}
+
+static int read_listeners(void *arg, struct listener **ret_listeners, unsigned *ret_num)
+{
+	struct node_dispatch *self = arg;
+	int ret =
+		listeners_read(self->node->sockets, &self->scope, ret_listeners, ret_num);
+
+	return check_error(self, ret) ? 0 : ret;
+}
+
 static void set_timer(void *arg, uint64_t delay_ns)
 {
 	uint64_t delay_us = (delay_ns + NSEC_PER_USEC - 1) / NSEC_PER_USEC;
@@ -125,45 +142,22 @@ static const struct dispatch_ops ops = {
 	.answer = answer_plane,
 	.renew_datagrams = renew_datagrams,
 	.exact = find_exact,
+	.listen = read_listeners,
 	.set_timer = set_timer,
 	.announce = set_announce,
 };
 
 /* ---- what it is told: sockets ---- */
 
-/* Did it work? A failure is said once, until it works again. */
-static bool check_error(struct node_dispatch *self, int error)
-{
-	if (error && error != self->error)
-		log_err(self->name, "can't list the host's sockets: %s",
-			strerror(-error));
-	self->error = error;
-	return error == 0;
-}
-
-static bool has_changed(const struct node_dispatch *self,
-			const struct listener *listeners, unsigned num)
-{
-	return num != self->num_listeners ||
-	       (num && memcmp(listeners, self->listeners, num * sizeof(*listeners)) != 0);
-}
-
 static void poll_listeners(struct node_dispatch *self)
 {
 	struct listener *listeners;
 	unsigned num;
-	int error = listeners_read(self->node->sockets, &self->scope, &listeners, &num);
 
-	if (!check_error(self, error))
+	if (read_listeners(self, &listeners, &num) < 0)
 		return;
-	if (!has_changed(self, listeners, num)) {
-		free(listeners);
-		return;
-	}
-	free(self->listeners);
-	self->listeners = listeners;
-	self->num_listeners = num;
 	dispatch_set_listeners(self->dispatch, listeners, num);
+	free(listeners);
 }
 
 static void walk_connections(struct node_dispatch *self)
@@ -491,7 +485,6 @@ static void close_one(struct node_dispatch *self)
 	announce_free(self->announce);
 	if (self->timer)
 		event_free(self->timer);
-	free(self->listeners);
 	free(self);
 }
 

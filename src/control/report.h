@@ -29,7 +29,7 @@
 #define REPORT_PATH_MAX	   128
 #define REPORT_END_MAX	   56 /* "[INET6_ADDRSTRLEN]:65535" */
 #define REPORT_FLOW_MAX	   128
-#define REPORT_STEPS_MAX   8
+#define REPORT_STEPS_MAX   9
 
 enum report_state {
 	REPORT_STATE_DOWN,

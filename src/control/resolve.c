@@ -227,6 +227,28 @@ static enum step_result step_listener(struct resolve *resolve)
 }
 
 /*
+ * Who has begun to listen just now is on no list yet. A member that is asked looks at
+ * its kernel again and tells what is new there before it answers.
+ */
+static enum step_result step_again(struct resolve *resolve)
+{
+	if (!resolve->is_again && !resolve->ops->look(resolve->arg)) {
+		say(resolve, "not again so soon");
+		return STEP_NEXT;
+	}
+	if (!resolve->is_again && resolve->answer == RESOLVE_ANSWER_NONE &&
+	    resolve->ops->count_others(resolve->arg) > 0) {
+		resolve->is_again = true;
+		return STEP_ASK;
+	}
+	if (resolve->answer == RESOLVE_ANSWER_YES)
+		return take_answer(resolve);
+	if (place(resolve, RESOLVE_MATCH_PEER) == STEP_DECIDED)
+		return STEP_DECIDED;
+	return place(resolve, RESOLVE_MATCH_ANY);
+}
+
+/*
  * What was placed by hash while there was too much has no entry anywhere, and with SYN
  * cookies no socket before its second packet. If a member is not up it may be of one
  * that was placed there: then it's not reset by another one.
@@ -295,6 +317,7 @@ static const struct step steps[] = {
 	[RESOLVE_STEP_MEMBERS] = {"other members", EXACT, step_members},
 	[RESOLVE_STEP_WILDCARD] = {"local address wildcarded", OPENERS, step_wildcard},
 	[RESOLVE_STEP_LISTENER] = {"foreign part dropped", OPENERS, step_listener},
+	[RESOLVE_STEP_AGAIN] = {"all look again", OPENER | DATAGRAM, step_again},
 	[RESOLVE_STEP_FLOOD] = {"flood", SEGMENT, step_flood},
 	[RESOLVE_STEP_PAIR] = {"pair of addresses", PAIR, step_pair},
 	[RESOLVE_STEP_NONE] = {"none", ALL, step_none},

@@ -31,6 +31,7 @@ enum resolve_step {
 	RESOLVE_STEP_MEMBERS,  /* exact: what the others have */
 	RESOLVE_STEP_WILDCARD, /* the local address wildcarded */
 	RESOLVE_STEP_LISTENER, /* the foreign part dropped */
+	RESOLVE_STEP_AGAIN,    /* these two, once all have looked again */
 	RESOLVE_STEP_FLOOD,
 	RESOLVE_STEP_PAIR,
 	RESOLVE_STEP_NONE,
@@ -113,6 +114,9 @@ struct resolve_ops {
 	uint16_t (*choose)(void *arg, const struct flow_key *key,
 			   const struct balance_node *nodes, unsigned num);
 	bool (*is_flooded)(void *arg);
+	/* Looks what this node listens for now. False: that was done just now, and the
+	 * members need not be asked either. */
+	bool (*look)(void *arg);
 	const char *(*name)(void *arg, uint16_t node_id);
 	/* What a step came to, in words; NULL: nobody wants to know. */
 	void (*note)(void *arg, const char *step, const char *words);
@@ -130,6 +134,7 @@ struct resolve {
 			  * sure, or the caller knows of an older flow */
 	bool was_unsure; /* when the members were asked */
 	bool overrides;	 /* who has it may be dead: no use to ask anybody */
+	bool is_again;	 /* nobody was known to listen, and all look again */
 	bool by_hash;	 /* too much is going on: placed without memory */
 	enum resolve_answer answer;
 	uint16_t answered_by;

@@ -64,6 +64,14 @@ static int on_exact(void *arg, const struct flow_key *key, struct socket_match *
 	return key->foreign_port & 1;
 }
 
+static int on_listen(void *arg, struct listener **ret_listeners, unsigned *ret_num)
+{
+	(void)arg;
+	*ret_listeners = NULL;
+	*ret_num = 0;
+	return 0;
+}
+
 static void on_event(void *arg)
 {
 	(void)arg;
@@ -88,6 +96,7 @@ static const struct dispatch_ops ops = {
 	.answer = on_answer,
 	.renew_datagrams = on_event,
 	.exact = on_exact,
+	.listen = on_listen,
 	.set_timer = on_set_timer,
 	.announce = on_announce,
 };

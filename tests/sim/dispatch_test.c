@@ -381,6 +381,31 @@ static int on_exact(void *arg, const struct flow_key *key, struct socket_match *
 	return flow && flow->owner == node->index;
 }
 
+static unsigned fill_listeners(const struct node *node, struct listener *listeners)
+{
+	unsigned num = 0;
+
+	for (unsigned i = 0; i < PORTS; i++) {
+		if (node->listens[i])
+			listeners[num++] = (struct listener){
+				.local_port = (uint16_t)(PORT + i),
+				.protocol = IPPROTO_TCP,
+				.families = LISTENER_IPV4 | LISTENER_IPV6};
+	}
+	return num;
+}
+
+static int on_listen(void *arg, struct listener **ret_listeners, unsigned *ret_num)
+{
+	const struct node *node = arg;
+
+	*ret_listeners = calloc(PORTS, sizeof(**ret_listeners));
+	if (!*ret_listeners)
+		abort();
+	*ret_num = fill_listeners(node, *ret_listeners);
+	return 0;
+}
+
 static void on_set_timer(void *arg, uint64_t delay_ns)
 {
 	struct node *node = arg;
@@ -400,6 +425,7 @@ static const struct dispatch_ops ops = {
 	.answer = on_answer,
 	.renew_datagrams = on_renew,
 	.exact = on_exact,
+	.listen = on_listen,
 	.set_timer = on_set_timer,
 	.announce = on_announce,
 };
@@ -409,15 +435,8 @@ static const struct dispatch_ops ops = {
 static void tell_listeners(struct node *node)
 {
 	struct listener listeners[PORTS];
-	unsigned num = 0;
+	unsigned num = fill_listeners(node, listeners);
 
-	for (unsigned i = 0; i < PORTS; i++) {
-		if (node->listens[i])
-			listeners[num++] = (struct listener){
-				.local_port = (uint16_t)(PORT + i),
-				.protocol = IPPROTO_TCP,
-				.families = LISTENER_IPV4 | LISTENER_IPV6};
-	}
 	dispatch_set_listeners(node->dispatch, listeners, num);
 }
 

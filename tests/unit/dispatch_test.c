@@ -29,6 +29,8 @@ struct rig {
 	int exact; /* what the kernel says */
 	bool is_over;
 	unsigned lookups;
+	bool listens; /* at port 80, when it is looked for */
+	unsigned looks;
 
 	unsigned num_sent;
 	struct sent sent[SENT_MAX];
@@ -101,6 +103,22 @@ static int on_exact(void *arg, const struct flow_key *key, struct socket_match *
 	return rig->exact;
 }
 
+static int on_listen(void *arg, struct listener **ret_listeners, unsigned *ret_num)
+{
+	struct rig *rig = arg;
+
+	rig->looks++;
+	if (!rig->listens)
+		return -ENOENT;
+	*ret_listeners = calloc(1, sizeof(**ret_listeners));
+	if (!*ret_listeners)
+		return -ENOMEM;
+	**ret_listeners = (struct listener){
+		.local_port = 80, .protocol = IPPROTO_TCP, .families = LISTENER_IPV4};
+	*ret_num = 1;
+	return 0;
+}
+
 static void on_set_timer(void *arg, uint64_t delay_ns)
 {
 	struct rig *rig = arg;
@@ -123,6 +141,7 @@ static const struct dispatch_ops ops = {
 	.answer = on_answer,
 	.renew_datagrams = on_renew,
 	.exact = on_exact,
+	.listen = on_listen,
 	.set_timer = on_set_timer,
 	.announce = on_announce,
 };
@@ -244,6 +263,55 @@ static void check_verdict(const struct rig *rig, uint16_t owner, enum drop_reaso
 	CHECK_INT(rig->verdict.owner, owner);
 	CHECK_INT(rig->verdict.reason, reason);
 	CHECK_INT(rig->verdict.keep, keep);
+}
+
+/* Who has begun to listen since the lists were told. */
+TEST_CASE(dispatch, listeners_are_looked_for_before_nobody_listens)
+{
+	struct rig *rig = open_rig(1024);
+
+	rig->listens = true;
+	miss(rig, opener(1));
+	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	CHECK_INT(rig->looks, 1);
+	close_rig(rig);
+}
+
+TEST_CASE(dispatch, listeners_are_not_looked_for_at_each_packet)
+{
+	struct rig *rig = open_rig(1024);
+
+	for (uint16_t port = 1; port <= 100; port++) {
+		miss(rig, opener(port));
+		check_verdict(rig, 0, DROP_NO_LISTENER, DISPATCH_KEEP_SHORT);
+	}
+	CHECK_INT(rig->looks, 1);
+	pass(rig, 20 * MS);
+	miss(rig, opener(101));
+	CHECK_INT(rig->looks, 2);
+	close_rig(rig);
+}
+
+/* The list comes before the answer, and so is known then. */
+TEST_CASE(dispatch, who_is_asked_tells_of_a_new_listener_first)
+{
+	struct rig *rig = open_rig(1024);
+	struct flow_packet packet = opener(1);
+	const struct dispatch_message query = {
+		.type = DISPATCH_MESSAGE_QUERY,
+		.num = 1,
+		.queries = {{.token = 77, .key = packet.key}}};
+
+	join(rig, 7);
+	rig->listens = true;
+	tell(rig, 7, &query);
+	pass(rig, 0);
+	REQUIRE(rig->num_sent == 2);
+	CHECK_INT(rig->sent[0].message.type, DISPATCH_MESSAGE_LISTENERS);
+	CHECK_INT(rig->sent[0].message.part.items[0].local_port, 80);
+	CHECK_INT(rig->sent[1].message.type, DISPATCH_MESSAGE_ANSWER);
+	CHECK_INT(rig->sent[1].message.answers[0].have, DISPATCH_HAVE_NONE);
+	close_rig(rig);
 }
 
 TEST_CASE(dispatch, an_opener_goes_to_the_only_listener_and_is_told)
@@ -965,10 +1033,12 @@ TEST_CASE(dispatch, half_a_list_changes_nothing)
 	message.part.items[0].local_port = 82;
 	tell(rig, 7, &message);
 	miss(rig, opener(2));
+	pass(rig, 60 * MS); /* it is asked twice, and says nothing */
 	check_verdict(rig, 0, DROP_NO_LISTENER, DISPATCH_KEEP_SHORT);
 	/* An older list comes too late. */
 	tell_listener(rig, 7, port_80);
 	miss(rig, opener(3));
+	pass(rig, 60 * MS);
 	check_verdict(rig, 0, DROP_NO_LISTENER, DISPATCH_KEEP_SHORT);
 	close_rig(rig);
 }

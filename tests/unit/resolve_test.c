@@ -34,6 +34,9 @@ struct facts {
 	bool is_flooded;
 	uint16_t policy; /* chooses this one */
 
+	bool may_look;	   /* for listeners, once more */
+	uint16_t newcomer; /* begins to listen when they do; 0: nobody */
+
 	bool looked, asked; /* what was done */
 	bool was_settled;   /* is_unsure ends while they are asked */
 };
@@ -105,6 +108,15 @@ static bool on_is_flooded(void *arg)
 	return ((struct facts *)arg)->is_flooded;
 }
 
+static bool on_look(void *arg)
+{
+	struct facts *facts = arg;
+
+	if (facts->may_look && facts->others == 0)
+		facts->candidates[RESOLVE_MATCH_ANY][0] = facts->newcomer;
+	return facts->may_look;
+}
+
 static const char *on_name(void *arg, uint16_t node_id)
 {
 	static const char *const names[] = {"?", "n1", "n2", "n3", "n4"};
@@ -122,6 +134,7 @@ static const struct resolve_ops ops = {
 	.candidates = on_candidates,
 	.choose = on_choose,
 	.is_flooded = on_is_flooded,
+	.look = on_look,
 	.name = on_name,
 };
 
@@ -165,6 +178,8 @@ static const char *decide(struct facts facts, enum resolve_class class, uint16_t
 		facts.asked = true;
 		if (facts.was_settled)
 			facts.is_unsure = false;
+		if (facts.newcomer)
+			facts.candidates[RESOLVE_MATCH_ANY][0] = facts.newcomer;
 		resolve_answered(&resolve, facts.answer, facts.answered_by);
 		CHECK_INT(resolve_run(&resolve), RESOLVE_DECIDED);
 	}
@@ -475,4 +490,44 @@ TEST_CASE(resolve, classes_of_packets)
 		CHECK_INT(resolve_class_of(&packet, &class), rows[i].is_resolved);
 		CHECK_INT(class, rows[i].class);
 	}
+}
+
+/* ---- who has just begun to listen ---- */
+
+TEST_CASE(resolve, who_has_just_begun_to_listen_is_found_by_another_look)
+{
+	struct facts facts = {.others = 3,
+			      .answer = RESOLVE_ANSWER_NO,
+			      .may_look = true,
+			      .newcomer = 3,
+			      .policy = 3};
+
+	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "asks: 3 flow +table +told");
+	CHECK_STR(decide(facts, RESOLVE_DATAGRAM, 2), "kernel, asks: 3 datagram");
+	facts.answer = RESOLVE_ANSWER_SILENT;
+	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "asks: 3 flow +table +told");
+	facts.others = 0;
+	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "3 flow +table +told");
+	facts.may_look = false; /* that was done just now */
+	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "no-listener short");
+}
+
+TEST_CASE(resolve, nobody_listens_after_another_look_either)
+{
+	const struct facts facts = {
+		.others = 3, .answer = RESOLVE_ANSWER_NO, .may_look = true};
+
+	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "asks: no-listener short");
+	CHECK_STR(decide(facts, RESOLVE_DATAGRAM, 2), "kernel, asks: no-listener short");
+}
+
+/* Its pin was lost, and no listener is left. */
+TEST_CASE(resolve, a_member_that_has_it_is_found_by_another_look)
+{
+	const struct facts facts = {.others = 3,
+				    .answer = RESOLVE_ANSWER_YES,
+				    .answered_by = 4,
+				    .may_look = true};
+
+	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "asks: 4 flow +table");
 }
