@@ -55,6 +55,19 @@ asked() { # host, "NAME ADDRESS", tcp or udp, address, more arguments...
 	[ "$(cat "$LAB/asked")" = "$want" ]
 }
 
+# Segments that the client has sent once more, an opener that was dropped among them.
+sent_again() {
+	in_ns client nstat -asz TcpRetransSegs | awk '/TcpRetransSegs/ { print $2 }'
+}
+
+# Who has just begun to listen takes the first opener, not one a second later.
+begins() { # server's name
+	local before
+	before=$(sent_again)
+	serve "$1" n2 10.99.0.1 && asked client "n2 198.51.100.7" tcp 10.99.0.1 &&
+		[ "$(sent_again)" -eq "$before" ]
+}
+
 lab_begin "$@"
 
 check "a client and two hosts" make_hosts || lab_end
@@ -65,6 +78,10 @@ check "and the address" in_ns client ping -qc 1 -W 1 10.99.0.1
 check "by IPv6, too" wait_for 5 in_ns client ping -6 -qc 1 -W 1 fd99::1
 
 check "nobody serves: no answer" not asked client "" tcp 10.99.0.1 --timeout 0.5
+for name in a b c d e; do
+	check "a server that has just begun serves" begins "s4$name"
+	stop "s4$name" KILL
+done
 check "a server on n2" serve s4 n2 10.99.0.1
 check "and by IPv6" serve s6 n2 fd99::1
 for protocol in tcp udp; do
