@@ -101,10 +101,16 @@ struct park_item *park_take(struct park *park, const struct park_key *key, uint6
 
 /* ---- the ring ---- */
 
-bool park_has_room(const struct park *park, size_t length)
+bool park_has_room(const struct park *park, size_t length, enum park_rank rank)
 {
+	static const uint32_t shares[] = {
+		[PARK_FRAGMENT] = PARK_BYTES / 4,
+		[PARK_SEGMENT] = PARK_BYTES / 4 * 3,
+		[PARK_OPENER] = PARK_BYTES,
+	};
+
 	return length <= SHMNET_RING_PAYLOAD_MAX &&
-	       park->head - park->tail + item_size(length) <= PARK_BYTES;
+	       park->head - park->tail + item_size(length) <= shares[rank];
 }
 
 struct park_item *park_put(struct park *park, const struct park_key *key, uint64_t hash,

@@ -75,8 +75,16 @@ int park_init(struct park *park);
 /* Accepts a park that is zeroed. */
 void park_close(struct park *park);
 
+/* Who may fill how much of it: nobody can keep out what opens connections by that which
+ * doesn't. */
+enum park_rank {
+	PARK_FRAGMENT, /* of which nothing is known: a quarter */
+	PARK_SEGMENT,  /* three quarters */
+	PARK_OPENER,   /* all */
+};
+
 /* Is there room for a frame of this length? */
-bool park_has_room(const struct park *park, size_t length);
+bool park_has_room(const struct park *park, size_t length, enum park_rank rank);
 
 /* Waits a frame for this whose item has_asked? */
 bool park_has_asked(const struct park *park, const struct park_key *key, uint64_t hash);

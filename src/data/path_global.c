@@ -297,13 +297,18 @@ static bool ask(struct way *way, uint64_t hash)
 	return true;
 }
 
+static enum park_rank rank_of(const struct flow_packet *packet)
+{
+	return packet->kind == FLOW_OPENER ? PARK_OPENER : PARK_SEGMENT;
+}
+
 static enum drop_reason miss(struct way *way, uint64_t hash)
 {
 	struct park_key key = flow_park_key(way->port, &way->packet.key);
 	struct park *waiting = &way->port->global->global->park;
 	bool asks;
 
-	if (!park_has_room(waiting, way->length))
+	if (!park_has_room(waiting, way->length, rank_of(&way->packet)))
 		return DROP_PARK_FULL;
 	asks = !park_has_asked(waiting, &key, hash);
 	if (asks && !ask(way, hash))
@@ -348,17 +353,21 @@ static struct park_key fragment_park_key(const struct way *way)
 	return park_key;
 }
 
+/* Whoever chooses the ids must not choose the lists. */
 static uint64_t fragment_hash(const struct way *way, const struct park_key *key)
 {
-	return flow_hash(&key->flow, &way->port->global->global->secret) ^
-	       key->fragment_id * 0x9e3779b97f4a7c15ull;
+	struct flow_key flow = key->flow;
+
+	flow.foreign_port = (uint16_t)(key->fragment_id >> 16);
+	flow.local_port = (uint16_t)key->fragment_id;
+	return flow_hash(&flow, &way->port->global->global->secret);
 }
 
 static enum drop_reason wait_for_first(struct way *way)
 {
 	struct park_key key = fragment_park_key(way);
 
-	if (!park_has_room(&way->port->global->global->park, way->length))
+	if (!park_has_room(&way->port->global->global->park, way->length, PARK_FRAGMENT))
 		return DROP_PARK_FULL;
 	keep(way, &key, fragment_hash(way, &key));
 	return DROP_NUM_;

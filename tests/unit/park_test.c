@@ -95,23 +95,23 @@ TEST_CASE(park, full_until_the_oldest_leave)
 	struct park park;
 
 	REQUIRE(park_init(&park) == 0);
-	CHECK(!park_has_room(&park, longest + 1));
-	while (park_has_room(&park, longest))
+	CHECK(!park_has_room(&park, longest + 1, PARK_OPENER));
+	while (park_has_room(&park, longest, PARK_OPENER))
 		put(&park, count, 0, count, longest), count++;
 	CHECK(count >= PARK_BYTES / (longest + 256) - 1 && count > 10);
-	CHECK(park_has_room(&park, 100));
+	CHECK(park_has_room(&park, 100, PARK_OPENER));
 	/* Out of turn: its room is another's only when those before it have left. */
 	item = take(&park, 1);
 	REQUIRE(item != NULL);
 	park_free(&park, item);
-	CHECK(!park_has_room(&park, longest));
+	CHECK(!park_has_room(&park, longest, PARK_OPENER));
 	item = take(&park, 0);
 	REQUIRE(item != NULL);
-	CHECK(!park_has_room(&park, longest));
+	CHECK(!park_has_room(&park, longest, PARK_OPENER));
 	park_free(&park, item);
-	CHECK(park_has_room(&park, 2 * longest / 2));
+	CHECK(park_has_room(&park, 2 * longest / 2, PARK_OPENER));
 	put(&park, 30, 0, 30, longest);
-	CHECK(park_has_room(&park, longest));
+	CHECK(park_has_room(&park, longest, PARK_OPENER));
 	item = take(&park, 30);
 	REQUIRE(item != NULL && item_is(item, 30, longest));
 	park_close(&park);
@@ -208,7 +208,7 @@ static void step(struct model *model, struct park *park, uint64_t now_ns, uint64
 		check_out(model, park, take(park, key), model_find(model, key));
 		return;
 	}
-	if (!park_has_room(park, length))
+	if (!park_has_room(park, length, PARK_OPENER))
 		return;
 	put(park, key, now_ns, number, length);
 	model->frames[model->next++] = (struct waiting){key, now_ns, length, true};
@@ -233,4 +233,26 @@ TEST_CASE(park, randomized_against_a_model)
 	CHECK(park.head > 20 * PARK_BYTES); /* it went round */
 	park_close(&park);
 	free(model);
+}
+
+/* Fragments without a first one, then segments of no connection, come as fast as can be.
+ */
+TEST_CASE(park, what_opens_connections_has_room_when_others_have_none)
+{
+	static const enum park_rank ranks[] = {PARK_FRAGMENT, PARK_SEGMENT, PARK_OPENER};
+	struct park_key key = {.port = 1};
+	uint8_t payload[1000] = {0};
+	struct park park;
+	unsigned num = 0, before;
+
+	REQUIRE(park_init(&park) == 0);
+	for (unsigned i = 0; i < 3; i++) {
+		before = num;
+		while (park_has_room(&park, sizeof(payload), ranks[i])) {
+			park_put(&park, &key, num, 1, payload, sizeof(payload));
+			num++;
+		}
+		CHECK(num - before >= PARK_BYTES / 4 / 1200);
+	}
+	park_close(&park);
 }
