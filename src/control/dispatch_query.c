@@ -176,12 +176,23 @@ static void mark_pending(const struct dispatch *dispatch, struct query *query)
 	}
 }
 
+/* Packets of no connection, which cost nothing to send, leave some for what opens one. */
+static bool has_room(const struct dispatch *dispatch, enum resolve_class class)
+{
+	bool opens = class == RESOLVE_OPENER || class == RESOLVE_DATAGRAM;
+
+	return dispatch->queries.count <
+	       (opens ? DISPATCH_ASKED_MAX : DISPATCH_ASKED_MAX / 4 * 3);
+}
+
 struct query *dispatch_ask(struct dispatch *dispatch, const struct resolve *resolve,
 			   struct dispatch_explain *explain)
 {
-	struct query *query = take_free(&dispatch->queries, &resolve->key);
+	struct query *query = NULL;
 	struct resolve busy = *resolve;
 
+	if (has_room(dispatch, resolve->class))
+		query = take_free(&dispatch->queries, &resolve->key);
 	if (!query) {
 		dispatch->counters.busy++;
 		finish(dispatch, &busy, explain, RESOLVE_ANSWER_BUSY, 0);

@@ -548,12 +548,16 @@ TEST_CASE(dispatch, not_too_many_are_asked_for)
 
 	join_settled(rig, 7);
 	rig->send_error = -EAGAIN;
-	for (unsigned i = 0; i < DISPATCH_ASKED_MAX; i++)
-		miss(rig, segment((uint16_t)(1 + i)));
+	for (unsigned i = 1; i <= DISPATCH_ASKED_MAX / 4 * 3; i++)
+		miss(rig, segment((uint16_t)i));
 	CHECK_INT(rig->num_answers, 0);
 	miss(rig, segment(5000));
 	check_verdict(rig, 0, DROP_NO_OWNER, DISPATCH_KEEP_NOT);
-	miss(rig, packet_of(FLOW_DATAGRAM, IPPROTO_UDP, 1));
+	rig->num_answers = 0;
+	for (unsigned i = 1; i <= DISPATCH_ASKED_MAX / 4; i++)
+		miss(rig, packet_of(FLOW_DATAGRAM, IPPROTO_UDP, (uint16_t)i));
+	CHECK_INT(rig->num_answers, 0);
+	miss(rig, packet_of(FLOW_DATAGRAM, IPPROTO_UDP, 5000));
 	check_verdict(rig, 0, DROP_NO_LISTENER, DISPATCH_KEEP_SHORT);
 	rig->num_answers = 0;
 	pass(rig, 100 * MS);
