@@ -167,8 +167,8 @@ static int set_up(struct adapter *adapter, struct kernel *kernel, const char *ma
 	return ret;
 }
 
-int adapter_open(struct adapter *adapter, struct kernel *kernel, const char *mark,
-		 const struct config_network *network, uint16_t node_id)
+int adapter_claim(struct adapter *adapter, struct kernel *kernel, const char *mark,
+		  const struct config_network *network, uint16_t node_id)
 {
 	int ret;
 
@@ -179,10 +179,13 @@ int adapter_open(struct adapter *adapter, struct kernel *kernel, const char *mar
 	shmnet_mac_make(adapter->mac, shmnet_network_tag(network->name), node_id);
 
 	ret = claim(adapter, kernel, mark);
-	if (ret == 0)
-		ret = check_addresses(adapter, kernel);
-	if (ret == 0)
-		ret = open_tap(adapter, kernel);
+	return ret < 0 ? ret : check_addresses(adapter, kernel);
+}
+
+int adapter_open(struct adapter *adapter, struct kernel *kernel, const char *mark)
+{
+	int ret = open_tap(adapter, kernel);
+
 	if (ret == 0)
 		ret = check_sole_holder(adapter, kernel);
 	if (ret == 0)

@@ -32,12 +32,17 @@ struct adapter {
 };
 
 /*
- * Claims, opens and configures the network's TAP; `mark` is what its alias says
- * (KERNEL_MARK_PREFIX and the node's name). On failure a TAP that this call made
- * is gone again.
+ * Looks whether the network may have its TAP and addresses on this host, and changes
+ * nothing; `mark` is what the TAP's alias says (KERNEL_MARK_PREFIX and the node's name).
  */
-int adapter_open(struct adapter *adapter, struct kernel *kernel, const char *mark,
-		 const struct config_network *network, uint16_t node_id);
+int adapter_claim(struct adapter *adapter, struct kernel *kernel, const char *mark,
+		  const struct config_network *network, uint16_t node_id);
+
+/*
+ * Opens and configures the TAP that was claimed. On failure a TAP that this call made is
+ * gone again.
+ */
+int adapter_open(struct adapter *adapter, struct kernel *kernel, const char *mark);
 
 /*
  * Ends it. The interface goes with it, unless it was adopted and `keep_adopted`: what a

@@ -358,13 +358,22 @@ static int each_marked_link(struct node *node,
 	return ret;
 }
 
-static int open_adapters(struct node *node)
+/* Before anything of the host is changed, which another node may have set up. */
+static int claim_adapters(struct node *node)
 {
 	const struct node_config *config = node->config;
+	int ret = 0;
 
-	for (unsigned i = 0; i < config->num_networks; i++) {
-		int ret = adapter_open(&node->adapters[i], node->kernel, node->mark,
-				       &config->networks[i], config->id);
+	for (unsigned i = 0; i < config->num_networks && ret == 0; i++)
+		ret = adapter_claim(&node->adapters[i], node->kernel, node->mark,
+				    &config->networks[i], config->id);
+	return ret;
+}
+
+static int open_adapters(struct node *node)
+{
+	for (unsigned i = 0; i < node->config->num_networks; i++) {
+		int ret = adapter_open(&node->adapters[i], node->kernel, node->mark);
 
 		if (ret < 0)
 			return ret;
@@ -489,6 +498,7 @@ static const struct part parts[] = {
 	{open_plane, "data plane"},
 	{open_world, NULL},
 	{open_ctlsock, NULL},
+	{claim_adapters, NULL},
 	{node_prepare_global, "global networks"},
 	{open_adapters, NULL},
 	{open_ports, "worker"},

@@ -220,6 +220,23 @@ check "no CAP_NET_ADMIN: it says so" \
 	fails_saying "can't make the nftables table.*run as root, or with CAP_NET_ADMIN" \
 	in_ns n1 setpriv --inh-caps=-net_admin --bounding-set=-net_admin \
 	"$binary" --config "$LAB/n1.yaml"
+
+# Another node of the same host that wants one of the first one's addresses.
+node_up n1 1
+host_keep n1 first
+kept=first
+NETWORKS=("lan0 shm8 1500 10.77.0.%/24") GLOBALS=("www shm9 10.99.0.3")
+node_config n2 2 >"$LAB/n2.yaml"
+start changes n1 nft monitor
+wait_for 5 says n1 "nft monitor" ps ax >/dev/null
+check "an address that another node of the host has: it says so" \
+	fails_saying "address 10.99.0.3 is on interface shmg0 .* already" \
+	node_program n1 --config "$LAB/n2.yaml"
+stop changes
+check "and not a packet of the other one was lost" not grep . "$LAB/changes.log"
+stop n1
+unset kept
+
 in_ns n1 ip route add blackhole 10.1.0.0/16 table 83
 host_keep n1 theirs
 kept=theirs

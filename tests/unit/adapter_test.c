@@ -113,7 +113,9 @@ static void fixture_close(struct fixture *f)
 
 static int start(struct fixture *f)
 {
-	return adapter_open(&f->adapter, f->kernel, MARK, &f->network, 1);
+	int ret = adapter_claim(&f->adapter, f->kernel, MARK, &f->network, 1);
+
+	return ret < 0 ? ret : adapter_open(&f->adapter, f->kernel, MARK);
 }
 
 static bool exists(const char *name)
