@@ -6,19 +6,24 @@ a plain router to a server's own address, or to haproxy on the border; the wire 
 border and servers is the same.
 """
 
+import itertools
+import json
+import subprocess
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 
+import vm
 from lab import Namespace, wait_until
-from paths import Wire, is_ready, veth_add
+from paths import Wire, veth_add
 
 GLOBAL = "10.99.0.1"
+IPVS_ADDRESS = "10.99.0.2"
 OUTSIDE = "192.0.2.%d"
 LAN = "10.77.0.%d"
 SERVICE_PORT = 8080
 
 CONFIG = """\
-node: {{name: n{id}, id: {id}, cluster: bench, runtime_dir: {dir}/run}}
+node: {{name: n{id}, id: {id}, cluster: bench, runtime_dir: {dir}}}
 fabrics:
   - {{name: local, kind: shm, path: {dir}/fabric}}
 networks:
@@ -47,12 +52,40 @@ class Cluster(Wire):
     nodes: list = None
 
 
+class Hosts:
+    """Where the namespaces are made: on this machine, or in a virtual one."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, in_vm):
+        self.make = vm.Guest if in_vm else Namespace
+        self.patience = vm.PATIENCE if in_vm else 10
+
+    def directory(self, host):
+        """One for sockets, which a directory that machines share can't have."""
+        path = f"/run/bench-cluster{next(self.numbers)}"
+        host.run("mkdir", "-p", "-m", "700", f"{path}/fabric")
+        return path
+
+
 def node_start(stack, programs, directory, number, namespace):
-    config = directory / f"n{number}.yaml"
+    config = programs.scratch() / f"n{number}.yaml"
     config.write_text(CONFIG.format(id=number, dir=directory, lan=LAN % number,
                                     address=GLOBAL), encoding="ascii")
     return stack.enter_context(namespace.spawn(
         programs.find("src/shmnet-node"), "--config", str(config)))
+
+
+def is_ready(programs, nodes, directory, number, host):
+    for node in nodes:
+        node.check_alive()
+    done = subprocess.run(host.command(
+        programs.find("cli/shmnetctl"), "-s", f"{directory}/n{number}.sock", "--json",
+        "status"), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return False
+    status = json.loads(done.stdout)
+    return status["state"] == "ready" and status["nodes_up"] == len(nodes) - 1
 
 
 def outside_join(client, border):
@@ -64,29 +97,30 @@ def outside_join(client, border):
     client.ip("route", "add", "default", "via", OUTSIDE % 1)
 
 
-def cluster_start(stack, programs, count):
+def cluster_start(stack, programs, where, count):
     """The nodes' namespaces; n1 is the border."""
-    directory = programs.scratch()
-    for part in ("run", "fabric"):
-        (directory / part).mkdir(mode=0o700)
-    hosts = [stack.enter_context(Namespace()) for _ in range(count)]
+    hosts = [stack.enter_context(where.make()) for _ in range(count)]
+    directory = where.directory(hosts[0])
     nodes = [node_start(stack, programs, directory, number, host)
              for number, host in enumerate(hosts, 1)]
-    for number in range(1, count + 1):
-        wait_until(lambda: is_ready(programs, nodes, directory, number),
-                   f"node n{number} ready with its peers")
+    for number, host in enumerate(hosts, 1):
+        wait_until(lambda: is_ready(programs, nodes, directory, number, host),
+                   f"node n{number} ready with its peers", where.patience)
     for host in hosts[1:]:
         host.ip("route", "add", "default", "via", LAN % 1)
     return hosts
 
 
 @contextmanager
-def cluster_up(programs, servers, address):
+def cluster_up(programs, servers, address, in_vm=False):
+    if in_vm:
+        vm.machines(programs.SCRATCH)
+    where = Hosts(in_vm)
     with ExitStack() as stack:
-        client = stack.enter_context(Namespace())
-        hosts = cluster_start(stack, programs, 1 + servers)
+        client = stack.enter_context(where.make())
+        hosts = cluster_start(stack, programs, where, 1 + servers)
         outside_join(client, hosts[0])
-        wait_until(lambda: client.can_ping(address), f"ping of {address}")
+        wait_until(lambda: client.can_ping(address), f"ping of {address}", where.patience)
         yield Cluster(client, hosts[-1], address, hosts)
 
 
@@ -94,10 +128,11 @@ def cluster_up(programs, servers, address):
 class Global:
     """By the address that all nodes share; only the servers listen."""
     servers: int = 1
+    in_vm: bool = False
     name = "global address"
 
     def up(self, programs):
-        return cluster_up(programs, self.servers, GLOBAL)
+        return cluster_up(programs, self.servers, GLOBAL, self.in_vm)
 
 
 @dataclass(frozen=True)
@@ -129,3 +164,25 @@ class Haproxy:
                            "haproxy")
                 proxy.check_alive()
                 yield wire
+
+
+@dataclass(frozen=True)
+class Ipvs:
+    """IPVS on the border of a virtual machine's hosts: round robin, direct routing."""
+    servers: int = 1
+    name = "IPVS"
+
+    @contextmanager
+    def up(self, programs):
+        with cluster_up(programs, self.servers, OUTSIDE % 1, in_vm=True) as wire:
+            border, servers = wire.nodes[0], wire.nodes[1:]
+            border.run("modprobe", "-a", "ip_vs", "ip_vs_rr")
+            for host in wire.nodes:
+                host.ip("address", "add", f"{IPVS_ADDRESS}/32", "dev", "lo")
+            service = f"{IPVS_ADDRESS}:{SERVICE_PORT}"
+            border.run("ipvsadm", "-A", "-t", service, "-s", "rr")
+            for number, _ in enumerate(servers, 2):
+                border.run("ipvsadm", "-a", "-t", service, "-r",
+                           f"{LAN % number}:{SERVICE_PORT}", "-g")
+            wire.address = IPVS_ADDRESS
+            yield wire

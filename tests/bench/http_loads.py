@@ -55,6 +55,7 @@ class NewConnections:
 
     def measure(self, programs, wire, seconds):
         with servers_up(programs, wire) as url:
+            wire.client.run("curl", "-sS", "--max-time", "10", "-o", "/dev/null", url)
             with CpuClock() as clock:
                 output = wire.client.run(
                     "wrk", "-t", "1", "-c", str(CONNECTIONS), "-d",

@@ -113,16 +113,20 @@ class Namespace:
     def __init__(self):
         self.name = f"bench{next(self.numbers)}"
 
+    def on_host(self, *command):
+        """The command as it is run where the namespace is."""
+        return command
+
     def __enter__(self):
-        run("ip", "netns", "add", self.name)
+        run(*self.on_host("ip", "netns", "add", self.name))
         self.ip("link", "set", "lo", "up")
         return self
 
     def __exit__(self, *_):
-        run("ip", "netns", "del", self.name)
+        run(*self.on_host("ip", "netns", "del", self.name))
 
     def command(self, *command):
-        return ("ip", "netns", "exec", self.name, *command)
+        return self.on_host("ip", "netns", "exec", self.name, *command)
 
     def run(self, *command):
         return run(*self.command(*command))
@@ -131,7 +135,7 @@ class Namespace:
         return Process(*self.command(*command))
 
     def ip(self, *arguments):
-        return run("ip", "-n", self.name, *arguments)
+        return run(*self.on_host("ip", "-n", self.name, *arguments))
 
     def add_address(self, device, address, mtu):
         """Brings `device` up; `address` has a prefix."""

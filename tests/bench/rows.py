@@ -11,7 +11,7 @@ Rows V are measured in virtual machines and beside nothing else: see vm.py.
 from dataclasses import dataclass
 from typing import Callable
 
-from cluster import Direct, Global, Haproxy
+from cluster import Direct, Global, Haproxy, Ipvs
 from http_loads import NewConnections
 from loads import TcpPingPong, TcpStream, UdpFlood
 from paths import Pump, Shmnet, Veth, Vde, Vxlan
@@ -269,6 +269,13 @@ def v4b(bench):
 @row("V5", "RNR NAKs, lost wake-ups", "none", reach=0, better="lower", vm=True)
 def v5(bench):
     return bench.failures(LINK, RESTLESS)
+
+
+@row("D3v", "new connections by the global address, one machine", "IPVS on the border",
+     reach=1, stretch=1.8, vm=True)
+def d3v(bench):
+    return bench.compare(Global(servers=2, in_vm=True), Ipvs(servers=2), NewConnections(),
+                         "connections_per_s")
 
 
 @row("V6", "TCP through shmnet over RDMA, MTU 4200", "the same link, MTU 4200", vm=True)

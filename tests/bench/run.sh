@@ -14,7 +14,7 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 commands="curl ethtool haproxy iperf3 ip nginx ss sysctl wrk ping python3 socat setpriv unshare vde_switch vde_plug2tap"
-vm_commands="iperf3 ip ss ping ib_write_bw ib_write_lat ib_send_lat python3 socat setpriv unshare"
+vm_commands="curl iperf3 ip ipvsadm nginx ss sysctl wrk ping ib_write_bw ib_write_lat ib_send_lat python3 socat setpriv unshare"
 vm_lab=$here/../../deploy/lab/vm-lab.sh
 
 BENCH_COMMAND="tests/bench/run.sh $*"

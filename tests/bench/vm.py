@@ -14,7 +14,7 @@ from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import BenchError, Missing, Process, last_words, run, wait_until
+from lab import BenchError, Missing, Namespace, Process, last_words, run, wait_until
 from paths import CLIENT, SERVER, Wire
 
 VM_LAB = str(Path(__file__).parents[2] / "deploy/lab/vm-lab.sh")
@@ -55,6 +55,16 @@ class Machine:
     def can_ping(self, address):
         ping = self.command("ping", "-nqc1", "-W2", address)
         return subprocess.run(ping, capture_output=True, check=False).returncode == 0
+
+
+class Guest(Namespace):
+    """A network namespace of the client's machine."""
+
+    def on_host(self, *command):
+        return Machine(1).command(*command)
+
+    def spawn(self, *command):
+        return VmProcess(*self.command(*command))
 
 
 @functools.cache
