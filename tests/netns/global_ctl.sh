@@ -81,8 +81,8 @@ check "all know who listens" wait_for 5 served_by '["n2", "n3"]'
 check "one of them would get it" says n1 \
 	'.verdict == "forward" and (.owner == "n2" or .owner == "n3") and (.fabric | length) > 0' \
 	explain tcp $OUTSIDE 10.99.0.1:8000
-check "what nobody has is reset here" says n1 '.verdict == "local" and .owner == "n1"' \
-	explain tcp $OUTSIDE 10.99.0.1:8000 --established
+check "what nobody has is not reset by a node that has just started" says n1 \
+	'.verdict == "drop" and .reason == "no-owner"' explain tcp $OUTSIDE 10.99.0.1:8000 --established
 check "a connection that stays" connects n1
 check "its border knows the flow" wait_for 5 knows_flow n1
 for node in n1 n2 n3; do
@@ -110,6 +110,9 @@ check "no such address" refuses n1 not-global explain tcp $OUTSIDE 10.99.0.2:80
 check "no flow" refuses n1 bad-flow explain tcp 198.51.100.7 10.99.0.1:80
 check "no such node" refuses n1 unknown-name drain n9
 check "a member that is not up" refuses n1 unknown-name drain n4
+
+check "when it has been up for a while, it is" wait_for 40 says n1 \
+	'.verdict == "local" and .owner == "n1"' explain tcp "${OUTSIDE%:*}:1" 10.99.0.1:8000 --established
 
 GLOBALS=()
 check "n4 has no global network" node_up n4 4
