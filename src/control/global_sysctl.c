@@ -1,6 +1,8 @@
 /* The settings of the kernel that a global network needs. See sysctl.h. */
 #include "control/global_internal.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,45 +144,74 @@ static void find_slot(const struct node_config *config,
 		*ret_slot += strcmp(network->members[i], config->name) < 0;
 }
 
-/* What is left of first..last for this network, too. */
-static int cut(struct global *global, const struct config_network *network,
-	       const unsigned all[2], unsigned range[2])
+static bool is_sliced(const struct config_network *network)
 {
-	unsigned slots, slot, first, last;
+	return network->kind == NETWORK_KIND_GLOBAL &&
+	       network->ephemeral == CONFIG_EPHEMERAL_SLICE;
+}
+
+static int find_slice(struct global *global, const struct config_network *network,
+		      const unsigned all[2], unsigned slice[2])
+{
+	unsigned slots, slot;
 	int error;
 
 	find_slot(global->config, network, &slots, &slot);
-	error = global_slice(all[0], all[1], slots, slot, &first, &last);
-	if (error)
-		return global_fail(global, error,
-				   "the ports %u to %u of " SETTING_PORTS
-				   " can't be divided among %u nodes: make it larger, or "
-				   "set 'ephemeral: shared' on network %s",
-				   all[0], all[1], slots, network->name);
-	range[0] = first > range[0] ? first : range[0];
-	range[1] = last < range[1] ? last : range[1];
-	return 0;
+	error = global_slice(all[0], all[1], slots, slot, &slice[0], &slice[1]);
+	return error == 0
+		       ? 0
+		       : global_fail(
+				 global, error,
+				 "the ports %u to %u of " SETTING_PORTS
+				 " can't be divided among %u nodes: make it larger, or "
+				 "set 'ephemeral: shared' on network %s",
+				 all[0], all[1], slots, network->name);
 }
 
-/* The range is one for the whole host: it has to suit all of the node's networks. */
+static bool have_common(const unsigned one[2], const unsigned other[2])
+{
+	return one[0] <= other[1] && other[0] <= one[1];
+}
+
+/*
+ * The range is one for the whole host, and suits as many of the node's networks as can
+ * be, in the order of the config. Where all members of a later one have the first one,
+ * too, their ports differ nevertheless.
+ */
 static int cut_all(struct global *global, const unsigned all[2], unsigned range[2])
 {
 	const struct node_config *config = global->config;
+	unsigned slice[2];
 	int error = 0;
 
 	for (unsigned i = 0; i < config->num_networks && error == 0; i++) {
-		const struct config_network *network = &config->networks[i];
-
-		if (network->kind == NETWORK_KIND_GLOBAL &&
-		    network->ephemeral == CONFIG_EPHEMERAL_SLICE)
-			error = cut(global, network, all, range);
+		if (!is_sliced(&config->networks[i]))
+			continue;
+		error = find_slice(global, &config->networks[i], all, slice);
+		if (error || !have_common(slice, range))
+			continue;
+		range[0] = slice[0] > range[0] ? slice[0] : range[0];
+		range[1] = slice[1] < range[1] ? slice[1] : range[1];
 	}
-	if (error == 0 && range[0] > range[1])
-		error = global_fail(global, -ERANGE,
-				    "the slices of ports of this node's global networks "
-				    "have none in common: give them the same 'members', "
-				    "or set 'ephemeral: shared' on all but one");
 	return error;
+}
+
+/* Once: the config says so, and nothing that happens changes it. */
+static void warn_of_others(struct global *global, const unsigned all[2],
+			   const unsigned range[2])
+{
+	unsigned slice[2];
+
+	if (global->ports[1] != 0 ||
+	    find_slice(global, global->network, all, slice) < 0 ||
+	    have_common(slice, range))
+		return;
+	log_warn(global->network->name,
+		 "connections from its addresses get ports %u to %u, which are this "
+		 "node's slice of a network before it in the config: one may be refused "
+		 "because of that of a member which doesn't have that network; name the "
+		 "same 'members' in both, or set 'ephemeral: shared'",
+		 range[0], range[1]);
 }
 
 /*
@@ -209,7 +240,7 @@ int global_set_ports(struct global *global)
 	unsigned all[2], range[2] = {0, UINT16_MAX};
 	int error;
 
-	if (global->network->ephemeral != CONFIG_EPHEMERAL_SLICE)
+	if (!is_sliced(global->network))
 		return 0;
 	error = sysctls_get_original(global->sysctls, SETTING_PORTS, value);
 	if (error)
@@ -222,6 +253,7 @@ int global_set_ports(struct global *global)
 		error = cut_all(global, all, range);
 	if (error)
 		return error;
+	warn_of_others(global, all, range);
 	memcpy(global->ports, all, sizeof(all));
 	snprintf(value, sizeof(value), "%u %u", range[0], range[1]);
 	return set(global, false, "%s", SETTING_PORTS, value);

@@ -121,6 +121,8 @@ captured() { # count, filter
 
 # Frames of each kind that each of the nodes sends to all others.
 NUMBERS=$((10000 / SLOW))
+# The interface that they are sent into.
+COUNT_ON=shm0
 # The directory where those who count meet, and what they call it.
 MEET='' MEET_AS=''
 
@@ -135,7 +137,7 @@ count_start() { # rate, to, node...
 	rm -rf "$MEET" && mkdir "$MEET"
 	for node in "$@"; do
 		: >"$LAB/count-$node.log"
-		start "count-$node" "$node" "$binary" count shm0 $((++id)) $# \
+		start "count-$node" "$node" "$binary" count "$COUNT_ON" $((++id)) $# \
 			"$NUMBERS" "$rate" "${MEET_AS:-$MEET}" "$to"
 	done
 }
