@@ -28,7 +28,7 @@ fabrics:
   - {{name: local, kind: shm, path: {dir}/fabric}}
 networks:
   - {{name: lan0, kind: local, tap: lan0, address: {lan}/24}}
-  - {{name: svc0, kind: global, tap: svc0, address: {address}/32}}
+  - {{name: svc0, kind: global, tap: svc0, address: {address}/32, ephemeral: shared}}
 """
 
 HAPROXY = """\
@@ -88,6 +88,14 @@ def is_ready(programs, nodes, directory, number, host):
     return status["state"] == "ready" and status["nodes_up"] == len(nodes) - 1
 
 
+def ports_widen(hosts):
+    """Who connects, the client or a proxy, must not run out of ports: looking for one
+    that is not in TIME_WAIT would be what is measured."""
+    for host in hosts:
+        host.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535",
+                 "net.ipv4.tcp_tw_reuse=1")
+
+
 def outside_join(client, border):
     """The client's only way is the border, and the border a router."""
     veth_add(client, border, "out0")
@@ -120,6 +128,7 @@ def cluster_up(programs, servers, address, in_vm=False):
         client = stack.enter_context(where.make())
         hosts = cluster_start(stack, programs, where, 1 + servers)
         outside_join(client, hosts[0])
+        ports_widen([client, *hosts])
         wait_until(lambda: client.can_ping(address), f"ping of {address}", where.patience)
         yield Cluster(client, hosts[-1], address, hosts)
 

@@ -136,6 +136,11 @@ def d3(bench):
                          "connections_per_s")
 
 
+@row("D3d", "new connections by the global address, one server", "the server's own address")
+def d3d(bench):
+    return bench.compare(Global(), Direct(), NewConnections(), "connections_per_s")
+
+
 @row("R1", "pair ring, 64 B, two processes", "AF_UNIX SEQPACKET", reach=50, stretch=150)
 def r1(bench):
     return bench.ring("R1")
