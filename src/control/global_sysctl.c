@@ -158,14 +158,13 @@ static int find_slice(struct global *global, const struct config_network *networ
 
 	find_slot(global->config, network, &slots, &slot);
 	error = global_slice(all[0], all[1], slots, slot, &slice[0], &slice[1]);
-	return error == 0
-		       ? 0
-		       : global_fail(
-				 global, error,
-				 "the ports %u to %u of " SETTING_PORTS
-				 " can't be divided among %u nodes: make it larger, or "
-				 "set 'ephemeral: shared' on network %s",
-				 all[0], all[1], slots, network->name);
+	if (error)
+		global_fail(global, error,
+			    "the ports %u to %u of " SETTING_PORTS
+			    " can't be divided among %u nodes: make it larger, or "
+			    "set 'ephemeral: shared' on network %s",
+			    all[0], all[1], slots, network->name);
+	return error;
 }
 
 static bool have_common(const unsigned one[2], const unsigned other[2])
