@@ -49,6 +49,7 @@ struct cli {
 	const char *dir;
 	const char *cluster;
 	unsigned days; /* 0: not given */
+	const char *frr;
 };
 
 enum cli_value { CLI_FLAG, CLI_WORD, CLI_SECONDS, CLI_NUMBER };
@@ -91,7 +92,8 @@ struct cli_command {
 	enum cli_names names;				   /* what is completed */
 	const char *second; /* takes one more, as the help has it */
 	enum cli_names second_names;
-	const char *third; /* likewise */
+	const char *third;   /* likewise */
+	const char *details; /* of its help, or NULL; ends with a newline */
 };
 
 struct cli_error {
@@ -138,10 +140,23 @@ int cli_ask_and_print(const struct cli *cli, const char *verb, json_t *request,
 /* The nodes that have a socket in the runtime directory, whether they live or not. */
 void cli_each_socket(void (*each)(const char *node, void *arg), void *arg);
 
+/* vtysh.c */
+
+/*
+ * What FRRouting says to a command that gives an object of JSON, within the options'
+ * time-out. Returns 0 or, with *ret_error set, an enum cli_exit; prints nothing.
+ */
+int cli_ask_vtysh(const struct cli *cli, const char *command, json_t **ret_reply,
+		  struct cli_error *ret_error);
+
 /* complete.c */
 
 /* Prints what bash may complete the line in COMP_LINE with; an enum cli_exit. */
 int cli_complete(struct cli *cli);
+
+/* man.c: the manual page */
+
+void cli_man_print(const struct cli *cli, FILE *out);
 
 /* fail.c */
 
@@ -181,6 +196,7 @@ extern const struct cli_option cli_flows_options[];
 extern const struct cli_option cli_listeners_options[];
 extern const struct cli_option cli_explain_options[];
 extern const struct cli_option cli_drain_options[];
+extern const struct cli_option cli_neighbors_options[];
 extern const struct cli_option cli_keygen_options[];
 
 int cli_run_status(struct cli *cli, const char *argument);
@@ -196,6 +212,10 @@ int cli_run_listeners(struct cli *cli, const char *argument);
 int cli_run_explain(struct cli *cli, const char *argument);
 int cli_run_drain(struct cli *cli, const char *argument);
 int cli_run_undrain(struct cli *cli, const char *argument);
+int cli_run_reload(struct cli *cli, const char *argument);
+int cli_run_pause(struct cli *cli, const char *argument);
+int cli_run_resume(struct cli *cli, const char *argument);
+int cli_run_neighbors(struct cli *cli, const char *argument);
 int cli_run_keygen(struct cli *cli, const char *argument);
 int cli_run_version(struct cli *cli, const char *argument);
 

@@ -86,7 +86,10 @@ static void print_text(json_t *event, const struct widths *widths)
 	fputs("  ", stdout);
 	print_change(text_get(event, "old"), text_get(event, "state"));
 	print_padding(change_width(event), widths->change);
-	printf("  %s\n", text_get(event, "cause"));
+	printf("  %s", text_get(event, "cause"));
+	if (json_object_get(event, "gap_ms"))
+		printf(" (gap %" PRIu64 " ms)", text_get_number(event, "gap_ms"));
+	putchar('\n');
 }
 
 /* One line, as `jq` and `while read` like it. */

@@ -37,7 +37,8 @@ static char *join_addresses(const json_t *network)
 
 static void add_member(struct table *table, const char *network, const json_t *member)
 {
-	const char *state = text_get(member, "state");
+	bool is_paused = json_is_true(json_object_get(member, "paused"));
+	const char *state = is_paused ? "paused" : text_get(member, "state");
 	bool is_known = json_object_get(member, "weight") != NULL;
 	bool announces = json_is_true(json_object_get(member, "announces"));
 	char buffer[TEXT_NUMBER_MAX];
@@ -117,12 +118,19 @@ static void add_if_known(struct table *table, const json_t *object, const char *
 		table_add(table, TEXT_PLAIN, "%s", "");
 }
 
-/* Why it is not up; if it is, why it is reached that way. */
-static const char *why_of_node(const json_t *node)
+/* Why it is not up; if it is, what it has paused, and why it is reached that way. */
+static void add_reason(struct table *table, const json_t *node)
 {
 	bool is_up = strcmp(text_get(node, "state"), "up") == 0;
+	const char *reason = text_get(node, is_up ? "fabric_reason" : "reason");
+	char *paused = text_join(json_object_get(node, "paused"));
 
-	return text_get(node, is_up ? "fabric_reason" : "reason");
+	if (*paused)
+		table_add(table, TEXT_WARN, "%s%spaused: %s", reason, *reason ? "; " : "",
+			  paused);
+	else
+		table_add(table, TEXT_PLAIN, "%s", reason);
+	free(paused);
 }
 
 void cli_print_nodes(const json_t *list)
@@ -141,7 +149,7 @@ void cli_print_nodes(const json_t *list)
 		table_add(table, TEXT_PLAIN, "%s", text_get(node, "fabric"));
 		add_if_known(table, node, "incarnation");
 		add_if_known(table, node, "pid");
-		table_add(table, TEXT_PLAIN, "%s", why_of_node(node));
+		add_reason(table, node);
 	}
 	table_print(table, stdout);
 	table_free(table);
@@ -283,15 +291,29 @@ int cli_run_networks(struct cli *cli, const char *argument)
 
 /* ---- nodes ---- */
 
+/* Those that the node has paused itself. */
+static json_t *pauses_of_status(const json_t *status)
+{
+	json_t *network, *names = json_array();
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "networks"), i, network)
+	{
+		if (json_is_true(json_object_get(network, "paused")))
+			json_array_append(names, json_object_get(network, "name"));
+	}
+	return names;
+}
+
 /* The node that answers first, then those that it knows. */
 static json_t *nodes_of_status(const json_t *status)
 {
-	json_t *list =
-		json_pack("[{s:O, s:O, s:s, s:s, s:O, s:O}]", "name",
-			  json_object_get(status, "node"), "id",
-			  json_object_get(status, "id"), "state", "up", "fabric", "self",
-			  "incarnation", json_object_get(status, "incarnation"), "pid",
-			  json_object_get(status, "pid"));
+	json_t *list = json_pack(
+		"[{s:O, s:O, s:s, s:s, s:O, s:O, s:o}]", "name",
+		json_object_get(status, "node"), "id", json_object_get(status, "id"),
+		"state", "up", "fabric", "self", "incarnation",
+		json_object_get(status, "incarnation"), "pid",
+		json_object_get(status, "pid"), "paused", pauses_of_status(status));
 
 	json_array_extend(list, json_object_get(status, "nodes"));
 	return list;

@@ -41,6 +41,22 @@ static unsigned count_up(const json_t *list)
 	return count;
 }
 
+static void status_print_pauses(const json_t *networks)
+{
+	char since[TEXT_NUMBER_MAX];
+	json_t *network;
+	size_t i;
+
+	json_array_foreach(networks, i, network)
+	{
+		if (!json_is_true(json_object_get(network, "paused")))
+			continue;
+		text_duration(since, text_get_number(network, "paused_ms"));
+		printf("  network %s is paused, for %s\n", text_get(network, "name"),
+		       since);
+	}
+}
+
 static void status_print_head(const json_t *status)
 {
 	const json_t *networks = json_object_get(status, "networks");
@@ -67,6 +83,7 @@ static void status_print_head(const json_t *status)
 	json_array_foreach(json_object_get(status, "reasons"), i, reason)
 		printf("  %s!%s %s\n", text_on(style), text_off(style),
 		       json_string_value(reason));
+	status_print_pauses(networks);
 }
 
 static void status_print(json_t *status)
@@ -93,9 +110,9 @@ static void status_print(json_t *status)
 	}
 }
 
-static bool status_is_ready(const json_t *status)
+static bool status_is(const json_t *status, const char *state)
 {
-	return strcmp(text_get(status, "state"), "ready") == 0;
+	return strcmp(text_get(status, "state"), state) == 0;
 }
 
 /* What's left, but enough for an answer: a late one beats none. */
@@ -122,7 +139,7 @@ static int status_wait(const struct cli *cli, json_t **ret_status,
 	for (;;) {
 		unsigned step = step_timeout(clock_now_ns(), deadline);
 		int rc = cli_query(cli, "status", NULL, step, ret_status, ret_error);
-		bool ready = !rc && status_is_ready(*ret_status);
+		bool ready = !rc && status_is(*ret_status, "ready");
 
 		if (ready || rc == CLI_USAGE ||
 		    clock_now_ns() + POLL_MSEC * NSEC_PER_MSEC >= deadline)
@@ -151,7 +168,9 @@ int cli_run_status(struct cli *cli, const char *argument)
 	}
 	if (rc)
 		return rc;
-	rc = status_is_ready(status) ? CLI_OK : CLI_DEGRADED;
+	rc = status_is(status, "ready") || (status_is(status, "paused") && !cli->wait)
+		     ? CLI_OK
+		     : CLI_DEGRADED;
 	if (cli->json)
 		cli_print_json(status);
 	else

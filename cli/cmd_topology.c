@@ -192,6 +192,48 @@ static void print_unlinked(const json_t *topology)
 	}
 }
 
+static void print_announced(const json_t *announces)
+{
+	const char *before = "; announces ";
+	json_t *announced;
+	size_t i;
+
+	if (json_array_size(announces) == 0)
+		fputs("; announces nothing", stdout);
+	json_array_foreach(announces, i, announced)
+	{
+		char *addresses = text_join(json_object_get(announced, "addresses"));
+
+		printf("%s%s%s%s", before, text_get(announced, "network"),
+		       *addresses ? " " : "", addresses);
+		before = ", ";
+		free(addresses);
+	}
+}
+
+/* "border n1: nic0 up; announces web 10.99.0.1" */
+static void print_borders(const json_t *borders)
+{
+	json_t *border, *nic;
+	size_t i, j;
+
+	json_array_foreach(borders, i, border)
+	{
+		printf("border %s:", text_get(border, "node"));
+		json_array_foreach(json_object_get(border, "nics"), j, nic)
+		{
+			bool is_up = json_is_true(json_object_get(nic, "up"));
+
+			printf("%s %s", j ? "," : "", text_get(nic, "name"));
+			print_state(" ", is_up ? "up" : "down");
+			if (text_get_number(nic, "mtu"))
+				printf(" mtu %" PRIu64, text_get_number(nic, "mtu"));
+		}
+		print_announced(json_object_get(border, "announces"));
+		putchar('\n');
+	}
+}
+
 static void topology_print(json_t *topology)
 {
 	const json_t *networks = json_object_get(topology, "networks");
@@ -214,6 +256,7 @@ static void topology_print(json_t *topology)
 		free(leaves);
 	}
 	print_unlinked(topology);
+	print_borders(json_object_get(topology, "borders"));
 }
 
 int cli_run_topology(struct cli *cli, const char *argument)

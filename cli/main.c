@@ -12,24 +12,32 @@ static const struct cli_command commands[] = {
 	{.name = "status",
 	 .summary = "the node's state, its networks and the other nodes",
 	 .options = cli_status_options,
-	 .run = cli_run_status},
+	 .run = cli_run_status,
+	 .details = "Exits with 4 if something is not as configured, and says what;\n"
+		    "with 0 if networks are only paused.\n"},
 	{.name = "topology",
 	 .summary = "who is linked to whom, by network",
 	 .options = cli_topology_options,
-	 .run = cli_run_topology},
+	 .run = cli_run_topology,
+	 .details = "All networks, nodes and links as this node sees them. --format\n"
+		    "dot is for graphviz.\n"},
 	{.name = "networks",
 	 .summary = "the node's networks, or one of them",
-	 .argument = "NAME",
+	 .argument = "[NAME]",
 	 .run = cli_run_networks,
 	 .names = CLI_NAMES_NETWORKS},
 	{.name = "nodes",
 	 .summary = "the nodes that are known, or one of them",
-	 .argument = "NAME",
+	 .argument = "[NAME]",
 	 .run = cli_run_nodes,
-	 .names = CLI_NAMES_NODES},
+	 .names = CLI_NAMES_NODES,
+	 .details = "With the reason why one is not up, and what carries its\n"
+		    "frames.\n"},
 	{.name = "rings",
 	 .summary = "size, fill and overruns of the rings of each link",
-	 .run = cli_run_rings},
+	 .run = cli_run_rings,
+	 .details = "By network, peer and direction; also doorbells, frames dropped\n"
+		    "because a ring was full, and the cast rings of each network.\n"},
 	{.name = "stats",
 	 .summary = "frames, bytes and drops of each link",
 	 .options = cli_stats_options,
@@ -37,7 +45,9 @@ static const struct cli_command commands[] = {
 	{.name = "events",
 	 .summary = "what happened to networks and nodes, and why",
 	 .options = cli_events_options,
-	 .run = cli_run_events},
+	 .run = cli_run_events,
+	 .details = "The last 256 changes, with their causes, and for how long a\n"
+		    "node was silent or away.\n"},
 	{.name = "ping",
 	 .summary = "whether what is sent to a node arrives, and how fast",
 	 .options = cli_ping_options,
@@ -45,7 +55,10 @@ static const struct cli_command commands[] = {
 	 .run = cli_run_ping,
 	 .names = CLI_NAMES_NODES,
 	 .second = "[NETWORK]",
-	 .second_names = CLI_NAMES_NETWORKS},
+	 .second_names = CLI_NAMES_NETWORKS,
+	 .details = "Through the rings, not the host's IP stack: the other node's\n"
+		    "worker answers. Without NETWORK on each network that both\n"
+		    "have. Exits with 1 if one was lost.\n"},
 	{.name = "flows",
 	 .summary = "connections to global addresses, and the nodes that have them",
 	 .options = cli_flows_options,
@@ -61,32 +74,71 @@ static const struct cli_command commands[] = {
 	 .run = cli_run_explain,
 	 .names = CLI_NAMES_PROTOCOLS,
 	 .second = "SOURCE:PORT",
-	 .third = "DESTINATION:PORT"},
+	 .third = "DESTINATION:PORT",
+	 .details = "Of a packet that opens a connection, step by step. Other nodes\n"
+		    "are asked, nothing is changed.\n"},
 	{.name = "drain",
 	 .summary = "no new connections to global addresses for a node",
 	 .options = cli_drain_options,
 	 .argument = "[NODE]",
 	 .run = cli_run_drain,
-	 .names = CLI_NAMES_NODES},
+	 .names = CLI_NAMES_NODES,
+	 .details = "Without NODE: this one. Connections that it has stay. A node\n"
+		    "that starts anew is not drained.\n"},
 	{.name = "undrain",
 	 .summary = "new connections for it again",
 	 .options = cli_drain_options,
 	 .argument = "[NODE]",
 	 .run = cli_run_undrain,
 	 .names = CLI_NAMES_NODES},
+	{.name = "pause",
+	 .summary = "no frames to and from a network, or any, until it is resumed",
+	 .argument = "[NETWORK]",
+	 .run = cli_run_pause,
+	 .names = CLI_NAMES_NETWORKS,
+	 .details =
+		 "The interface loses its carrier. The other nodes keep their links,\n"
+		 "send nothing there, and give this node no new connections to the\n"
+		 "addresses of a global network; if it announced them on a LAN another\n"
+		 "one does. Connections stay where they are and wait: what is sent on\n"
+		 "them is dropped as 'paused'. Without NETWORK all are paused. A pause\n"
+		 "ends by resume, or with the node.\n"},
+	{.name = "resume",
+	 .summary = "ends a pause",
+	 .argument = "[NETWORK]",
+	 .run = cli_run_resume,
+	 .names = CLI_NAMES_NETWORKS},
+	{.name = "reload",
+	 .summary = "the node loads its config file again",
+	 .run = cli_run_reload,
+	 .details = "A file with an error changes nothing, and its errors are\n"
+		    "printed (exit status 2). Of a good one each key that differs\n"
+		    "from what the node has is done or named; what waits for a\n"
+		    "restart is listed (exit status 4), and what failed has its\n"
+		    "reason (exit status 1).\n"},
+	{.name = "neighbors",
+	 .summary = "whom this host speaks OSPF with, and where that leads",
+	 .options = cli_neighbors_options,
+	 .run = cli_run_neighbors,
+	 .details = "FRRouting is asked, by its vtysh. Names and networks are the\n"
+		    "node's, if it runs.\n"},
 	{.name = "keygen",
 	 .summary = "certificates for nodes on several machines",
 	 .options = cli_keygen_options,
 	 .argument = "ca|node",
 	 .run = cli_run_keygen,
 	 .names = CLI_NAMES_KEYS,
-	 .second = "[NAME]"},
+	 .second = "[NAME]",
+	 .details = "'ca' makes the CA of a cluster, 'node NAME' the key and\n"
+		    "certificate of a node, signed by the CA in the same directory.\n"
+		    "Nothing is overwritten. The CA's key stays where it is: who\n"
+		    "has it can make nodes.\n"},
 	{.name = "version",
 	 .summary = "the versions of shmnetctl and of the node",
 	 .run = cli_run_version},
 	{.name = "help",
 	 .summary = "this text, or that of one command",
-	 .argument = "COMMAND",
+	 .argument = "[COMMAND]",
 	 .run = cli_run_help,
 	 .names = CLI_NAMES_COMMANDS},
 	{.name = NULL},
@@ -114,6 +166,10 @@ int main(int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	if (argc > 1 && strcmp(argv[1], "--complete") == 0)
 		return output_close(&cli, cli_complete(&cli));
+	if (argc > 1 && strcmp(argv[1], "--man") == 0) {
+		cli_man_print(&cli, stdout);
+		return output_close(&cli, CLI_OK);
+	}
 	rc = cli_parse(&cli, argc, argv, &command, &argument);
 	if (!rc)
 		rc = command->run(&cli, argument);

@@ -306,6 +306,8 @@ void cli_help_print(const struct cli *cli, const struct cli_command *command, FI
 		argument_print(command->second, out);
 		argument_print(command->third, out);
 		fprintf(out, "\n\n%s\n", command->summary);
+		if (command->details)
+			fprintf(out, "\n%s", command->details);
 		if (command->options)
 			fputs("\noptions:\n", out);
 		options_print(command->options, out);

@@ -3,7 +3,8 @@
 #
 #   install.sh GROUP...     build: to compile; demo: for deploy/demo.sh; test: for
 #                           tests/run.sh; bench: for tests/bench/run.sh; lint: for the
-#                           static checks; lab: for the virtual machines of deploy/lab
+#                           static checks; lab: for the virtual machines of deploy/lab;
+#                           package: for deploy/package.sh and its test
 #   install.sh --list       prints the list
 #
 # As root it runs apt-get; otherwise it names the command and exits 1. Exit 0: all there.
@@ -27,7 +28,11 @@ libnftables-dev     | build           | the tables of a global network
 libssl-dev          | build           | TLS between machines, certificates
 libibverbs-dev      | build           | RDMA verbs
 librdmacm-dev       | build           | connections of RDMA
+libsystemd-dev      | build           | what the node tells its service manager (optional)
+libcap-ng-dev       | build           | capabilities that are given up
+libseccomp-dev      | build           | the filter of system calls
 libjansson-dev      | build           | JSON output of shmnetctl
+scdoc               | build,package   | manual pages (optional)
 g++                 | build           | the C++ half of the test shim
 libgtest-dev        | build           | runs the unit tests
 iproute2            | demo,test,bench | namespaces, addresses
@@ -39,6 +44,7 @@ procps              | demo,test,bench | sysctl in a namespace
 dnsmasq-base        | demo,test       | DHCP server
 isc-dhcp-client     | demo,test       | DHCP client
 udhcpc              | test            | another one
+bird2               | test            | OSPF for who has no FRR
 avahi-daemon        | test            | mDNS responder
 lldpd               | test            | LLDP neighbours
 iperf               | test            | multicast streams, which iperf3 has not
@@ -51,9 +57,12 @@ ipvsadm             | lab             | the same in a machine
 haproxy             | test,bench      | what a global address is compared with
 libdpdk-dev         | bench           | a hash table that the flow cache is compared with
 vde2                | test,bench      | a switch that shmnet is compared with
+frr                 | demo,test       | OSPF: routers within and outside
 tcpdump             | test            | looks at a TAP as a user would
 ethtool             | test,bench      | switches the offloads of a TAP
+strace              | test            | lets system calls fail
 python3             | test,bench      | sends frames and messages that no host would
+python3-yaml        | demo,test       | deploy/frr/render reads config files
 clang               | test            | second compiler; sanitizers, fuzzer
 libclang-rt-14-dev  | test            | their run-time parts
 llvm                | test            | names the functions in their reports
@@ -62,6 +71,7 @@ clang-format        | lint            | layout of C files
 clang-tidy          | lint            | .clang-tidy
 shellcheck          | lint            | shell scripts
 codespell           | lint            | spelling
+systemd             | lint            | systemd-analyze: looks at the unit file
 qemu-system-x86     | lab             | the machines
 busybox-static      | lab             | their first process
 cpio                | lab             | packs it
@@ -72,6 +82,12 @@ ibverbs-utils       | lab             | ibv_devinfo, ibv_rc_pingpong
 rdmacm-utils        | lab             | rping
 perftest            | lab             | what RDMA does without shmnet
 nftables            | test,lab        | drops frames; lists tables
+debhelper           | package         | builds a Debian package
+dpkg-dev            | package         | likewise
+lintian             | package         | looks at it
+mmdebstrap          | package         | makes a root to install it into
+man-db              | package         | reads the manual pages
+systemd-container   | package         | boots the root
 '
 
 fields() { # groups wanted: prints the packages
@@ -126,5 +142,5 @@ main() {
 	install "${lacking[@]}" >/dev/null
 }
 
-[ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
+[ $# -gt 0 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
 main "$@"

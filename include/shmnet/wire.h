@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* Raised when a record, a ring or a message changes so that old peers misread it. */
-#define SHMNET_WIRE_VERSION 4
+#define SHMNET_WIRE_VERSION 6
 
 /* Node ids are 16 bits; both ends of the range are reserved. */
 #define SHMNET_NODE_ID_MIN 1

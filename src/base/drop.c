@@ -29,6 +29,7 @@ static const char *const names[] = {
 	[DROP_PARK_FULL] = "park-full",
 	[DROP_PARK_LATE] = "park-late",
 	[DROP_LOST_FIRST] = "lost-first",
+	[DROP_PAUSED] = "paused",
 };
 _Static_assert(sizeof(names) / sizeof(names[0]) == DROP_NUM_, "a name per reason");
 

@@ -48,12 +48,19 @@ enum drop_reason {
 	DROP_PARK_LATE,	   /* the decision didn't come in time */
 	DROP_LOST_FIRST,   /* a fragment whose first one didn't come in time */
 
+	/*
+	 * The network is paused. Here: counted on the network for what the host sends, on
+	 * the link for what comes nevertheless. At the receiver: on the link.
+	 */
+	DROP_PAUSED,
+
 	DROP_NUM_
 };
 
 /*
  * Counted at the sender (true) or at the receiver. The numbers are others' too, so
- * those of the receiver are a range in the middle.
+ * those of the receiver are a range in the middle. DROP_PAUSED is of either side: whoever
+ * counts it at the receiver counts it apart.
  */
 static inline bool drop_reason_is_sent(unsigned reason)
 {

@@ -217,6 +217,16 @@ int memfd_cast_check(int fd, uint32_t depth, uint32_t mtu, bool lane,
 	return check(fd, &shape, ret_why);
 }
 
+int memfd_get_id(int fd, uint64_t *ret_id)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret_id = st.st_ino;
+	return 0;
+}
+
 int cast_map_open(int fd, uint32_t depth, uint32_t mtu, bool writable,
 		  struct cast_map *ret_map)
 {

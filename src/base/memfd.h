@@ -84,6 +84,12 @@ int memfd_cast_create_lane(uint32_t depth, uint32_t mtu, int *ret_fd,
 int memfd_cast_check(int fd, uint32_t depth, uint32_t mtu, bool lane,
 		     const char **ret_why);
 
+/*
+ * The kernel's number of the memory, of which there is no other memfd of the same on this
+ * machine, nor was in a long time: whoever has a descriptor of it finds the same one.
+ */
+int memfd_get_id(int fd, uint64_t *ret_id);
+
 /* As ring_map_open(). -EPERM or -EACCES for a lane that is to be writable. */
 int cast_map_open(int fd, uint32_t depth, uint32_t mtu, bool writable,
 		  struct cast_map *ret_map);

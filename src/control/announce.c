@@ -1,6 +1,8 @@
 /* See announce.h. */
 #include "control/announce.h"
 
+#include "base/budget.h"
+#include "base/clock.h"
 #include "base/frame.h"
 #include "base/log.h"
 #include "base/netns.h"
@@ -23,9 +25,13 @@
 #define REQUESTS_PER_TURN 64
 #define ND_HOPS		  255 /* what came from another link has fewer */
 
-/* When the LAN is told, counted from the time before: one of them may get lost. */
+/* When the LAN is told, counted from the time before: one of them may get lost. Round 0
+ * waits as long as `starts` says. */
 static const struct timeval announce_delays[] = {{0, 0}, {0, 200000}, {1, 0}};
 #define ROUNDS (sizeof(announce_delays) / sizeof(announce_delays[0]))
+
+/* How often that begins anew, which other members can cause. */
+static const struct budget_rule starts = {.interval_ns = NSEC_PER_SEC, .burst = 1};
 
 struct announce {
 	struct announce_options options;
@@ -36,6 +42,7 @@ struct announce {
 	struct event *readable;
 	struct event *again;
 	unsigned rounds; /* that are done */
+	struct budget starts;
 	int error;	 /* why there is no answer, -errno */
 	int group_error; /* why questions may not come */
 	struct announce_counters counters;
@@ -279,9 +286,25 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (announce->rounds == 0)
+		budget_take(&announce->starts, &starts, clock_now_ns());
 	say_all(announce);
 	if (++announce->rounds < ROUNDS)
 		event_add(announce->again, &announce_delays[announce->rounds]);
+}
+
+static void say_anew(struct announce *announce)
+{
+	uint64_t wait_us = (budget_wait_ns(&announce->starts, &starts, clock_now_ns()) +
+			    NSEC_PER_USEC - 1) /
+			   NSEC_PER_USEC;
+	const struct timeval delay = {
+		.tv_sec = (time_t)(wait_us / 1000000),
+		.tv_usec = (suseconds_t)(wait_us % 1000000),
+	};
+
+	announce->rounds = 0;
+	event_add(announce->again, &delay);
 }
 
 /* --- sockets ------------------------------------------------------------------ */
@@ -422,8 +445,7 @@ static void speak(struct announce *announce)
 		be_silent(announce);
 		announce->error = error;
 	} else {
-		announce->rounds = 0;
-		event_add(announce->again, &announce_delays[0]);
+		say_anew(announce);
 	}
 	if (announce_reason(announce))
 		log_warn(name, "%s", announce->words);
@@ -478,7 +500,10 @@ void announce_set(struct announce *announce, bool on)
 	else if (!on)
 		return;
 	announce->on = on;
-	begin_anew(announce);
+	if (on && announce->packets >= 0)
+		say_anew(announce);
+	else
+		begin_anew(announce);
 }
 
 void announce_link(struct announce *announce, const struct kernel_link *link)
@@ -492,6 +517,7 @@ void announce_link(struct announce *announce, const struct kernel_link *link)
 	    before.running == announce->link.running &&
 	    memcmp(before.mac, announce->link.mac, sizeof(before.mac)) == 0)
 		return;
+	announce->starts = (struct budget){0}; /* the host's own doing */
 	begin_anew(announce);
 }
 

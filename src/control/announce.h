@@ -48,7 +48,8 @@ void announce_free(struct announce *announce); /* accepts NULL */
 
 /*
  * This node answers from now on, or does not any more. If it does already, the LAN is
- * told once more: another node has answered there, too, and stopped.
+ * told once more: another node has answered there, too, and stopped. Other members can
+ * make that happen, so it is told at most once a second.
  */
 void announce_set(struct announce *announce, bool on);
 

@@ -54,6 +54,11 @@ int balance_new(enum config_balance policy, struct balance **ret_balance)
 	return 0;
 }
 
+void balance_set_policy(struct balance *balance, enum config_balance policy)
+{
+	balance->policy = policy;
+}
+
 void balance_free(struct balance *balance)
 {
 	free(balance);

@@ -29,6 +29,8 @@ struct balance_node {
 };
 
 int balance_new(enum config_balance policy, struct balance **ret_balance);
+/* From now on; whose turn it is stays known. */
+void balance_set_policy(struct balance *balance, enum config_balance policy);
 void balance_free(struct balance *balance); /* accepts NULL */
 
 /* Who gets it; changes nothing. `num` is 1 to BALANCE_NODES_MAX. */

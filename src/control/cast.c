@@ -204,9 +204,26 @@ int casts_new(struct peer_owner *owner, struct casts **ret_casts)
 		return -ENOMEM;
 	}
 	for (unsigned i = 0; i < owner->config->num_networks; i++)
-		cast_group_init(casts, i, &casts->networks[i].groups[0], cast_broadcast);
+		casts_add_network(casts, i);
 	*ret_casts = casts;
 	return 0;
+}
+
+void casts_add_network(struct casts *casts, unsigned network)
+{
+	cast_group_init(casts, network, &casts->networks[network].groups[0],
+			cast_broadcast);
+}
+
+void casts_remove_network(struct casts *casts, unsigned network)
+{
+	struct cast_network *at = &casts->networks[network];
+
+	while (at->rings)
+		cast_ring_free(casts, at->rings);
+	free(at->mentions);
+	memset(at, 0, sizeof(*at));
+	casts_plan(casts);
 }
 
 static void free_ring(struct casts *casts, struct cast_ring *ring, void *arg)

@@ -38,6 +38,16 @@ void casts_link(struct casts *casts, struct peer *peer, unsigned network);
  * read, and nobody waits for what it had not.
  */
 void casts_forget(struct casts *casts, struct peer *peer, bool may_be_dead);
+/*
+ * The same for one network: the peer leaves it and lives on, with nothing of it half
+ * written.
+ */
+void casts_part(struct casts *casts, struct peer *peer, unsigned network);
+
+/* A network of ours begins; or ends, and no peer has a link on it any more. */
+void casts_add_network(struct casts *casts, unsigned network);
+void casts_remove_network(struct casts *casts, unsigned network);
+
 /* After casts_forget(): its channel ended, which a dead one's does. */
 void casts_end(struct casts *casts, struct peer *peer);
 /* After casts_forget(): it may be stopped in the middle of a slot. */

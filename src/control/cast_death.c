@@ -111,6 +111,36 @@ void casts_end(struct casts *casts, struct peer *peer)
 	casts_plan(casts);
 }
 
+/* Whoever looks after a ring that its maker has left, the memory is good. */
+static void part_ring(struct casts *casts, struct cast_ring *ring,
+		      const struct peer *peer)
+{
+	cast_ring_remove_member(ring, peer_id(peer));
+	if (ring->spec.maker != peer_id(peer))
+		return;
+	if (ring->spec.lane) {
+		cast_ring_free(casts, ring);
+	} else if (ring->group) {
+		cast_say(ring->group->cause, sizeof(ring->group->cause),
+			 "%s left the network", peer_name(peer));
+		cast_happen(ring->group, EVENT_MAKER_DIED);
+	}
+}
+
+void casts_part(struct casts *casts, struct peer *peer, unsigned network)
+{
+	struct cast_ring *next;
+
+	if (!casts || peer_is_remote(peer))
+		return;
+	for (struct cast_ring *ring = casts->networks[network].rings; ring; ring = next) {
+		next = ring->next;
+		part_ring(casts, ring, peer);
+	}
+	cast_forget_mentions(&casts->networks[network], peer_id(peer));
+	casts_plan(casts);
+}
+
 static void condemn(struct cast_group *group, void *arg)
 {
 	const struct peer *peer = arg;

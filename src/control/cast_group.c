@@ -35,6 +35,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LOOK_AGAIN_NS  (50 * CAST_MSEC) /* somebody else has just made a ring */
@@ -49,8 +50,8 @@
 typedef enum cast_event group_action(struct cast_group *group);
 
 static group_action act_none, act_claim, act_look_later, act_make, act_starve, act_hold,
-	act_wait_turn, act_take_over, act_drop, act_lose, act_look, act_close, act_ask,
-	act_deny;
+	act_wait_turn, act_take_over, act_drop, act_lose, act_discard, act_look,
+	act_close, act_ask, act_deny;
 
 #define NONE	  (1u << GROUP_NONE)
 #define CLAIMING  (1u << GROUP_CLAIMING)
@@ -94,7 +95,7 @@ static const struct group_row {
 
 	{HELD | ORPHANED,             EVENT_SUSPECT,       act_wait_turn,  GROUP_CONDEMNED},
 	{HELD | ORPHANED | CONDEMNED, EVENT_BROKEN,        act_drop,       GROUP_CONDEMNED},
-	{CLAIMING,                    EVENT_BROKEN,        act_lose,       SAME},
+	{CLAIMING,                    EVENT_BROKEN,        act_discard,    SAME},
 	{CONDEMNED,                   EVENT_TIMER,         act_claim,      GROUP_CLAIMING},
 
 	{HELD | ORPHANED | CONDEMNED, EVENT_CLOSED,        act_lose,       GROUP_NONE},
@@ -171,6 +172,7 @@ static void tell_ring_event(struct cast_group *group, enum events_state state)
 		.subject = subject,
 		.old = state == EVENTS_MADE ? EVENTS_DOWN : EVENTS_MADE,
 		.state = state,
+		.gap_ns = group->lost_ns ? cast_now(casts) - group->lost_ns : 0,
 	};
 
 	cast_say(subject, sizeof(subject), "%s %s", cast_network_name(group),
@@ -255,24 +257,36 @@ static void set_readers(struct casts *casts, struct cast_ring *ring)
 	}
 }
 
-/* The new one is there before the old one goes. False if memory is short. */
-bool cast_group_use(struct cast_group *group, const struct world_cast_spec *spec,
+/* The new one is there before the old one goes. */
+void cast_group_use(struct cast_group *group, struct cast_ring *ring,
 		    struct world_cast *cast)
 {
 	struct casts *casts = group->casts;
-	struct cast_ring *ring = cast_ring_new(casts, spec, cast);
 
-	if (!ring) {
-		cast_ops(casts)->cast_free(cast);
-		cast_say(group->reason, sizeof(group->reason), "out of memory");
-		return false;
-	}
+	cast_ring_add(casts, ring, cast);
 	retire_ring(group);
 	group->ring = ring;
 	ring->group = group;
 	cast_ring_recall(casts, ring);
 	set_readers(casts, ring);
 	casts->is_dirty = true;
+}
+
+static bool make_ring(struct cast_group *group, struct world_cast_spec *spec)
+{
+	struct casts *casts = group->casts;
+	struct cast_ring *ring = cast_ring_new(spec);
+	const char *why = "out of memory";
+	struct world_cast *cast;
+
+	if (!ring ||
+	    cast_ops(casts)->cast_new(casts->owner->world, spec, &cast, &why) < 0) {
+		cast_say(group->reason, sizeof(group->reason), "%s", why);
+		free(ring);
+		return false;
+	}
+	ring->spec.id = spec->id;
+	cast_group_use(group, ring, cast);
 	return true;
 }
 
@@ -287,20 +301,11 @@ static enum cast_event act_make(struct cast_group *group)
 		.lane = cast_has_lanes(casts, group->network),
 		.maker = casts->owner->config->id,
 	};
-	struct world_cast *cast;
-	const char *why;
 
-	do
-		cast_ops(casts)->random(casts->owner->world, &spec.id, sizeof(spec.id));
-	while (spec.id == 0);
 	memcpy(spec.label, group->label, sizeof(spec.label));
 	if (spec.lane)
 		spec.epoch = 0;
-	if (cast_ops(casts)->cast_new(casts->owner->world, &spec, &cast, &why) < 0) {
-		cast_say(group->reason, sizeof(group->reason), "%s", why);
-		return EVENT_SHORT;
-	}
-	if (!cast_group_use(group, &spec, cast))
+	if (!make_ring(group, &spec))
 		return EVENT_SHORT;
 	tell_ring_event(group, is_first ? EVENTS_MADE : EVENTS_REMADE);
 	return EVENT_MADE;
@@ -313,6 +318,7 @@ static enum cast_event act_hold(struct cast_group *group)
 	group->reason[0] = '\0';
 	group->anyway = false;
 	group->is_starving = false;
+	group->lost_ns = 0;
 	group->due_ns = 0;
 	if (group != &casts->networks[group->network].groups[0]) {
 		group->position = cast_ops(casts)->cast_position(group->ring->cast);
@@ -365,8 +371,11 @@ static unsigned find_rank(const struct cast_group *group)
 
 static enum cast_event act_wait_turn(struct cast_group *group)
 {
+	uint64_t time_ns = cast_now(group->casts);
+
 	group->anyway = false;
-	group->due_ns = cast_now(group->casts) + 1 + find_rank(group) * RANK_NS;
+	group->lost_ns = group->lost_ns ? group->lost_ns : time_ns;
+	group->due_ns = time_ns + 1 + find_rank(group) * RANK_NS;
 	return EVENT_NONE;
 }
 
@@ -412,6 +421,13 @@ static enum cast_event act_lose(struct cast_group *group)
 	group->due_ns = 0;
 	answer(group); /* nobody makes one for who asked meanwhile: it asks again */
 	return EVENT_NONE;
+}
+
+/* A new one is on its way already; who still writes to this one has to be told. */
+static enum cast_event act_discard(struct cast_group *group)
+{
+	cast_ops(group->casts)->cast_close(group->ring->cast);
+	return act_lose(group);
 }
 
 static enum cast_event act_ask(struct cast_group *group)

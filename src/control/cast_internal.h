@@ -68,6 +68,7 @@ struct cast_group {
 	uint64_t due_ns;  /* of EVENT_TIMER; 0: none */
 	uint64_t backoff_ns;
 	uint64_t remade_ns;
+	uint64_t lost_ns; /* since then its ring has no maker, or is no good; 0: it has */
 	uint64_t position;	     /* of the ring when it was last looked at */
 	char cause[CAST_WORDS_MAX];  /* of the change that goes on */
 	char reason[CAST_WORDS_MAX]; /* why there is no ring */
@@ -136,11 +137,8 @@ void cast_happen(struct cast_group *group, enum cast_event event);
 /* That of the label, or a new one. NULL if all are taken. */
 struct cast_group *cast_group_need(struct casts *casts, unsigned network,
 				   const uint8_t label[SHMNET_ETH_ALEN]);
-/*
- * The ring is the group's from now on; the former one is retired. Takes `cast`; false,
- * and why in group->reason, if memory is short.
- */
-bool cast_group_use(struct cast_group *group, const struct world_cast_spec *spec,
+/* The ring is the group's from now on; the former one is retired. Takes both. */
+void cast_group_use(struct cast_group *group, struct cast_ring *ring,
 		    struct world_cast *cast);
 
 void cast_group_init(struct casts *casts, unsigned network, struct cast_group *group,
@@ -167,9 +165,13 @@ void casts_each_ring(struct casts *casts,
 
 /* ---- cast_ring.c ---- */
 
-/* Takes `cast`; NULL if memory is short, and then it doesn't. */
-struct cast_ring *cast_ring_new(struct casts *casts, const struct world_cast_spec *spec,
-				struct world_cast *cast);
+/*
+ * NULL if memory is short. That has to be known before the ring's memory is taken up:
+ * what was taken up and left is not taken up again. Until it is added it is free()d.
+ */
+struct cast_ring *cast_ring_new(const struct world_cast_spec *spec);
+/* Takes `cast`. */
+void cast_ring_add(struct casts *casts, struct cast_ring *ring, struct world_cast *cast);
 void cast_ring_free(struct casts *casts, struct cast_ring *ring);
 struct cast_ring *cast_ring_find(const struct casts *casts, unsigned network,
 				 uint64_t id);

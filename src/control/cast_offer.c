@@ -90,19 +90,21 @@ static bool is_better(const struct peer_cast *offer, const struct cast_ring *rin
 	return offer->id > ring->spec.id;
 }
 
-/* The same id is the same memory: another shape or another group is a lie. */
+/*
+ * The same id is the same memory, so another shape is a lie. Another group is one too,
+ * but not always of who says it: who was told so first passes it on. Then we know better,
+ * and have the ring all the same.
+ */
 static bool take_known(const struct offer *offer, struct cast_ring *ring)
 {
 	struct casts *casts = offer->casts;
 	const struct peer_cast *cast = offer->cast;
 	struct cast_member *member;
 
-	if (cast->depth != ring->spec.depth || cast->lane != ring->spec.lane ||
-	    memcmp(cast->label, ring->spec.label, sizeof(cast->label)) != 0) {
+	if (cast->depth != ring->spec.depth || cast->lane != ring->spec.lane) {
 		cast_say(offer->why, offer->size,
 			 "%s gave cast ring %016llx of network %s with %u slots another "
-			 "label "
-			 "or shape than %s knows (%u slots)",
+			 "shape than %s knows (%u slots)",
 			 peer_name(offer->peer), (unsigned long long)cast->id,
 			 cast_config(casts, offer->network)->name, cast->depth,
 			 casts->owner->config->name, ring->spec.depth);
@@ -113,7 +115,8 @@ static bool take_known(const struct offer *offer, struct cast_ring *ring)
 		if (member)
 			member->knows = true;
 	}
-	if (cast->epoch <= ring->spec.epoch || !ring->group)
+	if (cast->epoch <= ring->spec.epoch || !ring->group ||
+	    memcmp(cast->label, ring->spec.label, sizeof(cast->label)) != 0)
 		return true;
 	ring->spec.epoch = cast->epoch;
 	ring->spec.maker = cast->maker;
@@ -136,14 +139,26 @@ static void fill_spec(const struct offer *offer, struct world_cast_spec *spec)
 	memcpy(spec->label, cast->label, sizeof(spec->label));
 }
 
-/* 0; -EPROTO: the peer's fault, in words; else ours, and that is logged. */
-static int accept_offer(const struct offer *offer, const struct world_cast_spec *spec,
+/* A ring that is not added yet. 0; -EPROTO: the peer's fault, in words; else ours. */
+static int accept_offer(const struct offer *offer, struct cast_ring **ret_ring,
 			struct world_cast **ret_cast, const char **ret_why)
 {
 	struct casts *casts = offer->casts;
-	int ret = cast_ops(casts)->cast_accept(casts->owner->world, offer->parcel, spec,
-					       ret_cast, ret_why);
+	struct world_cast_spec spec;
+	struct cast_ring *ring;
+	int ret;
 
+	fill_spec(offer, &spec);
+	ring = cast_ring_new(&spec);
+	*ret_why = "out of memory";
+	if (!ring)
+		return -ENOMEM;
+	ret = cast_ops(casts)->cast_accept(casts->owner->world, offer->parcel, &spec,
+					   ret_cast, ret_why);
+	if (ret < 0)
+		free(ring);
+	else
+		*ret_ring = ring;
 	if (ret == -EPROTO)
 		cast_say(offer->why, offer->size,
 			 "the cast ring of %s for network %s: %s", peer_name(offer->peer),
@@ -163,7 +178,7 @@ static bool take_shared(const struct offer *offer)
 	struct casts *casts = offer->casts;
 	struct cast_group *group =
 		cast_group_need(casts, offer->network, offer->cast->label);
-	struct world_cast_spec spec;
+	struct cast_ring *ring;
 	struct world_cast *cast;
 	const char *why;
 	int ret;
@@ -171,16 +186,15 @@ static bool take_shared(const struct offer *offer)
 	if (!group || (group->ring && !is_better(offer->cast, group->ring)) ||
 	    cast_ring_was_left(casts, offer->network, offer->cast->id))
 		return true;
-	fill_spec(offer, &spec);
-	ret = accept_offer(offer, &spec, &cast, &why);
+	ret = accept_offer(offer, &ring, &cast, &why);
 	if (ret == -EPROTO)
 		return false;
-	if (ret < 0)
+	if (ret < 0) {
 		cast_say(group->reason, sizeof(group->reason), "%s", why);
-	if (ret < 0 || !cast_group_use(group, &spec, cast)) {
 		starve_offer(offer, group);
 		return true;
 	}
+	cast_group_use(group, ring, cast);
 	cast_ring_member(group->ring, peer_id(offer->peer), true);
 	cast_happen(group, EVENT_OFFERED);
 	return true;
@@ -189,7 +203,7 @@ static bool take_shared(const struct offer *offer)
 static bool take_lane(const struct offer *offer)
 {
 	struct casts *casts = offer->casts;
-	struct world_cast_spec spec;
+	struct cast_ring *lane;
 	struct world_cast *cast;
 	const char *why;
 	int ret;
@@ -204,11 +218,10 @@ static bool take_lane(const struct offer *offer)
 			return false;
 		}
 	}
-	fill_spec(offer, &spec);
-	ret = accept_offer(offer, &spec, &cast, &why);
-	if (ret == 0 && !cast_ring_new(casts, &spec, cast))
-		cast_ops(casts)->cast_free(cast);
-	else if (ret < 0 && ret != -EPROTO)
+	ret = accept_offer(offer, &lane, &cast, &why);
+	if (ret == 0)
+		cast_ring_add(casts, lane, cast);
+	else if (ret != -EPROTO)
 		log_warn(peer_name(offer->peer),
 			 "its cast lane of network %s is not read: %s",
 			 cast_config(casts, offer->network)->name, why);

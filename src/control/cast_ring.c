@@ -75,19 +75,22 @@ void cast_ring_renew(struct cast_ring *ring)
 
 /* ---- rings ---- */
 
-struct cast_ring *cast_ring_new(struct casts *casts, const struct world_cast_spec *spec,
-				struct world_cast *cast)
+struct cast_ring *cast_ring_new(const struct world_cast_spec *spec)
 {
-	struct cast_network *network = &casts->networks[spec->network];
 	struct cast_ring *ring = calloc(1, sizeof(*ring));
 
-	if (!ring)
-		return NULL;
-	ring->spec = *spec;
+	if (ring)
+		ring->spec = *spec;
+	return ring;
+}
+
+void cast_ring_add(struct casts *casts, struct cast_ring *ring, struct world_cast *cast)
+{
+	struct cast_network *network = &casts->networks[ring->spec.network];
+
 	ring->cast = cast;
 	ring->next = network->rings;
 	network->rings = ring;
-	return ring;
 }
 
 bool cast_ring_was_left(const struct casts *casts, unsigned network, uint64_t id)

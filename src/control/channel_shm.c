@@ -17,6 +17,8 @@
  */
 #define CHANNEL_FDS_MAX 64
 
+#define MESSAGES_PER_TURN 32 /* of one channel, then others have theirs */
+
 struct shm_channel {
 	struct world_channel channel; /* first */
 	int fd;
@@ -107,28 +109,37 @@ static ssize_t receive(int fd, uint8_t *bytes, size_t size, struct world_parcel 
 	return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+/* False: there is no more now, or the channel is gone. */
+static bool read_message(struct shm_channel *shm)
 {
-	struct shm_channel *shm = arg;
 	static uint8_t bytes[WORLD_MESSAGE_MAX];
 	struct world_parcel parcel = {.fd = -1};
-	ssize_t n = receive(fd, bytes, sizeof(bytes), &parcel);
+	ssize_t n = receive(shm->fd, bytes, sizeof(bytes), &parcel);
 
-	(void)what;
 	/* An empty message looks like the end, which would have the peer taken for dead.
 	 */
 	if (n == 0 && !world_channel_at_end(&shm->channel))
 		n = -EBADMSG;
-	if (n > 0) {
-		channel_deliver(&shm->channel, bytes, (size_t)n, &parcel);
-		return;
-	}
+	if (n > 0)
+		return channel_deliver(&shm->channel, bytes, (size_t)n, &parcel);
 	if (parcel.fd >= 0)
 		close(parcel.fd);
 	if (n == -EAGAIN || n == -EINTR)
-		return;
+		return false;
 	event_del(shm->event);
 	channel_deliver_end(&shm->channel, (int)n);
+	return false;
+}
+
+/* What is left is readable still in the next turn. */
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct shm_channel *shm = arg;
+
+	(void)fd;
+	(void)what;
+	for (unsigned i = 0; i < MESSAGES_PER_TURN && read_message(shm); i++)
+		;
 }
 
 /* ---- the operations ---- */

@@ -41,7 +41,8 @@ SAME_REASON(NO_OWNER);
 SAME_REASON(PARK_FULL);
 SAME_REASON(PARK_LATE);
 SAME_REASON(LOST_FIRST);
-_Static_assert(DROP_NUM_ == SHMNET__CTL__DROP_REASON__DROP_LOST_FIRST + 1,
+SAME_REASON(PAUSED);
+_Static_assert(DROP_NUM_ == SHMNET__CTL__DROP_REASON__DROP_PAUSED + 1,
 	       "a new reason goes into drop.h, ctl.proto and the list above");
 
 #define SAME_STATE(name)                                                                 \
@@ -51,7 +52,8 @@ _Static_assert(DROP_NUM_ == SHMNET__CTL__DROP_REASON__DROP_LOST_FIRST + 1,
 SAME_STATE(DOWN);
 SAME_STATE(UP);
 SAME_STATE(SUSPECT);
-_Static_assert(REPORT_STATE_NUM_ == 3, "a new state goes into ctl.proto, too");
+SAME_STATE(PAUSED);
+_Static_assert(REPORT_STATE_NUM_ == 4, "a new state goes into ctl.proto, too");
 
 #define SAME_HEALTH(name)                                                                \
 	_Static_assert((int)REPORT_HEALTH_##name ==                                      \
@@ -60,7 +62,8 @@ _Static_assert(REPORT_STATE_NUM_ == 3, "a new state goes into ctl.proto, too");
 SAME_HEALTH(STARTING);
 SAME_HEALTH(READY);
 SAME_HEALTH(DEGRADED);
-_Static_assert(REPORT_HEALTH_NUM_ == 3, "a new health goes into ctl.proto, too");
+SAME_HEALTH(PAUSED);
+_Static_assert(REPORT_HEALTH_NUM_ == 4, "a new health goes into ctl.proto, too");
 
 _Static_assert((int)NETWORK_KIND_LOCAL == (int)SHMNET__CTL__NETWORK_KIND__KIND_LOCAL &&
 		       (int)NETWORK_KIND_GLOBAL ==
@@ -100,7 +103,14 @@ SAME_EVENT(SUSPECT);
 SAME_EVENT(MADE);
 SAME_EVENT(TAKEN_OVER);
 SAME_EVENT(REMADE);
-_Static_assert(EVENTS_STATE_NUM_ == 12, "a new state goes into ctl.proto, too");
+SAME_EVENT(PAUSED);
+SAME_EVENT(RESUMED);
+SAME_EVENT(QUARANTINED);
+SAME_EVENT(RELOADED);
+SAME_EVENT(TAKEN);
+SAME_EVENT(ANNOUNCING);
+SAME_EVENT(WITHDRAWN);
+_Static_assert(EVENTS_STATE_NUM_ == 19, "a new state goes into ctl.proto, too");
 
 _Static_assert((int)EVENTS_NODE == (int)SHMNET__CTL__EVENT_SUBJECT__SUBJECT_NODE &&
 		       (int)EVENTS_NETWORK ==
@@ -227,6 +237,8 @@ static void member_encode(Shmnet__Ctl__MemberStatus *to, const struct report_mem
 	to->state = (Shmnet__Ctl__State)from->state;
 	to->has_drained = to->has_weight = from->is_known;
 	to->has_announces = to->has_connections = from->is_known;
+	to->has_paused = from->state != REPORT_STATE_DOWN;
+	to->paused = from->is_paused;
 	to->drained = from->drained;
 	to->weight = from->weight;
 	to->announces = from->announces;
@@ -245,6 +257,10 @@ static void network_status_encode(struct ctl_scratch *scratch,
 	to->queues = from->queues;
 	to->links_up = from->links_up;
 	to->dhcp = from->dhcp;
+	to->has_paused = true;
+	to->paused = from->is_paused;
+	to->has_paused_ms = from->is_paused;
+	to->paused_ms = from->paused_ms;
 	to->addresses =
 		ctl_scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
 				    from->num_addresses, &to->n_addresses);
@@ -285,7 +301,8 @@ static void seed_encode(Shmnet__Ctl__SeedStatus *to, const struct report_seed *f
 	to->since_ms = from->since_ms;
 }
 
-static void node_encode(Shmnet__Ctl__Node *to, const struct report_node *from)
+static void node_encode(struct ctl_scratch *scratch, Shmnet__Ctl__Node *to,
+			const struct report_node *from)
 {
 	to->name = (char *)from->name;
 	to->id = from->id;
@@ -293,9 +310,11 @@ static void node_encode(Shmnet__Ctl__Node *to, const struct report_node *from)
 	to->fabric = (char *)from->fabric;
 	to->incarnation = from->incarnation;
 	to->fabric_reason = optional(from->fabric_reason);
+	to->paused = ctl_scratch_strings(scratch, from->paused[0], REPORT_NAME_MAX,
+					 from->num_paused, &to->n_paused);
 }
 
-static void node_status_encode(Shmnet__Ctl__NodeStatus *to,
+static void node_status_encode(struct ctl_scratch *scratch, Shmnet__Ctl__NodeStatus *to,
 			       const struct report_node *from)
 {
 	to->name = (char *)from->name;
@@ -307,6 +326,8 @@ static void node_status_encode(Shmnet__Ctl__NodeStatus *to,
 	to->reason = optional(from->reason);
 	to->has_pid = from->pid != 0;
 	to->pid = from->pid;
+	to->paused = ctl_scratch_strings(scratch, from->paused[0], REPORT_NAME_MAX,
+					 from->num_paused, &to->n_paused);
 }
 
 static void link_encode(Shmnet__Ctl__Link *to, const struct report_link *from)
@@ -517,11 +538,37 @@ int codec_ctl_encode_status(const struct report_status *report, uint8_t **ret_da
 	body.nodes = ctl_scratch_messages(&scratch, &shmnet__ctl__node_status__descriptor,
 					  report->num_nodes, &body.n_nodes);
 	for (size_t i = 0; i < body.n_nodes; i++)
-		node_status_encode(body.nodes[i], &report->nodes[i]);
+		node_status_encode(&scratch, body.nodes[i], &report->nodes[i]);
 	fabrics_encode(&scratch, &body, report);
 	reply.status = &body;
 	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_STATUS, ret_data,
 			      ret_size);
+}
+
+static void announced_encode(struct ctl_scratch *scratch, Shmnet__Ctl__Announced *to,
+			     const struct report_announced *from)
+{
+	to->network = (char *)from->network;
+	to->addresses =
+		ctl_scratch_strings(scratch, from->addresses[0], REPORT_ADDRESS_MAX,
+				    from->num_addresses, &to->n_addresses);
+}
+
+static void border_encode(struct ctl_scratch *scratch, Shmnet__Ctl__Border *to,
+			  const struct report_border *from)
+{
+	to->node = (char *)from->node;
+	to->nics = ctl_scratch_messages(scratch, &shmnet__ctl__nic__descriptor,
+					from->num_nics, &to->n_nics);
+	for (size_t i = 0; i < to->n_nics; i++) {
+		to->nics[i]->name = (char *)from->nics[i].name;
+		to->nics[i]->mtu = from->nics[i].mtu;
+		to->nics[i]->up = from->nics[i].is_up;
+	}
+	to->announces = ctl_scratch_messages(scratch, &shmnet__ctl__announced__descriptor,
+					     from->num_announces, &to->n_announces);
+	for (size_t i = 0; i < to->n_announces; i++)
+		announced_encode(scratch, to->announces[i], &from->announces[i]);
 }
 
 int codec_ctl_encode_topology(const struct report_topology *report, uint8_t **ret_data,
@@ -539,11 +586,15 @@ int codec_ctl_encode_topology(const struct report_topology *report, uint8_t **re
 	body.nodes = ctl_scratch_messages(&scratch, &shmnet__ctl__node__descriptor,
 					  report->num_nodes, &body.n_nodes);
 	for (size_t i = 0; i < body.n_nodes; i++)
-		node_encode(body.nodes[i], &report->nodes[i]);
+		node_encode(&scratch, body.nodes[i], &report->nodes[i]);
 	body.links = ctl_scratch_messages(&scratch, &shmnet__ctl__link__descriptor,
 					  report->num_links, &body.n_links);
 	for (size_t i = 0; i < body.n_links; i++)
 		link_encode(body.links[i], &report->links[i]);
+	body.borders = ctl_scratch_messages(&scratch, &shmnet__ctl__border__descriptor,
+					    report->num_borders, &body.n_borders);
+	for (size_t i = 0; i < body.n_borders; i++)
+		border_encode(&scratch, body.borders[i], &report->borders[i]);
 	reply.topology = &body;
 	return ctl_reply_pack(&scratch, &reply, SHMNET__CTL__REPLY__BODY_TOPOLOGY,
 			      ret_data, ret_size);
@@ -600,6 +651,8 @@ static void event_encode(Shmnet__Ctl__Event *to, const struct report_event *from
 	to->old = (Shmnet__Ctl__EventState)from->old;
 	to->state = (Shmnet__Ctl__EventState)from->state;
 	to->cause = (char *)from->cause;
+	to->has_gap_ms = from->has_gap;
+	to->gap_ms = from->gap_ms;
 }
 
 int codec_ctl_encode_events(const struct report_events *report, uint8_t **ret_data,
@@ -688,6 +741,14 @@ static enum ctl_verb verb_of_body(Shmnet__Ctl__Request__BodyCase body)
 		return CTL_VERB_EXPLAIN;
 	case SHMNET__CTL__REQUEST__BODY_DRAIN:
 		return CTL_VERB_DRAIN;
+	case SHMNET__CTL__REQUEST__BODY_RELOAD:
+		return CTL_VERB_RELOAD;
+	case SHMNET__CTL__REQUEST__BODY_PAUSE:
+		return CTL_VERB_PAUSE;
+	case SHMNET__CTL__REQUEST__BODY_RESUME:
+		return CTL_VERB_RESUME;
+	case SHMNET__CTL__REQUEST__BODY_TAKEOVER:
+		return CTL_VERB_TAKEOVER;
 	default:
 		return CTL_VERB_NUM_;
 	}
@@ -750,6 +811,17 @@ static int body_decode(const Shmnet__Ctl__Request *from, struct ctl_request *ret
 		break;
 	case CTL_VERB_DRAIN:
 		drain_decode(from->drain, &ret->drain);
+		break;
+	case CTL_VERB_PAUSE:
+		REPORT_SET(ret->pause.network, from->pause->network);
+		ret->pause.is_resume = false;
+		break;
+	case CTL_VERB_RESUME:
+		REPORT_SET(ret->pause.network, from->resume->network);
+		ret->pause.is_resume = true;
+		break;
+	case CTL_VERB_TAKEOVER:
+		ret->takeover.commit = from->takeover->commit;
 		break;
 	default: /* without parameters */
 		break;

@@ -24,6 +24,10 @@ enum ctl_verb {
 	CTL_VERB_LISTENERS,
 	CTL_VERB_EXPLAIN,
 	CTL_VERB_DRAIN,
+	CTL_VERB_RELOAD,
+	CTL_VERB_PAUSE,
+	CTL_VERB_RESUME,
+	CTL_VERB_TAKEOVER,
 	CTL_VERB_NUM_
 };
 
@@ -62,6 +66,15 @@ struct ctl_drain_request {
 	bool undo;
 };
 
+struct ctl_pause_request {
+	char network[REPORT_NAME_MAX]; /* "": all */
+	bool is_resume;
+};
+
+struct ctl_takeover_request {
+	bool commit;
+};
+
 struct ctl_request {
 	enum ctl_verb verb;
 	union {
@@ -70,6 +83,8 @@ struct ctl_request {
 		struct ctl_listeners_request listeners;
 		struct ctl_explain_request explain;
 		struct ctl_drain_request drain;
+		struct ctl_pause_request pause; /* of both verbs */
+		struct ctl_takeover_request takeover;
 	};
 };
 
@@ -104,7 +119,25 @@ int codec_ctl_encode_explain(const struct report_explain *report, uint8_t **ret_
 			     size_t *ret_size);
 int codec_ctl_encode_drain(const struct report_drain *report, uint8_t **ret_data,
 			   size_t *ret_size);
+int codec_ctl_encode_reload(const struct report_reload *report, uint8_t **ret_data,
+			    size_t *ret_size);
+int codec_ctl_encode_pause(const struct report_pause *report, uint8_t **ret_data,
+			   size_t *ret_size);
+int codec_ctl_encode_takeover(const struct report_takeover *report, uint8_t **ret_data,
+			      size_t *ret_size);
 int codec_ctl_encode_error(const char *code, const char *message, uint8_t **ret_data,
 			   size_t *ret_size);
+
+/* ---- the side of a newer process ---- */
+
+int codec_ctl_encode_takeover_request(bool commit, uint8_t **ret_data, size_t *ret_size);
+
+/*
+ * -EBADMSG: not a reply to it. -EREMOTEIO: an Error; its message is in ret_refusal. Names
+ * and numbers are in range, and the name is this program's to believe no more than that.
+ */
+int codec_ctl_decode_takeover(const uint8_t *data, size_t size,
+			      struct report_takeover *ret_report,
+			      struct report_refusal *ret_refusal);
 
 #endif

@@ -3,6 +3,8 @@
  *
  *     codec_ctl.c        requests, and the replies about nodes, networks and links
  *     codec_ctl_flows.c  the replies about global networks
+ *     codec_ctl_tell.c   the replies of verbs that change the node
+ *     codec_ctl_takeover.c  what a newer process of the node asks, and its reply
  */
 #ifndef CONTROL_CODEC_CTL_INTERNAL_H
 #define CONTROL_CODEC_CTL_INTERNAL_H

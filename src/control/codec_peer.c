@@ -1,5 +1,6 @@
 /*
- * See codec_peer.h. The only file that knows of peer.proto's generated code.
+ * See codec_peer.h. With codec_peer_border.c the only file that knows of peer.proto's
+ * generated code.
  *
  * Theory of operation of the strictness: protobuf takes fields twice, several bodies,
  * strings with zeroes in them, and numbers with padding. Each of these makes a
@@ -10,14 +11,13 @@
  * Unpacking takes its memory from an arena on the stack: whatever a peer writes, it
  * makes nobody allocate.
  */
-#include "control/codec_peer.h"
+#include "control/codec_peer_internal.h"
 
 #include "control/codec_arena.h"
+#include "control/wire_range.h"
 
 #include <shmnet/cast.h>
 #include <shmnet/ring.h>
-
-#include "peer.pb-c.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -33,59 +33,6 @@ _Static_assert((int)NETWORK_KIND_GLOBAL == SHMNET__PEER__NETWORK_KIND__KIND_GLOB
 _Static_assert((int)CAST_MODE_LANES == SHMNET__PEER__CAST_MODE__MODE_LANES,
 	       "the modes are the numbers of the wire");
 
-static const struct message_shape {
-	const char *name;
-	unsigned num_fds;
-} shapes[] = {
-	[PEER_MESSAGE_HELLO] = {"HELLO", 0},
-	[PEER_MESSAGE_READY] = {"READY", 0},
-	[PEER_MESSAGE_RING] = {"RING", 1},
-	[PEER_MESSAGE_BELL] = {"BELL", 1},
-	[PEER_MESSAGE_INCARNATION] = {"INCARNATION", 0},
-	[PEER_MESSAGE_REFUSE] = {"REFUSE", 0},
-	[PEER_MESSAGE_PROBE] = {"PROBE", 0},
-	[PEER_MESSAGE_PROBED] = {"PROBED", 0},
-	[PEER_MESSAGE_CAST] = {"CAST", 1},
-	[PEER_MESSAGE_READS] = {"READS", 0},
-	[PEER_MESSAGE_WANT] = {"WANT", 0},
-	[PEER_MESSAGE_LOOK] = {"LOOK", 0},
-};
-_Static_assert(sizeof(shapes) / sizeof(shapes[0]) == PEER_MESSAGE_NUM_, "one per type");
-
-const char *peer_message_name(enum peer_message_type type)
-{
-	return (unsigned)type < PEER_MESSAGE_NUM_ ? shapes[type].name : "unknown message";
-}
-
-unsigned peer_message_fds(enum peer_message_type type, bool is_remote)
-{
-	return (unsigned)type < PEER_MESSAGE_NUM_ && !is_remote ? shapes[type].num_fds
-								: 0;
-}
-
-const char *peer_hello_members(const struct peer_hello *hello,
-			       const struct peer_network *network)
-{
-	return hello->members + network->members;
-}
-
-int peer_hello_set_members(struct peer_hello *hello, struct peer_network *network,
-			   const char *text)
-{
-	const size_t size = strlen(text) + 1;
-	const unsigned at = hello->members_used ? hello->members_used : 1;
-
-	network->members = 0;
-	if (!*text)
-		return 0;
-	if (size > sizeof(hello->members) - at)
-		return -EMSGSIZE;
-	memcpy(hello->members + at, text, size);
-	network->members = (uint16_t)at;
-	hello->members_used = at + (unsigned)size;
-	return 0;
-}
-
 /* ---- encoding ---- */
 
 /* A network's addresses of one family, one behind the other. */
@@ -97,6 +44,7 @@ struct addresses {
 struct encoding {
 	Shmnet__Peer__Message message;
 	Shmnet__Peer__Hello hello;
+	Shmnet__Peer__Networks list;
 	Shmnet__Peer__Ready ready;
 	Shmnet__Peer__Ring ring;
 	Shmnet__Peer__Bell bell;
@@ -108,6 +56,8 @@ struct encoding {
 	Shmnet__Peer__Reads reads;
 	Shmnet__Peer__Want want;
 	Shmnet__Peer__Look look;
+	Shmnet__Peer__Pause pause;
+	struct codec_peer_border border;
 	Shmnet__Peer__Life lives[1 + PEER_LIVES_MAX];
 	Shmnet__Peer__Life *life_list[PEER_LIVES_MAX];
 	Shmnet__Peer__Network networks[CONFIG_NETWORKS_MAX];
@@ -163,6 +113,8 @@ static void fill_hello(struct encoding *to, const struct peer_hello *from)
 {
 	shmnet__peer__hello__init(&to->hello);
 	to->hello.wire_version = from->wire_version;
+	to->hello.has_wire_min = from->wire_min > 0;
+	to->hello.wire_min = from->wire_min;
 	to->hello.cluster = (char *)from->cluster;
 	to->hello.name = (char *)from->name;
 	to->hello.has_id = true;
@@ -175,6 +127,17 @@ static void fill_hello(struct encoding *to, const struct peer_hello *from)
 		fill_network(to, i, from);
 	to->message.hello = &to->hello;
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_HELLO;
+}
+
+static void fill_networks(struct encoding *to, const struct peer_hello *from)
+{
+	shmnet__peer__networks__init(&to->list);
+	to->list.n_networks = from->num_networks;
+	to->list.networks = to->network_list;
+	for (unsigned i = 0; i < from->num_networks; i++)
+		fill_network(to, i, from);
+	to->message.networks = &to->list;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_NETWORKS;
 }
 
 static void fill_ready(struct encoding *to, const struct peer_ready *from)
@@ -202,6 +165,8 @@ static void fill_ring(struct encoding *to, const struct peer_ring *from)
 	to->ring.size = from->size;
 	to->ring.salt = from->salt;
 	to->ring.epoch = from->epoch;
+	to->ring.has_heard = from->heard > 0;
+	to->ring.heard = from->heard;
 	fill_wire(&to->ring.has_wire, &to->ring.wire, &from->wire);
 	to->message.ring = &to->ring;
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_RING;
@@ -304,6 +269,8 @@ static void fill_look(struct encoding *to, const struct peer_look *from)
 {
 	shmnet__peer__look__init(&to->look);
 	to->look.wire_version = from->wire_version;
+	to->look.has_wire_min = from->wire_min > 0;
+	to->look.wire_min = from->wire_min;
 	to->look.cluster = (char *)from->cluster;
 	to->look.self = &to->lives[PEER_LIVES_MAX];
 	fill_life(to->look.self, &from->self);
@@ -317,12 +284,24 @@ static void fill_look(struct encoding *to, const struct peer_look *from)
 	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_LOOK;
 }
 
+static void fill_pause(struct encoding *to, const struct peer_pause *from)
+{
+	shmnet__peer__pause__init(&to->pause);
+	to->pause.network = (char *)from->network;
+	to->pause.paused = from->paused;
+	to->message.pause = &to->pause;
+	to->message.body_case = SHMNET__PEER__MESSAGE__BODY_PAUSE;
+}
+
 static int fill(struct encoding *to, const struct peer_message *from)
 {
 	shmnet__peer__message__init(&to->message);
 	switch (from->type) {
 	case PEER_MESSAGE_HELLO:
 		fill_hello(to, &from->hello);
+		return 0;
+	case PEER_MESSAGE_NETWORKS:
+		fill_networks(to, &from->hello);
 		return 0;
 	case PEER_MESSAGE_READY:
 		fill_ready(to, &from->ready);
@@ -356,6 +335,13 @@ static int fill(struct encoding *to, const struct peer_message *from)
 		return 0;
 	case PEER_MESSAGE_LOOK:
 		fill_look(to, &from->look);
+		return 0;
+	case PEER_MESSAGE_PAUSE:
+		fill_pause(to, &from->pause);
+		return 0;
+	case PEER_MESSAGE_BORDER:
+		to->message.border = codec_peer_fill_border(&to->border, &from->border);
+		to->message.body_case = SHMNET__PEER__MESSAGE__BODY_BORDER;
 		return 0;
 	case PEER_MESSAGE_NUM_:
 		break;
@@ -494,17 +480,17 @@ static bool name_is_repeated(const struct peer_hello *hello, const char *name)
 	return false;
 }
 
-static int take_networks(const Shmnet__Peer__Hello *from, struct peer_hello *to,
-			 const char **ret_why)
+static int take_networks(Shmnet__Peer__Network *const *from, size_t count,
+			 struct peer_hello *to, const char **ret_why)
 {
 	int ret;
 
-	if (from->n_networks > CONFIG_NETWORKS_MAX)
+	if (count > CONFIG_NETWORKS_MAX)
 		return refuse("has too many networks", ret_why);
-	for (size_t i = 0; i < from->n_networks; i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct peer_network *network = &to->networks[i];
 
-		ret = take_network(from->networks[i], to, network, ret_why);
+		ret = take_network(from[i], to, network, ret_why);
 		if (ret < 0)
 			return ret;
 		if (name_is_repeated(to, network->name))
@@ -514,10 +500,23 @@ static int take_networks(const Shmnet__Peer__Hello *from, struct peer_hello *to,
 	return 0;
 }
 
+static int take_versions(uint32_t version, bool has_min, uint32_t min,
+			 const char **ret_why)
+{
+	if (has_min && (min == 0 || min > version))
+		return refuse("has a lowest wire version that is above its highest, or 0",
+			      ret_why);
+	return version ? 0 : refuse("has a wire version of 0", ret_why);
+}
+
 static int take_hello(const Shmnet__Peer__Hello *from, struct peer_hello *to,
 		      const char **ret_why)
 {
 	to->wire_version = from->wire_version;
+	to->wire_min = from->has_wire_min ? from->wire_min : 0;
+	if (take_versions(from->wire_version, from->has_wire_min, from->wire_min,
+			  ret_why) < 0)
+		return -EBADMSG;
 	if (!take_name(from->cluster, to->cluster))
 		return refuse("has a cluster name that is none", ret_why);
 	if (!take_name(from->name, to->name))
@@ -529,7 +528,7 @@ static int take_hello(const Shmnet__Peer__Hello *from, struct peer_hello *to,
 		return refuse("has no nonce", ret_why);
 	to->id = (uint16_t)from->id;
 	to->nonce = from->nonce;
-	return take_networks(from, to, ret_why);
+	return take_networks(from->networks, from->n_networks, to, ret_why);
 }
 
 static int take_ready(const Shmnet__Peer__Ready *from, struct peer_ready *to,
@@ -572,6 +571,9 @@ static int take_ring(const Shmnet__Peer__Ring *from, struct peer_ring *to,
 	to->size = from->size;
 	to->salt = from->salt;
 	to->epoch = from->epoch;
+	if (from->has_heard && from->heard == 0)
+		return refuse("has a number of 0 that is to be left out", ret_why);
+	to->heard = from->heard;
 	return take_wire(from->has_wire, &from->wire, &to->wire, ret_why);
 }
 
@@ -686,6 +688,10 @@ static int take_look(const Shmnet__Peer__Look *from, struct peer_look *to,
 	int ret;
 
 	to->wire_version = from->wire_version;
+	to->wire_min = from->has_wire_min ? from->wire_min : 0;
+	if (take_versions(from->wire_version, from->has_wire_min, from->wire_min,
+			  ret_why) < 0)
+		return -EBADMSG;
 	if (!take_name(from->cluster, to->cluster))
 		return refuse("has a cluster name that is none", ret_why);
 	if (!from->self)
@@ -696,6 +702,15 @@ static int take_look(const Shmnet__Peer__Look *from, struct peer_look *to,
 	for (size_t i = 0; i < from->n_others && ret == 0; i++)
 		ret = take_life(from->others[i], &to->others[to->num_others++], ret_why);
 	return ret;
+}
+
+static int take_pause(const Shmnet__Peer__Pause *from, struct peer_pause *to,
+		      const char **ret_why)
+{
+	if (!take_name(from->network, to->network))
+		return refuse("has a network name that is none", ret_why);
+	to->paused = from->paused != 0;
+	return 0;
 }
 
 static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
@@ -730,51 +745,20 @@ static int take(const Shmnet__Peer__Message *from, struct peer_message *to,
 				      ret_why);
 	case SHMNET__PEER__MESSAGE__BODY_LOOK:
 		return take_look(from->look, &to->look, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_PAUSE:
+		return take_pause(from->pause, &to->pause, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_NETWORKS:
+		return take_networks(from->networks->networks, from->networks->n_networks,
+				     &to->hello, ret_why);
+	case SHMNET__PEER__MESSAGE__BODY_BORDER:
+		return codec_peer_take_border(from->border, &to->border, ret_why);
 	default:
 		return refuse("is of an unknown type", ret_why);
 	}
 }
 _Static_assert(SHMNET__PEER__MESSAGE__BODY_HELLO == PEER_MESSAGE_HELLO + 1 &&
-		       SHMNET__PEER__MESSAGE__BODY_LOOK == PEER_MESSAGE_LOOK + 1,
+		       SHMNET__PEER__MESSAGE__BODY_BORDER == PEER_MESSAGE_BORDER + 1,
 	       "types are in the order of the wire");
-
-static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
-{
-	uint64_t value = 0;
-
-	for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
-		uint8_t byte = *(*at)++;
-
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80)) {
-			*ret_value = value;
-			return true;
-		}
-	}
-	return false;
-}
-
-/*
- * The version at the front of a HELLO or LOOK, which is all that is the same in every
- * version of them: body 1 or 12 of the message, field 1 of the body.
- */
-static bool peek_version(const uint8_t *bytes, size_t length,
-			 enum peer_message_type *ret_type, uint32_t *ret_version)
-{
-	const uint8_t *at = bytes, *end = bytes + length;
-	uint64_t tag, size, version;
-
-	if (!read_varint(&at, end, &tag))
-		return false;
-	*ret_type = tag == (1 << 3 | 2) ? PEER_MESSAGE_HELLO : PEER_MESSAGE_LOOK;
-	if ((tag != (1 << 3 | 2) && tag != (12 << 3 | 2)) ||
-	    !read_varint(&at, end, &size) || size != (uint64_t)(end - at) ||
-	    !read_varint(&at, end, &tag) || tag != (1 << 3 | 0) ||
-	    !read_varint(&at, end, &version) || version > UINT32_MAX)
-		return false;
-	*ret_version = (uint32_t)version;
-	return true;
-}
 
 static unsigned unknown_of_look(const Shmnet__Peer__Look *look)
 {
@@ -785,23 +769,36 @@ static unsigned unknown_of_look(const Shmnet__Peer__Look *look)
 	return count;
 }
 
+static unsigned unknown_of_networks(Shmnet__Peer__Network *const *networks, size_t count)
+{
+	unsigned sum = 0;
+
+	for (size_t i = 0; i < count; i++)
+		sum += networks[i]->base.n_unknown_fields;
+	return sum;
+}
+
 static bool has_unknown_fields(const Shmnet__Peer__Message *message)
 {
 	/* Every body starts with its base, and the bodies are a union of pointers. */
 	unsigned count =
 		message->base.n_unknown_fields + message->hello->base.n_unknown_fields;
 
-	if (message->body_case == SHMNET__PEER__MESSAGE__BODY_HELLO) {
-		for (size_t i = 0; i < message->hello->n_networks; i++)
-			count += message->hello->networks[i]->base.n_unknown_fields;
-	}
+	if (message->body_case == SHMNET__PEER__MESSAGE__BODY_HELLO)
+		count += unknown_of_networks(message->hello->networks,
+					     message->hello->n_networks);
+	if (message->body_case == SHMNET__PEER__MESSAGE__BODY_NETWORKS)
+		count += unknown_of_networks(message->networks->networks,
+					     message->networks->n_networks);
 	if (message->body_case == SHMNET__PEER__MESSAGE__BODY_LOOK)
 		count += unknown_of_look(message->look);
+	if (message->body_case == SHMNET__PEER__MESSAGE__BODY_BORDER)
+		count += codec_peer_unknown_of_border(message->border);
 	return count > 0;
 }
 
-static int unpack(const uint8_t *bytes, size_t length, struct peer_message *to,
-		  const char **ret_why)
+static int unpack(const uint8_t *bytes, size_t length, bool is_newer,
+		  struct peer_message *to, const char **ret_why)
 {
 	struct codec_arena arena;
 	ProtobufCAllocator allocator = {codec_arena_alloc, codec_arena_free, &arena};
@@ -814,7 +811,7 @@ static int unpack(const uint8_t *bytes, size_t length, struct peer_message *to,
 	if (message->body_case == SHMNET__PEER__MESSAGE__BODY__NOT_SET)
 		return refuse("is of an unknown type", ret_why);
 	if (shmnet__peer__message__get_packed_size(message) != length ||
-	    has_unknown_fields(message))
+	    (!is_newer && has_unknown_fields(message)))
 		return refuse("has fields that don't belong there", ret_why);
 	return take(message, to, ret_why);
 }
@@ -822,21 +819,27 @@ static int unpack(const uint8_t *bytes, size_t length, struct peer_message *to,
 int codec_peer_decode(const uint8_t *bytes, size_t length,
 		      struct peer_message *ret_message, const char **ret_why)
 {
+	struct wire_range theirs = wire_spoken;
 	struct peer_message message;
-	enum peer_message_type type;
-	uint32_t version;
+	enum peer_message_type type = PEER_MESSAGE_HELLO;
+	uint32_t version = 0, min = 0;
 	int ret;
 
 	memset(&message, 0, sizeof(message));
-	if (peek_version(bytes, length, &type, &version) &&
-	    version != SHMNET_WIRE_VERSION) {
+	if (codec_peer_peek(bytes, length, &type, &version, &min))
+		theirs = wire_range_of(version, min);
+	if (wire_range_meet(&wire_spoken, &theirs) == 0) {
 		message.type = type;
-		if (type == PEER_MESSAGE_HELLO)
+		if (type == PEER_MESSAGE_HELLO) {
 			message.hello.wire_version = version;
-		else
+			message.hello.wire_min = min;
+		} else {
 			message.look.wire_version = version;
+			message.look.wire_min = min;
+		}
 	} else {
-		ret = unpack(bytes, length, &message, ret_why);
+		ret = unpack(bytes, length, theirs.max > wire_spoken.max, &message,
+			     ret_why);
 		if (ret < 0)
 			return ret;
 	}

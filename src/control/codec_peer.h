@@ -13,6 +13,7 @@
 
 #include <shmnet/wire.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,9 @@ enum peer_message_type {
 	PEER_MESSAGE_READS,
 	PEER_MESSAGE_WANT,
 	PEER_MESSAGE_LOOK,
+	PEER_MESSAGE_PAUSE,
+	PEER_MESSAGE_NETWORKS,
+	PEER_MESSAGE_BORDER, /* from version 6 on */
 	PEER_MESSAGE_NUM_
 };
 
@@ -50,7 +54,7 @@ enum peer_refusal {
 	PEER_REFUSAL_IDENTITY,	/* id or name is not what it must be, or is taken */
 	PEER_REFUSAL_DUPLICATE, /* id or name of a node that lives */
 	PEER_REFUSAL_PROTOCOL,	/* a message or a ring against the rules */
-	PEER_REFUSAL_TIMEOUT,	/* the handshake took too long */
+	PEER_REFUSAL_TIMEOUT,	/* no HELLO or READY in time, or it does not read */
 	PEER_REFUSAL_BUSY,	/* quarantined, or too many at once: later */
 	PEER_REFUSAL_RESOURCE,	/* we lack what a link needs */
 	PEER_REFUSAL_GIVEN_UP,	/* taken for dead: welcome back */
@@ -68,9 +72,11 @@ struct peer_network {
 	uint16_t members;  /* see peer_hello_members() */
 };
 
-/* Of another wire version than ours nothing but the version is looked at. */
+/* Of one that has no wire version in common with us nothing but its range is looked at.
+ */
 struct peer_hello {
 	uint32_t wire_version;
+	uint32_t wire_min; /* the lowest one it speaks; 0: no other */
 	char cluster[CONFIG_NAME_MAX];
 	char name[CONFIG_NAME_MAX];
 	uint16_t id;
@@ -100,6 +106,7 @@ struct peer_ring {
 	uint64_t size;
 	uint64_t salt;
 	uint64_t epoch;
+	uint32_t heard; /* NETWORKS of the receiver, in this session */
 	struct peer_wire wire;
 };
 
@@ -144,6 +151,32 @@ struct peer_cast_name {
 	uint64_t id;
 };
 
+/* Of the sender's network. */
+struct peer_pause {
+	char network[CONFIG_NAME_MAX];
+	bool paused;
+};
+
+#define PEER_NIC_MAX 16 /* of an interface's name, with its terminating zero */
+
+/* An interface to the outside. */
+struct peer_nic {
+	char name[PEER_NIC_MAX];
+	uint32_t mtu; /* 0: it is not there */
+	bool is_up;   /* with carrier */
+};
+
+/*
+ * What a border is like now; of a node that is none, nothing. It starts as zeroes, and
+ * what is not used stays so.
+ */
+struct peer_border {
+	unsigned num_nics;
+	struct peer_nic nics[CONFIG_NICS_MAX];
+	unsigned num_announces;
+	char announces[CONFIG_NETWORKS_MAX][CONFIG_NAME_MAX]; /* global networks */
+};
+
 /* A life of a node, and where it can be dialled. */
 struct peer_life {
 	uint16_t id;
@@ -156,6 +189,7 @@ struct peer_life {
 /* Of another wire version than ours nothing but the version is looked at. */
 struct peer_look {
 	uint32_t wire_version;
+	uint32_t wire_min;
 	char cluster[CONFIG_NAME_MAX];
 	struct peer_life self;
 	unsigned num_others;
@@ -165,7 +199,7 @@ struct peer_look {
 struct peer_message {
 	enum peer_message_type type;
 	union {
-		struct peer_hello hello;
+		struct peer_hello hello; /* of NETWORKS, too: networks and members */
 		struct peer_ready ready;
 		struct peer_ring ring;
 		struct peer_bell bell;
@@ -177,8 +211,13 @@ struct peer_message {
 		struct peer_cast_name reads;
 		struct peer_cast_name want;
 		struct peer_look look;
+		struct peer_pause pause;
+		struct peer_border border;
 	};
 };
+
+/* The wire version from which on it is said; 0: in all. */
+uint32_t peer_message_version(enum peer_message_type type);
 
 /* "HELLO"; never NULL. */
 const char *peer_message_name(enum peer_message_type type);
@@ -189,6 +228,12 @@ const char *peer_message_name(enum peer_message_type type);
  */
 const char *peer_hello_members(const struct peer_hello *hello,
 			       const struct peer_network *network);
+
+bool peer_border_is_same(const struct peer_border *one, const struct peer_border *other);
+
+/* "eth0 up, eth1 down; announces web" */
+#define PEER_BORDER_TEXT_MAX 256
+void peer_border_text(const struct peer_border *border, char text[PEER_BORDER_TEXT_MAX]);
 
 /* -EMSGSIZE: no room, which the check of a config rules out. */
 int peer_hello_set_members(struct peer_hello *hello, struct peer_network *network,
@@ -204,5 +249,14 @@ int codec_peer_encode(const struct peer_message *message, uint8_t *bytes, size_t
 /* -EBADMSG, and *ret_why as the end of a sentence about it: "has a node id of 0". */
 int codec_peer_decode(const uint8_t *bytes, size_t length,
 		      struct peer_message *ret_message, const char **ret_why);
+
+/*
+ * The versions of a HELLO or LOOK, which are all that is the same in every version of
+ * them: body 1 or 12 of the message, field 1 of the body, which is its first, and field 7
+ * or 5, 0 if there is none. False: it is neither.
+ */
+bool codec_peer_peek(const uint8_t *bytes, size_t length,
+		     enum peer_message_type *ret_type, uint32_t *ret_version,
+		     uint32_t *ret_min);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * See config.h. The schema and the rules beside it, loading, conversion to the
- * defaults' side, printing.
+ * defaults' side.
  *
  * What a file holds (struct file_*, filled by libcyaml: absent keys are NULL) and
  * what the program works with (struct node_config: defaults filled in, texts
@@ -64,6 +64,7 @@ struct file_network {
 	char *address;
 	char **addresses;
 	unsigned addresses_count;
+	uint32_t *cost;
 	char **members;
 	unsigned members_count;
 	enum config_balance balance;
@@ -73,12 +74,20 @@ struct file_network {
 	uint32_t *flows;
 };
 
+struct file_routing {
+	char *area;
+	char **nics;
+	unsigned nics_count;
+	uint32_t *nic_cost;
+};
+
 struct file_config {
 	struct file_node node;
 	struct file_fabric *fabrics;
 	unsigned fabrics_count;
 	struct file_network *networks;
 	unsigned networks_count;
+	struct file_routing *routing;
 };
 
 #define OPTIONAL CYAML_FLAG_OPTIONAL
@@ -113,7 +122,7 @@ static const cyaml_schema_field_t node_fields[] = {
 	CYAML_FIELD_END,
 };
 
-static const cyaml_strval_t fabric_kinds[] = {
+const cyaml_strval_t config_fabric_kinds[] = {
 	{"shm", FABRIC_KIND_SHM},
 	{"rdma", FABRIC_KIND_RDMA},
 };
@@ -122,7 +131,7 @@ static const cyaml_schema_value_t uid_entry = {
 	CYAML_VALUE_UINT(CYAML_FLAG_DEFAULT, uint32_t),
 };
 
-static const cyaml_strval_t securities[] = {
+const cyaml_strval_t config_securities[] = {
 	{"tls", FABRIC_SECURITY_TLS},
 	{"none", FABRIC_SECURITY_NONE},
 };
@@ -135,7 +144,7 @@ static const cyaml_schema_value_t seed_entry = {
 static const cyaml_schema_field_t fabric_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_fabric, name, 1, NAME_LEN),
 	CYAML_FIELD_ENUM("kind", OPTIONAL | CYAML_FLAG_STRICT, struct file_fabric, kind,
-			 fabric_kinds, CYAML_ARRAY_LEN(fabric_kinds)),
+			 config_fabric_kinds, CYAML_ARRAY_LEN(config_fabric_kinds)),
 	CYAML_FIELD_STRING_PTR("path", OPTIONAL, struct file_fabric, path, 1,
 			       CONFIG_PATH_MAX),
 	CYAML_FIELD_SEQUENCE("uids", OPTIONAL | CYAML_FLAG_POINTER, struct file_fabric,
@@ -147,7 +156,7 @@ static const cyaml_schema_field_t fabric_fields[] = {
 	CYAML_FIELD_SEQUENCE("seeds", OPTIONAL | CYAML_FLAG_POINTER, struct file_fabric,
 			     seeds, &seed_entry, 0, CONFIG_SEEDS_MAX),
 	CYAML_FIELD_ENUM("security", OPTIONAL | CYAML_FLAG_STRICT, struct file_fabric,
-			 security, securities, CYAML_ARRAY_LEN(securities)),
+			 security, config_securities, CYAML_ARRAY_LEN(config_securities)),
 	CYAML_FIELD_STRING_PTR("ca", OPTIONAL, struct file_fabric, ca, 1,
 			       CONFIG_FILE_PATH_MAX),
 	CYAML_FIELD_STRING_PTR("certificate", OPTIONAL, struct file_fabric, certificate,
@@ -161,22 +170,22 @@ static const cyaml_schema_value_t fabric_entry = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct file_fabric, fabric_fields),
 };
 
-static const cyaml_strval_t network_kinds[] = {
+const cyaml_strval_t config_network_kinds[] = {
 	{"local", NETWORK_KIND_LOCAL},
 	{"global", NETWORK_KIND_GLOBAL},
 };
 
-static const cyaml_strval_t cast_modes[] = {
+const cyaml_strval_t config_cast_modes[] = {
 	{"shared", CAST_MODE_SHARED},
 	{"lanes", CAST_MODE_LANES},
 };
 
-static const cyaml_strval_t offload_names[] = {
+const cyaml_strval_t config_offload_names[] = {
 	{"tso4", SHMNET_OFFLOAD_TSO4},
 	{"tso6", SHMNET_OFFLOAD_TSO6},
 	{"uso", SHMNET_OFFLOAD_USO},
 };
-_Static_assert(CYAML_ARRAY_LEN(offload_names) == CONFIG_OFFLOADS &&
+_Static_assert(CYAML_ARRAY_LEN(config_offload_names) == CONFIG_OFFLOADS &&
 		       SHMNET_OFFLOADS == (1u << CONFIG_OFFLOADS) - 1,
 	       "a name per bit");
 
@@ -188,13 +197,13 @@ static const cyaml_schema_value_t member_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, NAME_LEN),
 };
 
-static const cyaml_strval_t balances[] = {
+const cyaml_strval_t config_balances[] = {
 	{"round-robin", CONFIG_BALANCE_ROUND_ROBIN},
 	{"least-connections", CONFIG_BALANCE_LEAST_CONNECTIONS},
 	{"consistent-hash", CONFIG_BALANCE_CONSISTENT_HASH},
 };
 
-static const cyaml_strval_t ephemerals[] = {
+const cyaml_strval_t config_ephemerals[] = {
 	{"slice", CONFIG_EPHEMERAL_SLICE},
 	{"shared", CONFIG_EPHEMERAL_SHARED},
 };
@@ -203,7 +212,7 @@ static const cyaml_strval_t ephemerals[] = {
 static const cyaml_schema_field_t network_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", REQUIRED, struct file_network, name, 1, NAME_LEN),
 	CYAML_FIELD_ENUM("kind", OPTIONAL | CYAML_FLAG_STRICT, struct file_network, kind,
-			 network_kinds, CYAML_ARRAY_LEN(network_kinds)),
+			 config_network_kinds, CYAML_ARRAY_LEN(config_network_kinds)),
 	CYAML_FIELD_STRING_PTR("tap", OPTIONAL, struct file_network, tap, 1,
 			       CONFIG_TAP_MAX),
 	CYAML_FIELD_UINT_PTR("mtu", OPTIONAL, struct file_network, mtu),
@@ -213,23 +222,25 @@ static const cyaml_schema_field_t network_fields[] = {
 			     multicast_rings),
 	CYAML_FIELD_UINT_PTR("cast_depth", OPTIONAL, struct file_network, cast_depth),
 	CYAML_FIELD_ENUM("cast", OPTIONAL | CYAML_FLAG_STRICT, struct file_network, cast,
-			 cast_modes, CYAML_ARRAY_LEN(cast_modes)),
+			 config_cast_modes, CYAML_ARRAY_LEN(config_cast_modes)),
 	CYAML_FIELD_FLAGS_PTR("offloads", OPTIONAL | CYAML_FLAG_STRICT,
-			      struct file_network, offloads, offload_names,
-			      CYAML_ARRAY_LEN(offload_names)),
+			      struct file_network, offloads, config_offload_names,
+			      CYAML_ARRAY_LEN(config_offload_names)),
 	CYAML_FIELD_STRING_PTR("address", OPTIONAL, struct file_network, address, 1,
 			       CONFIG_ADDRESS_LONGEST),
 	CYAML_FIELD_SEQUENCE("addresses", OPTIONAL | CYAML_FLAG_POINTER,
 			     struct file_network, addresses, &address_entry, 0,
 			     CONFIG_ADDRESSES_MAX),
+	CYAML_FIELD_UINT_PTR("cost", OPTIONAL, struct file_network, cost),
 	CYAML_FIELD_SEQUENCE("members", OPTIONAL | CYAML_FLAG_POINTER,
 			     struct file_network, members, &member_entry, 1,
 			     CONFIG_MEMBERS_MAX),
 	CYAML_FIELD_ENUM("balance", OPTIONAL | CYAML_FLAG_STRICT, struct file_network,
-			 balance, balances, CYAML_ARRAY_LEN(balances)),
+			 balance, config_balances, CYAML_ARRAY_LEN(config_balances)),
 	CYAML_FIELD_UINT_PTR("weight", OPTIONAL, struct file_network, weight),
 	CYAML_FIELD_ENUM("ephemeral", OPTIONAL | CYAML_FLAG_STRICT, struct file_network,
-			 ephemeral, ephemerals, CYAML_ARRAY_LEN(ephemerals)),
+			 ephemeral, config_ephemerals,
+			 CYAML_ARRAY_LEN(config_ephemerals)),
 	CYAML_FIELD_STRING_PTR("announce", OPTIONAL, struct file_network, announce, 1,
 			       CONFIG_TAP_MAX),
 	CYAML_FIELD_UINT_PTR("flows", OPTIONAL, struct file_network, flows),
@@ -240,12 +251,26 @@ static const cyaml_schema_value_t network_entry = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct file_network, network_fields),
 };
 
+static const cyaml_schema_value_t nic_entry = {
+	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, CONFIG_TAP_MAX),
+};
+
+static const cyaml_schema_field_t routing_fields[] = {
+	CYAML_FIELD_STRING_PTR("area", OPTIONAL, struct file_routing, area, 1, 32),
+	CYAML_FIELD_SEQUENCE("nics", OPTIONAL | CYAML_FLAG_POINTER, struct file_routing,
+			     nics, &nic_entry, 0, CONFIG_NICS_MAX),
+	CYAML_FIELD_UINT_PTR("nic_cost", OPTIONAL, struct file_routing, nic_cost),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t file_fields[] = {
 	CYAML_FIELD_MAPPING("node", REQUIRED, struct file_config, node, node_fields),
 	CYAML_FIELD_SEQUENCE("fabrics", CYAML_FLAG_POINTER, struct file_config, fabrics,
 			     &fabric_entry, 1, CONFIG_FABRICS_MAX),
 	CYAML_FIELD_SEQUENCE("networks", CYAML_FLAG_POINTER, struct file_config, networks,
 			     &network_entry, 1, CONFIG_NETWORKS_MAX),
+	CYAML_FIELD_MAPPING_PTR("routing", OPTIONAL, struct file_config, routing,
+				routing_fields),
 	CYAML_FIELD_END,
 };
 
@@ -260,6 +285,7 @@ ASSERT_FIELDS(liveness_fields);
 ASSERT_FIELDS(node_fields);
 ASSERT_FIELDS(fabric_fields);
 ASSERT_FIELDS(network_fields);
+ASSERT_FIELDS(routing_fields);
 ASSERT_FIELDS(file_fields);
 
 static const struct config_rule rules[] = {
@@ -297,12 +323,19 @@ static const struct config_rule rules[] = {
 	 .note = "; write it like [tso4, tso6], or [] for none"},
 	{network_fields, "addresses",
 	 .note = "; for a single one, or none, use the key 'address'"},
+	{network_fields, "cost", .min = 0, .max = CONFIG_COST_MAX,
+	 .note = " (of OSPF; 0: it is not spoken there)"},
 	{network_fields, "members", .check = config_check_name,
 	 .note = "; write it like [n1, n3], names of nodes"},
 	{network_fields, "weight", .min = 0, .max = CONFIG_WEIGHT_MAX,
 	 .note = " (0: no new connections)"},
 	{network_fields, "announce", .check = config_check_tap},
 	{network_fields, "flows", .min = CONFIG_FLOWS_MIN, .max = CONFIG_FLOWS_MAX},
+	{routing_fields, "area", .check = config_check_area},
+	{routing_fields, "nics", .check = config_check_tap,
+	 .note = "; write it like [eth0], interfaces to the outside"},
+	{routing_fields, "nic_cost", .min = 1, .max = CONFIG_COST_MAX,
+	 .note = " (of OSPF)"},
 };
 
 const struct config_rule *config_rule_find(const struct cyaml_schema_field *fields,
@@ -327,6 +360,44 @@ const struct config_fabric *config_find_fabric(const struct node_config *config,
 	return NULL;
 }
 
+struct config_network *config_find_network(const struct node_config *config,
+					   const char *name)
+{
+	for (unsigned i = 0; i < config->num_networks; i++) {
+		if (strcmp(config->networks[i].name, name) == 0)
+			return &config->networks[i];
+	}
+	return NULL;
+}
+
+bool config_has_network(const struct node_config *config, unsigned index)
+{
+	return index < config->num_networks && *config->networks[index].name;
+}
+
+bool config_has_address(const struct config_network *network,
+			const struct config_address *address)
+{
+	for (unsigned i = 0; i < network->num_addresses; i++) {
+		if (network->addresses[i].family == address->family &&
+		    memcmp(network->addresses[i].bytes, address->bytes,
+			   sizeof(address->bytes)) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool config_is_routed(const struct config_network *network)
+{
+	return network->announce &&
+	       strcmp(network->announce, CONFIG_ANNOUNCE_ROUTING) == 0;
+}
+
+const char *config_announce_nic(const struct config_network *network)
+{
+	return config_is_routed(network) ? NULL : network->announce;
+}
+
 static void free_fabric(struct config_fabric *fabric)
 {
 	free(fabric->name);
@@ -346,6 +417,58 @@ static void free_network(struct config_network *network)
 		free(network->members[i]);
 }
 
+/* Who looks for it by its name or TAP finds nothing, and needs no special case. */
+void config_leave_network(struct node_config *config, unsigned index)
+{
+	struct config_network *network = &config->networks[index];
+	struct config_network left = {.name = network->name, .tap = network->tap};
+
+	left.name[0] = '\0';
+	left.tap[0] = '\0';
+	network->name = NULL;
+	network->tap = NULL;
+	free_network(network);
+	*network = left;
+}
+
+static int make_place(struct node_config *config, unsigned *ret_index)
+{
+	unsigned index = 0;
+	struct config_network *network;
+
+	while (config_has_network(config, index))
+		index++;
+	if (index == CONFIG_NETWORKS_MAX)
+		return -ENOSPC;
+	*ret_index = index;
+	if (index < config->num_networks)
+		return 0;
+	network = &config->networks[index];
+	network->name = strdup("");
+	network->tap = strdup("");
+	if (!network->name || !network->tap) {
+		free_network(network);
+		network->name = network->tap = NULL;
+		return -ENOMEM;
+	}
+	config->num_networks++;
+	return 0;
+}
+
+int config_take_network(struct node_config *config, struct config_network *fresh,
+			unsigned *ret_index)
+{
+	struct config_network place;
+	int err = make_place(config, ret_index);
+
+	if (err)
+		return err;
+	place = config->networks[*ret_index];
+	config->networks[*ret_index] = *fresh;
+	*fresh = place;
+	return 0;
+}
+
 void config_free(struct node_config *config)
 {
 	if (!config)
@@ -356,10 +479,13 @@ void config_free(struct node_config *config)
 		free_network(&config->networks[i]);
 	free(config->fabrics);
 	free(config->networks);
+	free(config->file);
 	free(config->name);
 	free(config->cluster);
 	free(config->runtime_dir);
 	free(config->netns);
+	for (unsigned i = 0; i < config->routing.num_nics; i++)
+		free(config->routing.nics[i]);
 	for (unsigned i = 0; i < CONFIG_DHCP_ARGS_MAX; i++)
 		free(config->dhcp_client[i]);
 	free(config);
@@ -482,6 +608,12 @@ static int build_global(struct config_network *network, const struct file_networ
 	return err ? err : copy_optional(file->announce, &network->announce);
 }
 
+static uint32_t cost_or_default(const uint32_t *cost, uint32_t mtu)
+{
+	return number_or(cost, mtu > CONFIG_COST_MTU ? CONFIG_COST_LARGE_DEFAULT
+						     : CONFIG_COST_DEFAULT);
+}
+
 static int build_network(struct config_network *network, const struct file_network *file)
 {
 	const bool is_global = file->kind == NETWORK_KIND_GLOBAL;
@@ -510,6 +642,26 @@ static int build_network(struct config_network *network, const struct file_netwo
 		err = build_addresses(network, file);
 	if (!err && is_global)
 		err = build_global(network, file);
+	else if (!err)
+		network->cost = cost_or_default(file->cost, network->mtu);
+	return err;
+}
+
+static int build_routing(struct config_routing *routing, const struct file_routing *file)
+{
+	struct config_why why;
+	int err = 0;
+
+	if (!file)
+		return 0;
+	routing->area = CONFIG_AREA_DEFAULT;
+	routing->nic_cost = number_or(file->nic_cost, CONFIG_NIC_COST_DEFAULT);
+	if (file->area)
+		err = config_parse_area(file->area, &routing->area, &why);
+	for (unsigned i = 0; i < file->nics_count && !err; i++) {
+		err = copy_text(file->nics[i], NULL, &routing->nics[i]);
+		routing->num_nics += !err;
+	}
 	return err;
 }
 
@@ -554,7 +706,7 @@ static int build_lists(struct node_config *config, const struct file_config *fil
 	int err = 0;
 
 	config->fabrics = calloc(file->fabrics_count, sizeof(*config->fabrics));
-	config->networks = calloc(file->networks_count, sizeof(*config->networks));
+	config->networks = calloc(CONFIG_NETWORKS_MAX, sizeof(*config->networks));
 	if (!config->fabrics || !config->networks)
 		return -ENOMEM;
 	config->num_fabrics = file->fabrics_count;
@@ -577,6 +729,8 @@ static int config_build(const struct file_config *file, struct node_config **ret
 	err = build_node(config, &file->node);
 	if (!err)
 		err = build_lists(config, file);
+	if (!err)
+		err = build_routing(&config->routing, file->routing);
 	if (err) {
 		config_free(config);
 		return err;
@@ -693,8 +847,24 @@ static void print_read_error(const char *path, int err, FILE *errors)
 	}
 }
 
+/* Its links stay: what they lead to may be another file next time. */
+static int find_file(const char *path, char **ret_file)
+{
+	char *directory = *path == '/' ? NULL : getcwd(NULL, 0);
+
+	if (*path == '/')
+		*ret_file = strdup(path);
+	else if (!directory)
+		return -errno;
+	else if (asprintf(ret_file, "%s/%s", directory, path) < 0)
+		*ret_file = NULL;
+	free(directory);
+	return *ret_file ? 0 : -ENOMEM;
+}
+
 int config_load(const char *path, FILE *errors, struct node_config **ret_config)
 {
+	struct node_config *config;
 	char *data = malloc(CONFIG_FILE_MAX + 1);
 	size_t size = 0;
 	int err;
@@ -703,184 +873,16 @@ int config_load(const char *path, FILE *errors, struct node_config **ret_config)
 	if (err)
 		print_read_error(path, err, errors);
 	else
-		err = config_load_data(path, data, size, errors, ret_config);
+		err = config_load_data(path, data, size, errors, &config);
 	free(data);
-	return err;
-}
-
-/* ---- printing ---- */
-
-#define PLAIN_FIRST "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz/"
-#define PLAIN_BYTES PLAIN_FIRST "0123456789._-"
-
-/* In quotes unless it reads back the same without them. */
-static void print_text(const char *text, FILE *out)
-{
-	bool plain = strchr(PLAIN_FIRST, *text) && !text[strspn(text, PLAIN_BYTES)] &&
-		     strcasecmp(text, "null");
-
-	if (plain) {
-		fputs(text, out);
-		return;
+	if (err)
+		return err;
+	err = find_file(path, &config->file);
+	if (err) {
+		print_read_error(path, err, errors);
+		config_free(config);
+		return err;
 	}
-	fputc('"', out);
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			fputc('\\', out);
-		fputc(*text, out);
-	}
-	fputc('"', out);
-}
-
-static void print_key(const char *key, const char *text, FILE *out)
-{
-	fputs(key, out);
-	print_text(text, out);
-	fputc('\n', out);
-}
-
-void config_address_text(const struct config_address *address,
-			 char text[CONFIG_ADDRESS_TEXT_MAX])
-{
-	text[0] = '\0';
-	inet_ntop(address->family, address->bytes, text, CONFIG_ADDRESS_TEXT_MAX);
-}
-
-static void print_address(const struct config_address *address, FILE *out)
-{
-	char host[CONFIG_ADDRESS_TEXT_MAX];
-
-	config_address_text(address, host);
-	fprintf(out, "\"%s/%u\"", host, address->prefix);
-}
-
-static void print_rdma(const struct config_fabric *fabric, FILE *out)
-{
-	if (fabric->device)
-		print_key("    device: ", fabric->device, out);
-	print_key("    listen: ", fabric->listen.text, out);
-	fputs("    seeds: [", out);
-	for (unsigned i = 0; i < fabric->num_seeds; i++) {
-		fputs(i ? ", " : "", out);
-		print_text(fabric->seeds[i].text, out);
-	}
-	fprintf(out, "]\n    security: %s\n", securities[fabric->security].str);
-	if (fabric->security != FABRIC_SECURITY_TLS)
-		return;
-	print_key("    ca: ", fabric->ca, out);
-	print_key("    certificate: ", fabric->certificate, out);
-	print_key("    key: ", fabric->key, out);
-}
-
-static void print_shm(const struct config_fabric *fabric, FILE *out)
-{
-	print_key("    path: ", fabric->path, out);
-	fputs("    uids: [", out);
-	for (unsigned i = 0; i < fabric->num_uids; i++)
-		fprintf(out, "%s%u", i ? ", " : "", fabric->uids[i]);
-	fputs("]\n", out);
-}
-
-static void print_fabric(const struct config_fabric *fabric, FILE *out)
-{
-	print_key("  - name: ", fabric->name, out);
-	fprintf(out, "    kind: %s\n", fabric_kinds[fabric->kind].str);
-	if (fabric->kind == FABRIC_KIND_RDMA)
-		print_rdma(fabric, out);
-	else
-		print_shm(fabric, out);
-}
-
-const char *config_offload_name(unsigned index)
-{
-	return offload_names[index].str;
-}
-
-static void print_offloads(uint32_t offloads, FILE *out)
-{
-	const char *separator = "";
-
-	fputs("    offloads: [", out);
-	for (unsigned i = 0; i < CONFIG_OFFLOADS; i++) {
-		if (!(offloads & 1u << i))
-			continue;
-		fprintf(out, "%s%s", separator, offload_names[i].str);
-		separator = ", ";
-	}
-	fputs("]\n", out);
-}
-
-static void print_global(const struct config_network *network, FILE *out)
-{
-	if (network->num_members)
-		fputs("    members: [", out);
-	for (unsigned i = 0; i < network->num_members; i++) {
-		fputs(i ? ", " : "", out);
-		print_text(network->members[i], out);
-	}
-	if (network->num_members)
-		fputs("]\n", out);
-	fprintf(out, "    balance: %s\n", balances[network->balance].str);
-	fprintf(out, "    weight: %u\n", network->weight);
-	fprintf(out, "    ephemeral: %s\n", ephemerals[network->ephemeral].str);
-	if (network->announce)
-		print_key("    announce: ", network->announce, out);
-	fprintf(out, "    flows: %u\n", network->flows);
-}
-
-static void print_network(const struct config_network *network, FILE *out)
-{
-	uint32_t kib = network->ring_size >> 10;
-
-	print_key("  - name: ", network->name, out);
-	fprintf(out, "    kind: %s\n", network_kinds[network->kind].str);
-	print_key("    tap: ", network->tap, out);
-	fprintf(out, "    mtu: %u\n", network->mtu);
-	fprintf(out, "    ring_size: %u%c\n", kib & 1023 ? kib : kib >> 10,
-		kib & 1023 ? 'K' : 'M');
-	fprintf(out, "    multicast_rings: %u\n", network->multicast_rings);
-	fprintf(out, "    cast_depth: %u\n", network->cast_depth);
-	fprintf(out, "    cast: %s\n", cast_modes[network->cast].str);
-	print_offloads(network->offloads, out);
-	fputs(network->dhcp ? "    addresses: [dhcp" : "    addresses: [", out);
-	for (unsigned i = 0; i < network->num_addresses; i++) {
-		fputs(i || network->dhcp ? ", " : "", out);
-		print_address(&network->addresses[i], out);
-	}
-	fputs("]\n", out);
-	if (network->kind == NETWORK_KIND_GLOBAL)
-		print_global(network, out);
-}
-
-static void print_dhcp_client(const struct node_config *config, FILE *out)
-{
-	if (!config->dhcp_client[0])
-		return;
-	fputs("  dhcp_client: [", out);
-	for (unsigned i = 0; config->dhcp_client[i]; i++) {
-		fputs(i ? ", " : "", out);
-		print_text(config->dhcp_client[i], out);
-	}
-	fputs("]\n", out);
-}
-
-void config_print(const struct node_config *config, FILE *out)
-{
-	fputs("node:\n", out);
-	print_key("  name: ", config->name, out);
-	fprintf(out, "  id: %u\n", config->id);
-	print_key("  cluster: ", config->cluster, out);
-	print_key("  runtime_dir: ", config->runtime_dir, out);
-	fprintf(out, "  spin_us: %u\n", config->spin_us);
-	print_dhcp_client(config, out);
-	fprintf(out, "  liveness: {interval_ms: %u, misses: %u}\n",
-		config->liveness.interval_ms, config->liveness.misses);
-	if (config->netns)
-		print_key("  netns: ", config->netns, out);
-	fputs("fabrics:\n", out);
-	for (unsigned i = 0; i < config->num_fabrics; i++)
-		print_fabric(&config->fabrics[i], out);
-	fputs("networks:\n", out);
-	for (unsigned i = 0; i < config->num_networks; i++)
-		print_network(&config->networks[i], out);
+	*ret_config = config;
+	return 0;
 }

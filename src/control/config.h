@@ -6,7 +6,8 @@
  * tree to find *all* errors with their positions in one run. Rules that span
  * several keys (duplicate TAP, ring below the minimum) follow the walk.
  *
- * Reads files, touches nothing else. Called by main before any thread starts.
+ * Reads files, touches nothing else. Called by main before any thread starts, and by the
+ * control thread when the config is loaded again.
  */
 #ifndef CONTROL_CONFIG_H
 #define CONTROL_CONFIG_H
@@ -26,6 +27,7 @@
 #define CONFIG_MEMBERS_MAX   64
 #define CONFIG_ENDPOINT_MAX  64	 /* text of one, with its terminating zero */
 #define CONFIG_NETNS_MAX     108 /* name or path of a network namespace */
+#define CONFIG_NICS_MAX	     16
 
 /* Names of members, all networks together, with a byte behind each: peers are told. */
 #define CONFIG_MEMBER_BYTES_MAX 2048
@@ -44,6 +46,13 @@
 #define CONFIG_FLOWS_DEFAULT  65536
 #define CONFIG_FLOWS_MIN      1024
 #define CONFIG_FLOWS_MAX      4194304
+
+#define CONFIG_AREA_DEFAULT	  1   /* 0.0.0.1 */
+#define CONFIG_NIC_COST_DEFAULT	  100 /* the way to the outside begins inside */
+#define CONFIG_COST_DEFAULT	  10
+#define CONFIG_COST_LARGE_DEFAULT 20   /* of a network whose MTU is above the next one: */
+#define CONFIG_COST_MTU		  1500 /* what goes outside takes one whose MTU fits */
+#define CONFIG_COST_MAX		  65535
 
 #define CONFIG_LIVENESS_INTERVAL_MS_DEFAULT 200
 #define CONFIG_LIVENESS_INTERVAL_MS_MIN	    20
@@ -122,14 +131,17 @@ struct config_network {
 	enum network_kind kind;
 	char *tap;
 	uint32_t mtu;
-	bool dhcp;		  /* its IPv4 addresses are those of a DHCP client */
 	uint32_t ring_size;	  /* bytes, a power of two */
 	uint32_t multicast_rings; /* at most so many besides the broadcast ring */
 	uint32_t cast_depth;	  /* slots of one that we make, a power of two */
 	enum cast_mode cast;
 	uint32_t offloads; /* SHMNET_OFFLOAD_*: at most these */
+	bool dhcp;	   /* its IPv4 addresses are those of a DHCP client */
 	unsigned num_addresses;
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
+
+	/* Of kind local. */
+	uint32_t cost; /* as OSPF has it; 0: it does not speak there */
 
 	/* Of kind global: one address each, without a subnet; empty in a local one. */
 	unsigned num_members;		   /* 0: every node that has the network */
@@ -137,9 +149,15 @@ struct config_network {
 	enum config_balance balance;
 	uint32_t weight; /* against that of the other members; 0: no new connections */
 	enum config_ephemeral ephemeral;
-	char *announce; /* an interface whose LAN is told where the addresses are; NULL */
+	char *announce; /* see config_announce_nic(), config_is_routed(); NULL: nobody */
 	uint32_t flows; /* at most so many are remembered one by one */
 };
+
+/* The interface whose LAN is told where the addresses are; NULL: none. */
+const char *config_announce_nic(const struct config_network *network);
+
+/* Its addresses are what border nodes tell a routing protocol. */
+bool config_is_routed(const struct config_network *network);
 
 /* What the file calls 1 << index of SHMNET_OFFLOAD_*: "tso4". */
 #define CONFIG_OFFLOADS 3
@@ -151,7 +169,25 @@ struct config_liveness {
 	uint32_t misses;      /* so many intervals */
 };
 
+/* OSPF, which another program speaks for the host. */
+struct config_routing {
+	uint32_t area; /* of the local networks, 0.0.0.1 is 1; 0: no routing */
+	uint32_t nic_cost;
+	unsigned num_nics; /* 0: not a border */
+	char *nics[CONFIG_NICS_MAX];
+};
+
+#define CONFIG_AREA_TEXT_MAX INET_ADDRSTRLEN
+
+/* Dotted, the one way to write it. */
+void config_area_text(uint32_t area, char text[CONFIG_AREA_TEXT_MAX]);
+
+/*
+ * The control thread's, which changes it in place when it is told to (reload.h): nobody
+ * keeps a copy of a value, and the strings of what is changed are gone then.
+ */
 struct node_config {
+	char *file; /* that it was loaded from, as an absolute path */
 	char *name;
 	uint16_t id;
 	char *cluster;
@@ -165,7 +201,8 @@ struct node_config {
 	unsigned num_fabrics;
 	struct config_fabric *fabrics;
 	unsigned num_networks;
-	struct config_network *networks;
+	struct config_network *networks; /* room for CONFIG_NETWORKS_MAX */
+	struct config_routing routing;
 };
 
 /*
@@ -175,6 +212,30 @@ struct node_config {
  * caller's, to be freed by config_free().
  */
 int config_load(const char *path, FILE *errors, struct node_config **ret_config);
+
+/* Can it be the name of an interface, whatever its length? */
+bool config_is_interface(const char *text);
+
+/* The network of this name; NULL: there is none. */
+struct config_network *config_find_network(const struct node_config *config,
+					   const char *name);
+
+/* False: a place in the list that a network has left (its name is ""). */
+bool config_has_network(const struct node_config *config, unsigned index);
+
+/*
+ * A network of a config that was loaded takes a free place; -ENOSPC. On success `fresh`
+ * is such a place.
+ */
+int config_take_network(struct node_config *config, struct config_network *fresh,
+			unsigned *ret_index);
+
+/* Its place is free. */
+void config_leave_network(struct node_config *config, unsigned index);
+
+/* Whatever its prefix. */
+bool config_has_address(const struct config_network *network,
+			const struct config_address *address);
 
 /* The fabric of this kind; NULL if the node has none. */
 const struct config_fabric *config_find_fabric(const struct node_config *config,

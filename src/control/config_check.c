@@ -10,8 +10,8 @@
  * The walk goes no deeper than the schema and, in a list, no further than the
  * schema's maximum, so aliases that multiply or point at themselves cost nothing.
  *
- * Reads memory, writes errors; called while a config is loaded, before any thread
- * starts.
+ * Reads memory, writes errors. For the thread that loads a config: main's before there is
+ * another one, later the control thread.
  */
 #include "control/config_internal.h"
 

@@ -2,7 +2,7 @@
  * The list of errors in a config file: kept in the order in which the checks find
  * them, printed in that of their positions.
  *
- * Called while a config is loaded, before any thread starts.
+ * For the thread that loads a config.
  */
 #include "control/config_internal.h"
 

@@ -2,9 +2,10 @@
  * What the files of the config share, and its tests: the schema and the rules
  * beside it, the parsers of single values, the list of errors.
  *
- *     config.c        schema, loading, conversion, printing
+ *     config.c        schema, loading, conversion
  *     config_check.c  the walk over libyaml's tree: every error with its position
  *     config_error.c  the list of errors
+ *     config_print.c  the way back: a config as text
  *     config_rules.c  rules that span several keys
  *     config_value.c  one value's text: what it means, or why it is refused
  *
@@ -34,6 +35,8 @@
 /* What a NIC takes in one piece has to fit, however large its frames are. */
 #define CONFIG_GLOBAL_MTU_DEFAULT  SHMNET_MTU_MAX
 
+#define CONFIG_ANNOUNCE_ROUTING "routing"
+
 /* Why a value is refused, as the end of a sentence that starts with the value. */
 struct config_why {
 	char text[192];
@@ -53,6 +56,15 @@ struct config_rule {
 };
 
 extern const struct cyaml_schema_value config_schema;
+
+/* The words of the file, by value. */
+extern const struct cyaml_strval config_fabric_kinds[];
+extern const struct cyaml_strval config_securities[];
+extern const struct cyaml_strval config_network_kinds[];
+extern const struct cyaml_strval config_cast_modes[];
+extern const struct cyaml_strval config_offload_names[];
+extern const struct cyaml_strval config_balances[];
+extern const struct cyaml_strval config_ephemerals[];
 
 /* NULL if the schema says all about it. */
 const struct config_rule *config_rule_find(const struct cyaml_schema_field *fields,
@@ -119,6 +131,7 @@ int config_parse_address(const char *text, enum network_kind kind,
 			 struct config_address *ret_address, struct config_why *why);
 int config_parse_endpoint(const char *text, struct config_endpoint *ret_endpoint,
 			  struct config_why *why);
+int config_parse_area(const char *text, uint32_t *ret_area, struct config_why *why);
 
 /* Without its port; the prefix is that of a host. */
 struct config_address config_endpoint_address(const struct config_endpoint *endpoint);
@@ -131,6 +144,7 @@ int config_check_fabric_dir(const char *text, struct config_why *why);
 int config_check_ring_size(const char *text, struct config_why *why);
 int config_check_cast_depth(const char *text, struct config_why *why);
 int config_check_endpoint(const char *text, struct config_why *why);
+int config_check_area(const char *text, struct config_why *why);
 
 int config_check_argument(const char *text, struct config_why *why);
 

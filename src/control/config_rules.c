@@ -19,6 +19,7 @@ struct rules {
 	unsigned num_fabrics;
 	yaml_node_t *networks[CONFIG_NETWORKS_MAX];
 	unsigned num_networks;
+	yaml_node_t *routing; /* NULL: there is none */
 };
 
 /* An entry of one of the two lists. */
@@ -605,6 +606,19 @@ static void check_members(const struct rules *rules, unsigned index)
 				  index, config_quote(self, &quote));
 }
 
+/* Who has the addresses knows by the section that others announce them. */
+static void check_announce_routing(const struct rules *rules, unsigned index,
+				   const yaml_node_t *node)
+{
+	if (!rules->routing)
+		config_errors_add(rules->errors, node->start_mark,
+				  "networks[%u].announce: 'routing' needs the section "
+				  "'routing', which is not there; add 'routing: {nics: "
+				  "[eth0]}' with the interfaces to the outside, or "
+				  "'routing: {}' if this node has none",
+				  index);
+}
+
 /* The port of a global network has no LAN behind it. */
 static void check_announce(const struct rules *rules, unsigned index)
 {
@@ -612,6 +626,10 @@ static void check_announce(const struct rules *rules, unsigned index)
 	const char *text = config_node_text(node);
 	struct config_quote quote;
 
+	if (text && !strcmp(text, CONFIG_ANNOUNCE_ROUTING)) {
+		check_announce_routing(rules, index, node);
+		return;
+	}
 	for (unsigned i = 0; text && i < rules->num_networks; i++) {
 		yaml_node_t *tap = find_tap(rules, rules->networks[i]);
 
@@ -632,14 +650,73 @@ static void check_network_keys(const struct rules *rules, unsigned index)
 {
 	static const char *const of_global[] = {
 		"members", "balance", "weight", "ephemeral", "announce", "flows", NULL};
+	static const char *const of_local[] = {"cost", NULL};
 	const struct item network = {"networks", index, rules->networks[index]};
 
 	if (is_global(rules, network.node)) {
+		refuse_keys(rules, &network, of_local,
+			    "belongs to kind local, this network is of kind global, "
+			    "where no routing protocol is spoken");
 		check_members(rules, index);
 		check_announce(rules, index);
 	} else if (is_local(rules, network.node)) {
 		refuse_keys(rules, &network, of_global,
 			    "belongs to kind global, this network is of kind local");
+	}
+}
+
+/* ---- routing ---- */
+
+static void check_nic_twice(const struct rules *rules, yaml_node_t *const *entries,
+			    unsigned index)
+{
+	const char *text = config_node_text(entries[index]);
+	struct config_quote quote;
+
+	for (unsigned j = 0; j < index; j++) {
+		if (!config_node_text(entries[j]) ||
+		    strcmp(config_node_text(entries[j]), text))
+			continue;
+		config_errors_add(rules->errors, entries[index]->start_mark,
+				  "routing.nics[%u]: %s is there already, at line %zu; "
+				  "remove one",
+				  index, config_quote(text, &quote),
+				  entries[j]->start_mark.line + 1);
+		return;
+	}
+}
+
+static void check_nic_tap(const struct rules *rules, const yaml_node_t *nic,
+			  unsigned index)
+{
+	const char *text = config_node_text(nic);
+	struct config_quote quote;
+
+	for (unsigned i = 0; i < rules->num_networks; i++) {
+		yaml_node_t *tap = find_tap(rules, rules->networks[i]);
+
+		if (!config_node_text(tap) || strcmp(config_node_text(tap), text))
+			continue;
+		config_errors_add(rules->errors, nic->start_mark,
+				  "routing.nics[%u]: %s is the TAP of a network of this "
+				  "file (line %zu); give an interface to the outside",
+				  index, config_quote(text, &quote),
+				  tap->start_mark.line + 1);
+		return;
+	}
+}
+
+static void check_nics(const struct rules *rules)
+{
+	yaml_node_t *list = find(rules, rules->routing, "nics");
+	yaml_node_t *entries[CONFIG_NICS_MAX];
+	unsigned count = list_entries(rules->document, list, entries, CONFIG_NICS_MAX);
+
+	for (unsigned i = 0; i < count; i++) {
+		if (!config_node_text(entries[i]))
+			continue;
+		check_nic_twice(rules, entries, i);
+		check_nic_tap(rules, entries[i], i);
 	}
 }
 
@@ -683,6 +760,7 @@ void config_check_rules(yaml_document_t *document, struct config_errors *errors)
 					 rules.fabrics, CONFIG_FABRICS_MAX);
 	rules.num_networks = list_entries(document, find(&rules, root, "networks"),
 					  rules.networks, CONFIG_NETWORKS_MAX);
+	rules.routing = find(&rules, root, "routing");
 	check_control_socket(&rules);
 	check_dhcp_client(&rules);
 	check_default_fabric_dir(&rules);
@@ -700,6 +778,7 @@ void config_check_rules(yaml_document_t *document, struct config_errors *errors)
 		check_network_keys(&rules, i);
 	}
 	check_member_bytes(&rules);
+	check_nics(&rules);
 	for (unsigned i = 0; i < rules.num_fabrics; i++)
 		check_fabric_addresses(&rules, i, &seen);
 }

@@ -1,8 +1,8 @@
 /*
  * One value's text: what it means, or in words why it is refused.
  *
- * Knows nothing of YAML, positions or other keys. Pure functions; called while a
- * config is loaded, before any thread starts.
+ * Knows nothing of YAML, positions or other keys. Pure functions, for the thread
+ * that loads a config.
  */
 #include "control/config_internal.h"
 
@@ -76,17 +76,26 @@ int config_check_name(const char *text, struct config_why *why)
 	return 0;
 }
 
-/* What dev_valid_name() of the kernel refuses, and '%', which makes TUNSETIFF count. */
+/* Not what dev_valid_name() of the kernel refuses, nor '%', which makes TUNSETIFF count.
+ */
+bool config_is_interface(const char *text)
+{
+	if (!*text || !strcmp(text, ".") || !strcmp(text, ".."))
+		return false;
+	for (; *text; text++) {
+		if (*text <= ' ' || *text > '~' || strchr("/:%", *text))
+			return false;
+	}
+	return true;
+}
+
 int config_check_tap(const char *text, struct config_why *why)
 {
 	if (!strcmp(text, ".") || !strcmp(text, ".."))
 		return refuse(why, "cannot be the name of an interface");
-	for (; *text; text++) {
-		if (*text <= ' ' || *text > '~' || strchr("/:%", *text))
-			return refuse(why,
-				      "cannot be the name of an interface: no spaces, "
-				      "no '/', ':' or '%%', ASCII only");
-	}
+	if (!config_is_interface(text))
+		return refuse(why, "cannot be the name of an interface: no spaces, "
+				   "no '/', ':' or '%%', ASCII only");
 	return 0;
 }
 
@@ -456,6 +465,38 @@ int config_check_endpoint(const char *text, struct config_why *why)
 	struct config_endpoint endpoint;
 
 	return config_parse_endpoint(text, &endpoint, why);
+}
+
+/* An OSPF area is 32 bits, written as a number or like an IPv4 address. */
+int config_parse_area(const char *text, uint32_t *ret_area, struct config_why *why)
+{
+	const char *const forms = "write it like 0.0.0.1, or 1";
+	struct in_addr dotted;
+	uint64_t area;
+	int err = 0;
+
+	if (strchr(text, '.'))
+		area = inet_pton(AF_INET, text, &dotted) == 1 ? ntohl(dotted.s_addr)
+							      : (uint64_t)UINT32_MAX + 1;
+	else
+		err = config_parse_uint(text, &area);
+	if (err == -EINVAL)
+		return refuse(why, "is not an OSPF area; %s", forms);
+	if (err || area > UINT32_MAX)
+		return refuse(why, "is out of range; 0.0.0.1 to 255.255.255.255, or 1 to "
+				   "4294967295, is allowed");
+	if (!area)
+		return refuse(why, "is the area of the outside, which borders lead to; "
+				   "give the shared-memory networks another one");
+	*ret_area = (uint32_t)area;
+	return 0;
+}
+
+int config_check_area(const char *text, struct config_why *why)
+{
+	uint32_t area;
+
+	return config_parse_area(text, &area, why);
 }
 
 int config_check_argument(const char *text, struct config_why *why)

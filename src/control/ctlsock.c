@@ -2,10 +2,12 @@
 #include "control/ctlsock.h"
 
 #include "control/ctlsock_file.h"
+#include "data/tap.h"
 
 #include <shmnet/ctl.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -32,10 +34,12 @@ struct client {
 	struct ctlsock *ctlsock;
 	struct bufferevent *bev;
 	struct event *deadline;
+	bool has_taps;	/* it was given the node's, to take over */
 	bool waiting;	/* the handler has its request, and answers later */
 	bool answering; /* a reply is on its way out */
 	bool at_eof;	/* nothing more will be asked */
 	bool refused;	/* nothing more will be answered */
+	bool full;	/* not read from until something was answered */
 };
 
 struct ctlsock {
@@ -194,6 +198,30 @@ static int drain_reply(struct ctlsock *ctlsock, const struct ctl_request *reques
 	return codec_ctl_encode_drain(&report, &reply->data, &reply->size);
 }
 
+static int reload_reply(struct ctlsock *ctlsock, struct reply *reply)
+{
+	struct report_reload report = {0};
+	int rc = ctlsock->handler->reload(ctlsock->arg, &report);
+
+	if (!rc)
+		rc = codec_ctl_encode_reload(&report, &reply->data, &reply->size);
+	report_reload_free(&report);
+	return rc;
+}
+
+static int pause_reply(struct ctlsock *ctlsock, const struct ctl_request *request,
+		       struct reply *reply)
+{
+	struct report_refusal refusal = {0};
+	struct report_pause report = {0};
+	int rc =
+		ctlsock->handler->pause(ctlsock->arg, &request->pause, &report, &refusal);
+
+	if (rc)
+		return refusal_reply(rc, &refusal, reply);
+	return codec_ctl_encode_pause(&report, &reply->data, &reply->size);
+}
+
 static int ping_start(struct client *client, const struct ctl_request *request,
 		      struct report_refusal *ret_refusal)
 {
@@ -209,6 +237,15 @@ static int explain_start(struct client *client, const struct ctl_request *reques
 
 	return ctlsock->handler->explain(ctlsock->arg, &request->explain, client,
 					 ret_refusal);
+}
+
+static int takeover_start(struct client *client, const struct ctl_request *request,
+			  struct report_refusal *ret_refusal)
+{
+	struct ctlsock *ctlsock = client->ctlsock;
+
+	return ctlsock->handler->takeover(ctlsock->arg, &request->takeover, client,
+					  ret_refusal);
 }
 
 /* How each verb is answered: by one of the three. */
@@ -230,6 +267,10 @@ static const struct verb_row {
 	[CTL_VERB_LISTENERS] = {.ask = listeners_reply},
 	[CTL_VERB_EXPLAIN] = {.start = explain_start},
 	[CTL_VERB_DRAIN] = {.ask = drain_reply},
+	[CTL_VERB_RELOAD] = {.reply = reload_reply},
+	[CTL_VERB_PAUSE] = {.ask = pause_reply},
+	[CTL_VERB_RESUME] = {.ask = pause_reply},
+	[CTL_VERB_TAKEOVER] = {.start = takeover_start},
 };
 _Static_assert(sizeof(verbs) / sizeof(verbs[0]) == CTL_VERB_NUM_, "a row per verb");
 
@@ -350,6 +391,21 @@ static void client_refuse(struct client *client, const char *code, const char *m
 		client_finish(client);
 }
 
+/* Not by a watermark: libevent 2.1 crashes if there is no memory for that. */
+static void client_limit(struct client *client)
+{
+	size_t length = evbuffer_get_length(bufferevent_get_input(client->bev));
+	bool is_full = length >= FRAME_HEADER + SHMNET_CTL_REQUEST_MAX;
+
+	if (is_full == client->full || client->refused)
+		return;
+	client->full = is_full;
+	if (is_full)
+		bufferevent_disable(client->bev, EV_READ);
+	else
+		bufferevent_enable(client->bev, EV_READ);
+}
+
 static void client_answer(struct client *client, struct evbuffer *input, size_t size)
 {
 	const uint8_t *frame = evbuffer_pullup(input, (ev_ssize_t)(FRAME_HEADER + size));
@@ -361,6 +417,7 @@ static void client_answer(struct client *client, struct evbuffer *input, size_t 
 		return;
 	}
 	evbuffer_drain(input, FRAME_HEADER + size);
+	client_limit(client);
 }
 
 /* Looks for a whole request in the input and answers it. */
@@ -394,6 +451,7 @@ static void client_advance(struct client *client)
 static void client_readable(struct bufferevent *bev, void *arg)
 {
 	(void)bev;
+	client_limit(arg);
 	client_advance(arg);
 }
 
@@ -460,9 +518,85 @@ void ctlsock_answer_explain(struct client *client, const struct report_explain *
 	answer_later(client, rc, &reply);
 }
 
-static struct client *client_slot(struct ctlsock *ctlsock)
+/* ---- a takeover: no more than fits into the socket, and none of it waits ---- */
+
+static bool send_now(int fd, const void *bytes, size_t size)
 {
-	for (unsigned i = 0; i < CTLSOCK_CLIENTS_MAX; i++) {
+	return send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+static bool send_queues(int fd, const struct tap *tap)
+{
+	union {
+		char bytes[CMSG_SPACE(TAP_QUEUES_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {(char[]){0}, 1};
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = control.bytes,
+				 .msg_controllen =
+					 CMSG_SPACE(tap->num_queues * sizeof(int))};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(tap->num_queues * sizeof(int));
+	memcpy(CMSG_DATA(header), tap->queues, tap->num_queues * sizeof(int));
+	return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+}
+
+static bool send_taps(int fd, const struct report_takeover *report,
+		      const struct tap *const taps[])
+{
+	uint8_t header[FRAME_HEADER];
+	struct reply reply = {0};
+	bool sent;
+
+	if (codec_ctl_encode_takeover(report, &reply.data, &reply.size) < 0)
+		return false;
+	frame_put_size(header, reply.size);
+	sent = send_now(fd, header, sizeof(header)) &&
+	       send_now(fd, reply.data, reply.size);
+	free(reply.data);
+	for (unsigned i = 0; i < report->num_taps && sent; i++)
+		sent = send_queues(fd, taps[i]);
+	return sent;
+}
+
+void ctlsock_hand_over(struct client *client, const struct report_takeover *report,
+		       const struct tap *const taps[])
+{
+	client->waiting = false;
+	client_start_deadline(client);
+	client->has_taps = send_taps(bufferevent_getfd(client->bev), report, taps);
+	if (!client->has_taps)
+		client_finish(client);
+}
+
+bool ctlsock_has_taps(const struct client *client)
+{
+	return client->has_taps;
+}
+
+bool ctlsock_is_owner(const struct client *client)
+{
+	return ctlsock_file_owns(bufferevent_getfd(client->bev));
+}
+
+int ctlsock_keep_open(const struct client *client)
+{
+	int fd = fcntl(bufferevent_getfd(client->bev), F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* One is kept for the node's own user, who may have to do what nobody else may. */
+static struct client *client_slot(struct ctlsock *ctlsock, bool is_owner)
+{
+	const unsigned num = is_owner ? CTLSOCK_CLIENTS_MAX : CTLSOCK_CLIENTS_MAX - 1;
+
+	for (unsigned i = 0; i < num; i++) {
 		if (!ctlsock->clients[i].bev)
 			return &ctlsock->clients[i];
 	}
@@ -485,8 +619,6 @@ static int client_new(struct ctlsock *ctlsock, int fd, struct client *client)
 	}
 	bufferevent_setcb(client->bev, client_readable, client_drained, client_event,
 			  client);
-	bufferevent_setwatermark(client->bev, EV_READ, 0,
-				 FRAME_HEADER + SHMNET_CTL_REQUEST_MAX);
 	client_start_deadline(client);
 	return 0;
 }
@@ -510,7 +642,7 @@ static void ctlsock_accept(struct evconnlistener *listener, evutil_socket_t fd,
 			   struct sockaddr *address, int size, void *arg)
 {
 	struct ctlsock *ctlsock = arg;
-	struct client *client = client_slot(ctlsock);
+	struct client *client = client_slot(ctlsock, ctlsock_file_owns(fd));
 
 	(void)listener;
 	(void)address;

@@ -23,7 +23,9 @@
  * Who may ask: root, the daemon's own uid and members of the group that owns
  * the socket file, told by SO_PEERCRED and SO_PEERGROUPS at accept. Its mode
  * 0660 says the same; the check stands for those whom file modes don't stop.
- * They may drain a node, too; all other verbs only read.
+ * They may drain a node, pause networks and have it load its config again, too; all
+ * other verbs only read. For root and the daemon's own uid alone are a takeover, and the
+ * last one of the connections that there can be at a time.
  *
  * Taking the path: a socket file that refuses connections belongs to a dead
  * daemon and is replaced, one that accepts them is left alone (-EADDRINUSE). A
@@ -37,6 +39,7 @@
 #include "control/codec_ctl.h"
 #include "control/report.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -65,6 +68,9 @@ struct ctlsock_handler {
 			 struct report_refusal *ret_refusal);
 	int (*drain)(void *arg, const struct ctl_drain_request *request,
 		     struct report_drain *report, struct report_refusal *ret_refusal);
+	int (*reload)(void *arg, struct report_reload *report);
+	int (*pause)(void *arg, const struct ctl_pause_request *request,
+		     struct report_pause *report, struct report_refusal *ret_refusal);
 	/*
 	 * 0: ctlsock_answer_ping() or ctlsock_answer_explain() is called for this
 	 * client, once, now or later, and in bounded time.
@@ -73,6 +79,12 @@ struct ctlsock_handler {
 		    struct client *client, struct report_refusal *ret_refusal);
 	int (*explain)(void *arg, const struct ctl_explain_request *request,
 		       struct client *client, struct report_refusal *ret_refusal);
+	/*
+	 * 0: to a client that has no TAPs yet ctlsock_hand_over() was called; one that
+	 * says that it goes on with them waits for the end of the node.
+	 */
+	int (*takeover)(void *arg, const struct ctl_takeover_request *request,
+			struct client *client, struct report_refusal *ret_refusal);
 	/* No answer to this client any more: it left, or the ctlsock ends. */
 	void (*cancel)(void *arg, struct client *client);
 };
@@ -95,6 +107,21 @@ int ctlsock_new(struct event_base *base, const struct ctlsock_options *options,
 
 void ctlsock_answer_ping(struct client *client, const struct report_ping *report);
 void ctlsock_answer_explain(struct client *client, const struct report_explain *report);
+
+/* Is it root's, or of the daemon's own user? */
+bool ctlsock_is_owner(const struct client *client);
+
+/*
+ * Answers with the queues of these TAPs, as many as the report has. What can't be sent at
+ * once, to a client that reads nothing, ends it; the queues stay the caller's.
+ */
+struct tap;
+void ctlsock_hand_over(struct client *client, const struct report_takeover *report,
+		       const struct tap *const taps[]);
+bool ctlsock_has_taps(const struct client *client);
+
+/* A duplicate of its connection, which outlives the ctlsock. -errno. */
+int ctlsock_keep_open(const struct client *client);
 
 /* Drops the clients; unlinks the path if it still is this socket. Accepts NULL. */
 void ctlsock_free(struct ctlsock *ctlsock);

@@ -108,9 +108,13 @@ static int path_bind(struct ctlsock_file *file, pid_t *ret_pid)
 static int path_claim(struct ctlsock_file *file)
 {
 	struct stat status;
+	int error;
 
-	if (lstat(file->address.sun_path, &status) < 0)
-		return -errno;
+	if (lstat(file->address.sun_path, &status) < 0) {
+		error = -errno;
+		unlink(file->address.sun_path); /* the directory is locked */
+		return error;
+	}
 	file->device = status.st_dev;
 	file->inode = status.st_ino;
 	if (fchmodat(AT_FDCWD, file->address.sun_path, SOCKET_MODE, AT_SYMLINK_NOFOLLOW) <
@@ -182,6 +186,15 @@ static bool peer_in_group(int fd, gid_t group)
 	}
 	free(groups);
 	return found;
+}
+
+bool ctlsock_file_owns(int fd)
+{
+	socklen_t size = sizeof(struct ucred);
+	struct ucred peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+	       (peer.uid == 0 || peer.uid == geteuid());
 }
 
 bool ctlsock_file_permits(const struct ctlsock_file *file, int fd)

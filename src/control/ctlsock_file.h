@@ -22,6 +22,9 @@ int ctlsock_file_open(struct ctlsock_file *file, const char *path, pid_t *ret_pi
 /* Unlinks the file if it still is ours. Accepts fd -1. */
 void ctlsock_file_close(struct ctlsock_file *file);
 
+/* Is the peer of this connection root, or our own user? */
+bool ctlsock_file_owns(int fd);
+
 /* May the peer of this connection ask? The file's group is that of this moment. */
 bool ctlsock_file_permits(const struct ctlsock_file *file, int fd);
 

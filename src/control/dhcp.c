@@ -54,6 +54,7 @@ struct dhcp {
 	struct child *release; /* the program that releases what the child has */
 	struct event *retry;
 	bool stopped;
+	bool is_left; /* for the next life */
 	unsigned backoff_s;
 	uint64_t started_ns;
 	uint64_t window_ns; /* of the lines that are counted */
@@ -349,6 +350,11 @@ bool dhcp_is_running(const struct dhcp *dhcp)
 	return dhcp->child || dhcp->release;
 }
 
+void dhcp_leave(struct dhcp *dhcp)
+{
+	dhcp->is_left = true;
+}
+
 void dhcp_free(struct dhcp *dhcp)
 {
 	if (!dhcp)
@@ -356,8 +362,9 @@ void dhcp_free(struct dhcp *dhcp)
 	child_free(dhcp->release, 0);
 	child_free(dhcp->child, 0);
 	event_free(dhcp->retry);
-	dhcp_remove_state(dhcp->options.directory, dhcp->options.node,
-			  dhcp->options.interface);
+	if (!dhcp->is_left)
+		dhcp_remove_state(dhcp->options.directory, dhcp->options.node,
+				  dhcp->options.interface);
 	free(dhcp);
 }
 

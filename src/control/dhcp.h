@@ -60,6 +60,9 @@ void dhcp_stop(struct dhcp *dhcp);
 /* Has it, or what releases its address, not ended yet? */
 bool dhcp_is_running(const struct dhcp *dhcp);
 
+/* dhcp_free() is to be as if the node was killed: the address and its lease stay. */
+void dhcp_leave(struct dhcp *dhcp);
+
 /* Kills what still runs. Accepts NULL. */
 void dhcp_free(struct dhcp *dhcp);
 

@@ -12,12 +12,36 @@
 
 /* ---- what resolve.c asks ---- */
 
+/*
+ * The opener of a connection, or the pin of it, may be lost with what was under way to or
+ * from a member whose link ended just then. Whoever has the connection now, the entry is
+ * no proof of it. What was given to ourselves may have been lost with any link: who stood
+ * still finds the pin of it later than the others have placed it anew.
+ */
+bool dispatch_is_doubtful(const struct dispatch *dispatch,
+			  const struct flowtable_entry *entry)
+{
+	const struct member *owner = dispatch_find(dispatch, entry->owner);
+	uint64_t lost_s;
+
+	if (!owner || !owner->lost_ns || entry->via < FLOW_VIA_ONLY)
+		return false;
+	lost_s = (dispatch_now(dispatch) - owner->lost_ns) / NSEC_PER_SEC;
+	return entry->made_s >= lost_s && entry->made_s - lost_s <= RESOLVE_FRESH_S;
+}
+
+/* A doubtful one counts as old: it is asked for. */
 static bool find_entry(void *arg, const struct flow_key *key,
 		       struct flowtable_entry *ret_entry)
 {
 	const struct dispatch *dispatch = arg;
 
-	return flowtable_find(dispatch->table, key, dispatch_now(dispatch), ret_entry);
+	if (!flowtable_find(dispatch->table, key, dispatch_now(dispatch), ret_entry))
+		return false;
+	if (dispatch_is_doubtful(dispatch, ret_entry) &&
+	    ret_entry->made_s < RESOLVE_USED_S)
+		ret_entry->made_s = ret_entry->heard_s = RESOLVE_USED_S;
+	return true;
 }
 
 static int find_in_kernel(void *arg, const struct flow_key *key,
@@ -149,9 +173,7 @@ int dispatch_new(const struct config_network *config, uint16_t self_id,
 	ret = balance_new(config->balance, &dispatch->balance);
 	if (ret < 0)
 		goto err;
-	ret = dispatch_add_self(dispatch, self_id, self_name);
-	if (ret < 0)
-		goto err;
+	dispatch_add_self(dispatch, self_id, self_name);
 	dispatch_arm(dispatch);
 	*ret_dispatch = dispatch;
 	return 0;
@@ -335,8 +357,9 @@ static bool is_our_connection(struct dispatch *dispatch, const struct dispatch_p
 
 	return pin->owner != dispatch->self->id &&
 	       find_entry(dispatch, &pin->key, &entry) &&
-	       entry.owner == dispatch->self->id && entry.made_s >= RESOLVE_FRESH_S &&
-	       find_in_kernel(dispatch, &pin->key, &match) == 1 && !match.is_over;
+	       entry.owner == dispatch->self->id &&
+	       find_in_kernel(dispatch, &pin->key, &match) == 1 && !match.is_over &&
+	       !match.is_half;
 }
 
 static void take_pin(struct dispatch *dispatch, struct member *from,

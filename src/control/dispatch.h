@@ -77,6 +77,8 @@ struct dispatch_ops {
 	 * learned it.
 	 */
 	void (*announce)(void *arg, bool on);
+	/* This node is drained, or is no more. May be NULL. */
+	void (*drained)(void *arg, bool on);
 };
 
 /* The config and the ops must outlive it; of the config: what a global network has. */
@@ -102,12 +104,20 @@ void dispatch_peer_up(struct dispatch *dispatch, uint16_t peer_id, const char *n
 void dispatch_peer_down(struct dispatch *dispatch, uint16_t peer_id);
 void dispatch_peer_suspect(struct dispatch *dispatch, uint16_t peer_id, bool is_suspect);
 
+/*
+ * The network is paused at this node, or at a member that is up: it gets nothing new and
+ * does not answer for the addresses. What it has stays its own, and it answers questions.
+ */
+void dispatch_set_paused(struct dispatch *dispatch, uint16_t node_id, bool is_paused);
+
 /* Our own, all of them; copied. Others are told if it is another list than before. */
 void dispatch_set_listeners(struct dispatch *dispatch, const struct listener *listeners,
 			    unsigned num);
 /* Our own, all of them, from each walk. */
 void dispatch_set_connections(struct dispatch *dispatch, const struct flow_key *keys,
 			      unsigned num);
+/* Another `weight`, `balance` or `announce` stands in the config now. */
+void dispatch_reconfigure(struct dispatch *dispatch);
 /* Of the interface in `announce`: it is there, and up with carrier. */
 void dispatch_set_nic(struct dispatch *dispatch, bool is_usable);
 void dispatch_timer(struct dispatch *dispatch);
@@ -172,6 +182,7 @@ struct dispatch_member {
 	const char *name;
 	bool is_self;
 	bool is_suspect;
+	bool is_paused;
 	bool is_known; /* has told its state; else what follows is made up */
 	bool is_drained;
 	bool announces;	    /* could answer for the addresses on its LAN */

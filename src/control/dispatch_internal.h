@@ -45,7 +45,9 @@ struct member {
 	char name[CONFIG_NAME_MAX];
 	bool is_up;
 	bool is_suspect;
+	bool is_paused;
 	uint64_t down_ns; /* since when, if it isn't up */
+	uint64_t lost_ns; /* when its link (ours: any) ended last; 0: it never did */
 
 	/* What it told, of this life. */
 	struct dispatch_state state;	/* generation 0: nothing yet */
@@ -104,6 +106,9 @@ struct dispatch {
 	const struct dispatch_ops *ops;
 	void *arg;
 	struct member *members[DISPATCH_MEMBERS_MAX]; /* [0]: ourselves; holes are NULL */
+	/* Theirs: who comes up is told once, and must not be left out for want of memory.
+	 */
+	struct member places[DISPATCH_MEMBERS_MAX];
 	struct member *self;
 	unsigned surplus; /* members that there was no room for */
 
@@ -145,6 +150,10 @@ void dispatch_arm(struct dispatch *dispatch);
 /* The decision is made, and this is what follows from it. */
 void dispatch_settle(struct dispatch *dispatch, const struct resolve *resolve);
 
+/* May another one have the connection, or nobody? */
+bool dispatch_is_doubtful(const struct dispatch *dispatch,
+			  const struct flowtable_entry *entry);
+
 extern const struct resolve_ops dispatch_resolve_ops, dispatch_explain_ops;
 
 /* ---- dispatch_member.c ---- */
@@ -155,7 +164,7 @@ enum resolve_member dispatch_member_state(const struct dispatch *dispatch,
 /* May there be members with connections who can't be asked? Right after the start there
  * may: who starts again must not reset what others have. */
 bool dispatch_is_unsure(const struct dispatch *dispatch);
-int dispatch_add_self(struct dispatch *dispatch, uint16_t id, const char *name);
+void dispatch_add_self(struct dispatch *dispatch, uint16_t id, const char *name);
 void dispatch_forget_members(struct dispatch *dispatch); /* that are gone */
 void dispatch_free_members(struct dispatch *dispatch);
 

@@ -259,8 +259,9 @@ unsigned dispatch_candidates(void *arg, const struct flow_key *key,
 		const struct member *member = dispatch->members[slot];
 
 		if (!member || !member->is_up || member->is_suspect ||
-		    member->state.generation == 0 || member->state.is_drained ||
-		    member->state.weight == 0 || !takes(member, key, match))
+		    member->is_paused || member->state.generation == 0 ||
+		    member->state.is_drained || member->state.weight == 0 ||
+		    !takes(member, key, match))
 			continue;
 		nodes[num++] = (struct balance_node){
 			.id = member->id,

@@ -156,8 +156,9 @@ static void finish_query(struct dispatch *dispatch, struct query *query,
 	struct dispatch_explain *explain = query->explain;
 
 	dispatch_end_query(dispatch, query);
-	if (answer != RESOLVE_ANSWER_YES && query->over &&
-	    resolve.class != RESOLVE_OPENER) {
+	if (answer == RESOLVE_ANSWER_NO && query->over &&
+	    resolve.class != RESOLVE_OPENER && !resolve.was_unsure &&
+	    !dispatch_is_unsure(dispatch)) {
 		answer = RESOLVE_ANSWER_YES;
 		node_id = query->over;
 	}
@@ -297,30 +298,36 @@ void dispatch_take_answers(struct dispatch *dispatch, const struct member *membe
 /*
  * One that was placed here just now is ours before there is a socket. And if the last
  * walk has seen it, that will do: a border that is new asks for all connections at once,
- * and a look into the kernel takes 10 to 40 us.
+ * and a look into the kernel takes 10 to 40 us. The answer of one whose opener may be
+ * lost is that we remember it: with SYN cookies there is no socket either.
  */
-static bool is_in_table(const struct dispatch *dispatch, const struct flow_key *key)
+static enum dispatch_have have_in_table(const struct dispatch *dispatch,
+					const struct flow_key *key)
 {
 	struct flowtable_entry entry;
 
-	return flowtable_find(dispatch->table, key, dispatch_now(dispatch), &entry) &&
-	       entry.owner == dispatch->self->id && entry.heard_s < RESOLVE_FRESH_S;
+	if (!flowtable_find(dispatch->table, key, dispatch_now(dispatch), &entry) ||
+	    entry.owner != dispatch->self->id || entry.heard_s >= RESOLVE_FRESH_S)
+		return DISPATCH_HAVE_NONE;
+	return dispatch_is_doubtful(dispatch, &entry) ? DISPATCH_HAVE_OVER
+						      : DISPATCH_HAVE_LIVE;
 }
 
 static enum dispatch_have have(struct dispatch *dispatch, const struct flow_key *key)
 {
+	enum dispatch_have in_table = have_in_table(dispatch, key);
 	struct socket_match match = {.is_over = false};
 	int found;
 
-	if (is_in_table(dispatch, key))
-		return DISPATCH_HAVE_LIVE;
+	if (in_table == DISPATCH_HAVE_LIVE)
+		return in_table;
 	found = dispatch->ops->exact(dispatch->arg, key, &match);
 	dispatch->kernel_error = found < 0 ? found : 0;
 	if (found != 1) {
 		dispatch_look(dispatch); /* it may be for one that has just begun */
-		return DISPATCH_HAVE_NONE;
+		return in_table;
 	}
-	return match.is_over ? DISPATCH_HAVE_OVER : DISPATCH_HAVE_LIVE;
+	return match.is_over || match.is_half ? DISPATCH_HAVE_OVER : DISPATCH_HAVE_LIVE;
 }
 
 void dispatch_take_queries(struct dispatch *dispatch, struct member *member,

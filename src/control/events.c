@@ -1,6 +1,8 @@
 /* See events.h. */
 #include "control/events.h"
 
+#include "base/clock.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +18,23 @@ static const char *const words[EVENTS_STATE_NUM_] = {
 	[EVENTS_MADE] = "ring made",
 	[EVENTS_TAKEN_OVER] = "ring taken over",
 	[EVENTS_REMADE] = "ring made anew",
+	[EVENTS_PAUSED] = "paused",
+	[EVENTS_RESUMED] = "resumed",
+	[EVENTS_RELOADED] = "reloaded",
+	[EVENTS_TAKEN] = "taken over",
+	[EVENTS_ANNOUNCING] = "border",
+	[EVENTS_WITHDRAWN] = "border",
 };
+
+/* " (gap 612 ms)", or nothing. */
+static const char *describe_gap(uint64_t gap_ns, char *text, size_t size)
+{
+	text[0] = '\0';
+	if (gap_ns)
+		snprintf(text, size, " (gap %llu ms)",
+			 (unsigned long long)(gap_ns / NSEC_PER_MSEC));
+	return text;
+}
 
 static void keep(struct events *events, uint64_t now_ns,
 		 const struct events_change *change, const char *cause)
@@ -28,6 +46,7 @@ static void keep(struct events *events, uint64_t now_ns,
 	item->kind = change->kind;
 	item->old = change->old;
 	item->state = change->state;
+	item->gap_ns = change->gap_ns;
 	snprintf(item->subject, sizeof(item->subject), "%s", change->subject);
 	snprintf(item->cause, sizeof(item->cause), "%.*s", EVENTS_CAUSE_MAX - 1, cause);
 }
@@ -36,14 +55,15 @@ void events_tell(struct events *events, uint64_t now_ns,
 		 const struct events_change *change, const char *format, ...)
 {
 	const char *word = words[change->state];
-	char cause[EVENTS_LINE_MAX];
+	char cause[EVENTS_LINE_MAX], gap[40];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(cause, sizeof(cause), format, args);
 	va_end(args);
-	log_write(change->level, change->subject, "%s%s%s", word ? word : "",
-		  word ? ": " : "", cause);
+	log_state(change->level, change->subject, "%s%s%s%s", word ? word : "",
+		  word ? ": " : "", cause,
+		  describe_gap(change->gap_ns, gap, sizeof(gap)));
 	if (events)
 		keep(events, now_ns, change, cause);
 }

@@ -3,8 +3,9 @@
  * with their causes in words.
  *
  * A change is told once, here: events_tell() writes the log's line and keeps the event,
- * so the two can't disagree. Owns no clock: who tells, tells the time. An older event
- * makes room for a newer one; the sequence, which starts at 1, shows the gap.
+ * so the two can't disagree. Of a subject that changes for ever the log gets a part only,
+ * see base/log_cap.h. Owns no clock: who tells, tells the time. An older event makes room
+ * for a newer one; the sequence, which starts at 1, shows the gap.
  *
  * A zeroed struct is empty and needs no end. Control thread.
  */
@@ -35,6 +36,13 @@ enum events_state {
 	EVENTS_MADE,	/* a cast ring, by this node */
 	EVENTS_TAKEN_OVER,
 	EVENTS_REMADE, /* in other memory */
+	EVENTS_PAUSED, /* a network, or one of another node */
+	EVENTS_RESUMED,
+	EVENTS_QUARANTINED, /* another node: it broke the rules */
+	EVENTS_RELOADED,    /* this node's config */
+	EVENTS_TAKEN,	    /* this node, by a newer process */
+	EVENTS_ANNOUNCING,  /* a node: addresses, to the outside */
+	EVENTS_WITHDRAWN,   /* a border: nothing */
 	EVENTS_STATE_NUM_
 };
 
@@ -46,6 +54,11 @@ struct events_change {
 	const char *subject;
 	enum events_state old;
 	enum events_state state;
+	/*
+	 * How long before it was already so, in effect: a node silent or away, a network
+	 * without carrier, a ring without a maker. 0: not known, or nothing was missing.
+	 */
+	uint64_t gap_ns;
 };
 
 struct events_item {
@@ -54,6 +67,7 @@ struct events_item {
 	enum events_kind kind;
 	enum events_state old;
 	enum events_state state;
+	uint64_t gap_ns;
 	char subject[EVENTS_SUBJECT_MAX];
 	char cause[EVENTS_CAUSE_MAX];
 };

@@ -25,6 +25,7 @@ struct step {
 static const struct step steps[] = {
 	{"settings of the host", global_check_settings, NULL, false},
 	{"table", global_check_table, NULL, false},
+#define STEPS_LOOKING 2
 	{"guard", global_set_guard, global_remove_guard, false},
 #define STEPS_EARLY 3
 	{"settings", global_set_settings, NULL, false},
@@ -97,14 +98,6 @@ static void undo_steps(struct global *global, size_t from, size_t to)
 	}
 }
 
-/* The port of a killed node, whose addresses must stay silent. */
-static bool has_port(const struct global *global)
-{
-	struct kernel_link link;
-
-	return kernel_get_link(global->kernel, global->network->tap, &link) == 0;
-}
-
 int global_new(const struct global_options *options, struct global **ret_global)
 {
 	struct global *global = calloc(1, sizeof(*global));
@@ -117,26 +110,41 @@ int global_new(const struct global_options *options, struct global **ret_global)
 	global->mark = options->mark;
 	global->config = options->config;
 	global->network = options->network;
+	global->hooks_later = options->hooks_later;
 	snprintf(global->table, sizeof(global->table), GLOBAL_NFT_PREFIX "%s/%s",
 		 options->config->name, options->network->name);
 	error = nft_open(kernel_netns(options->kernel), &global->nft);
-	if (error)
+	if (error) {
 		log_err(options->network->name, "can't talk to nftables: %s",
 			strerror(-error));
-	else
-		error = do_steps(global, 0, STEPS_EARLY);
-	if (error) {
-		global_free(global, has_port(global));
+		global_free(global);
 		return error;
 	}
 	*ret_global = global;
 	return 0;
 }
 
+int global_check_host(struct global *global)
+{
+	int error = do_steps(global, 0, STEPS_LOOKING);
+
+	if (error)
+		return error;
+	error = global_check_ports(global);
+	if (error)
+		log_err(global->network->name, "%s", global->why);
+	return error;
+}
+
+int global_prepare(struct global *global)
+{
+	return do_steps(global, 0, STEPS_EARLY);
+}
+
 int global_open(struct global *global)
 {
 	global->is_open = true;
-	return do_steps(global, STEPS_EARLY, NUM_STEPS);
+	return do_steps(global, STEPS_EARLY, NUM_STEPS - global->hooks_later);
 }
 
 /* --- while it runs --- */
@@ -159,7 +167,15 @@ static bool is_tap_of_ours(const struct global *global, const char *name)
 
 static bool is_announced_on(const struct global *global, const char *name)
 {
-	return global->network->announce && strcmp(global->network->announce, name) == 0;
+	const char *nic = config_announce_nic(global->network);
+
+	return nic && strcmp(nic, name) == 0;
+}
+
+void global_hook(struct global *global)
+{
+	global->hooks_later = false;
+	check_step(global, STEP_NICS);
 }
 
 /* If there are words, they may be about another interface than this one. */
@@ -173,13 +189,13 @@ void global_check(struct global *global, const struct kernel_link *link)
 {
 	if (!global->is_open)
 		return;
-	if (link)
+	if (link && !global->hooks_later)
 		check_nic(global, link);
 	if (link && !is_tap_of_ours(global, link->name) &&
 	    !is_announced_on(global, link->name))
 		return;
 	for (size_t i = 0; i < NUM_STEPS; i++) {
-		if (!link || i != STEP_NICS)
+		if (i != STEP_NICS || (!link && !global->hooks_later))
 			check_step(global, i);
 	}
 }
@@ -210,11 +226,19 @@ void global_close(struct global *global)
 	global->is_open = false;
 }
 
-void global_free(struct global *global, bool keep_silent)
+/* One that a killed node has left and this one not taken over, or not removed. */
+static bool has_port(const struct global *global)
+{
+	struct kernel_link link;
+
+	return kernel_get_link(global->kernel, global->network->tap, &link) == 0;
+}
+
+void global_free(struct global *global)
 {
 	if (!global)
 		return;
-	if (!keep_silent)
+	if (!has_port(global))
 		undo_steps(global, 0, STEPS_EARLY);
 	nft_close(global->nft);
 	free(global->guard);

@@ -10,7 +10,8 @@
  * In this order:
  *
  *	global_sweep()		rules that a killed node left and this config doesn't want
- *	global_new()		before the port has its addresses
+ *	global_new(), global_prepare()
+ *				before the port has its addresses
  *	global_open()		when all ports of the node are there
  *	global_sweep_guards()	when those are gone that the config doesn't want
  *	global_check() ...	when the host changed, and now and then
@@ -40,16 +41,25 @@ struct global_options {
 	const char *mark;	 /* of the node's TAPs */
 	const struct node_config *config;
 	const struct config_network *network;
+	bool hooks_later; /* packets come from NICs from global_hook() on */
 };
+
+int global_new(const struct global_options *options, struct global **ret_global);
+
+/* Would the next one refuse the host, or global_open() its ports? Changes nothing. */
+int global_check_host(struct global *global);
 
 /*
  * Refuses a host that contradicts it: -EBUSY, -EINVAL. From here on no packet to an
  * address of the network reaches this host's own sockets but through the port.
  */
-int global_new(const struct global_options *options, struct global **ret_global);
+int global_prepare(struct global *global);
 
 /* On failure call global_close() as well. */
 int global_open(struct global *global);
+
+/* For as long as another process does it, it need not be done by this one. */
+void global_hook(struct global *global);
 
 /* `link` changed; NULL: look at all. What is wrong then is a reason, and mended later. */
 void global_check(struct global *global, const struct kernel_link *link);
@@ -67,11 +77,8 @@ unsigned global_each_reason(const struct global *global,
  */
 void global_close(struct global *global);
 
-/*
- * `keep_silent`: the port stays for the next start, so its addresses must stay silent.
- * Accepts NULL.
- */
-void global_free(struct global *global, bool keep_silent);
+/* If the port stays for the next start, its addresses stay silent. Accepts NULL. */
+void global_free(struct global *global);
 
 /*
  * Removes what a killed node of this name left. With `keep` only that which this

@@ -13,8 +13,11 @@
 /* "shmnet/" NODE "/" NETWORK: names have no slash. */
 #define GLOBAL_NFT_PREFIX "shmnet/"
 #define GLOBAL_NFT_GUARD  "/guard"
+#define GLOBAL_NFT_OTHER  "/other"
 #define GLOBAL_NFT_MAX                                                                   \
 	(sizeof(GLOBAL_NFT_PREFIX GLOBAL_NFT_GUARD) + 2 * CONFIG_NAME_MAX + 1)
+
+#define GLOBAL_CHAIN_MAX (GLOBAL_NFT_MAX + sizeof(GLOBAL_NFT_OTHER) + 16)
 
 /* An interface that packets to the addresses may come by. */
 struct global_nic {
@@ -32,9 +35,14 @@ struct global {
 	const struct config_network *network;
 	struct nft *nft;
 	char table[GLOBAL_NFT_MAX];
+	char hooks[GLOBAL_NFT_MAX + sizeof(GLOBAL_NFT_OTHER)]; /* the table that is ours
+								  alone; "": not yet */
 	char *guard; /* as nftables listed it after we had made it */
-	bool is_open, has_guard, has_table;
-	unsigned ports[2]; /* that were divided; 0: none yet */
+	bool hooks_later;
+	bool is_open, has_table;
+	bool has_guard, may_have_guard; /* nobody knows after an error */
+	unsigned nft_life;		/* whose the table is */
+	unsigned ports[2];		/* that were divided; 0: none yet */
 	unsigned num_nics;
 	struct global_nic *nics;
 	char why[GLOBAL_WORDS_MAX]; /* what the last failure was about */
@@ -84,6 +92,7 @@ int global_note_nic(struct global *global, const struct kernel_link *link);
 /* ---- global_sysctl.c ---- */
 int global_check_settings(struct global *global);
 int global_set_settings(struct global *global);
+int global_check_ports(struct global *global);
 int global_set_ports(struct global *global);
 int global_set_announce(struct global *global);
 

@@ -6,6 +6,9 @@
  * interface. They are in a table that belongs to this process: when it ends, however it
  * ends, the table goes.
  *
+ * When a newer process takes over, the older one keeps its table until the newer one has
+ * one as well, which therefore has another name; and so on, in turns.
+ *
  * What then reaches the IP stack would be answered there, by a reset in most cases, which
  * ends a connection that another member serves. So a second table, the guard, belongs to
  * nobody and outlives us: it drops what comes to the addresses by an interface, other
@@ -156,15 +159,15 @@ static void print_no_chain(FILE *out, const char *chain)
 }
 
 static void name_chain(const struct global *global, const struct global_nic *nic,
-		       char name[GLOBAL_NFT_MAX + 16])
+		       char name[GLOBAL_CHAIN_MAX])
 {
-	snprintf(name, GLOBAL_NFT_MAX + 16, "%s nic%d", global->table, nic->index);
+	snprintf(name, GLOBAL_CHAIN_MAX, "%s nic%d", global->hooks, nic->index);
 }
 
 static void print_chain(FILE *out, const struct global *global,
 			const struct global_nic *nic)
 {
-	char chain[GLOBAL_NFT_MAX + 16];
+	char chain[GLOBAL_CHAIN_MAX];
 
 	name_chain(global, nic, chain);
 	print_no_chain(out, chain);
@@ -178,6 +181,14 @@ static void print_chain(FILE *out, const struct global *global,
 		print_other(out, global, chain);
 }
 
+/* Is all of it there? fclose() alone doesn't say so. */
+static int close_text(FILE *out, char *const *text)
+{
+	bool is_cut = ferror(out);
+
+	return fclose(out) != 0 || is_cut || !*text ? -ENOMEM : 0;
+}
+
 /* Runs what `print` says of the network and, if that is a matter of one, of the NIC. */
 static int run(struct global *global,
 	       void (*print)(FILE *, const struct global *, const struct global_nic *),
@@ -186,12 +197,13 @@ static int run(struct global *global,
 	char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
-	int error = -ENOMEM;
+	int error;
 
 	if (!out)
 		return global_fail(global, -ENOMEM, "out of memory");
 	print(out, global, nic);
-	if (fclose(out) == 0)
+	error = close_text(out, &text);
+	if (!error)
 		error = nft_run(global->nft, text);
 	free(text);
 	return error;
@@ -264,6 +276,7 @@ int global_set_guard(struct global *global)
 				   global->network->tap);
 	if (guard_is_as_made(global))
 		return 0;
+	global->may_have_guard = true;
 	error = run(global, print_guards, NULL);
 	if (error == 0) {
 		free(global->guard);
@@ -293,11 +306,12 @@ static void print_no_guard(FILE *out, const struct global *global,
 
 void global_remove_guard(struct global *global)
 {
-	if (global->has_guard && run(global, print_no_guard, NULL) < 0)
+	if (global->may_have_guard && run(global, print_no_guard, NULL) < 0 &&
+	    global->has_guard)
 		log_err(global->network->name,
 			"can't remove the nftables table %s" GLOBAL_NFT_GUARD ": %s",
 			global->table, nft_last_error(global->nft));
-	global->has_guard = false;
+	global->has_guard = global->may_have_guard = false;
 }
 
 /* --- interfaces --- */
@@ -306,14 +320,14 @@ static void print_table(FILE *out, const struct global *global,
 			const struct global_nic *nic)
 {
 	(void)nic;
-	fprintf(out, "add table netdev %s { flags owner; }\n", global->table);
+	fprintf(out, "add table netdev %s { flags owner; }\n", global->hooks);
 }
 
 static void print_no_table(FILE *out, const struct global *global,
 			   const struct global_nic *nic)
 {
 	(void)nic;
-	fprintf(out, "delete table netdev %s\n", global->table);
+	fprintf(out, "delete table netdev %s\n", global->hooks);
 }
 
 static void print_nic(FILE *out, const struct global *global,
@@ -325,7 +339,7 @@ static void print_nic(FILE *out, const struct global *global,
 static void print_no_nic(FILE *out, const struct global *global,
 			 const struct global_nic *nic)
 {
-	char chain[GLOBAL_NFT_MAX + 16];
+	char chain[GLOBAL_CHAIN_MAX];
 
 	name_chain(global, nic, chain);
 	print_no_chain(out, chain);
@@ -390,6 +404,17 @@ static int hook(struct global *global, struct global_nic *nic)
 				   nic->name, nft_last_error(global->nft), remedy(error));
 	nic->is_hooked = true;
 	return 0;
+}
+
+/* Our table was that of another socket: until it is made anew the guard drops. */
+static void notice_loss(struct global *global)
+{
+	if (global->nft_life == nft_life(global->nft))
+		return;
+	global->nft_life = nft_life(global->nft);
+	global->has_table = false;
+	for (unsigned i = 0; i < global->num_nics; i++)
+		global->nics[i].is_hooked = false;
 }
 
 /* A chain belongs to a name as much as to an interface: with another one it ends. */
@@ -468,23 +493,40 @@ static int survey_nics(struct global *global)
 	return error;
 }
 
+/* The name is another's as long as that lives: the process that we take over from. */
+static int make_table(struct global *global)
+{
+	int error;
+
+	snprintf(global->hooks, sizeof(global->hooks), "%s", global->table);
+	error = run(global, print_table, NULL);
+	if (error != -EPERM)
+		return error;
+	snprintf(global->hooks, sizeof(global->hooks), "%s" GLOBAL_NFT_OTHER,
+		 global->table);
+	return run(global, print_table, NULL);
+}
+
 int global_set_nics(struct global *global)
 {
-	int error = global->has_table ? 0 : run(global, print_table, NULL);
+	int error;
 
+	notice_loss(global);
+	error = global->has_table ? 0 : make_table(global);
 	if (error)
 		return global_fail(
 			global, error, "can't make the nftables table %s: %s%s",
-			global->table, nft_last_error(global->nft), remedy(error));
+			global->hooks, nft_last_error(global->nft), remedy(error));
 	global->has_table = true;
 	return survey_nics(global);
 }
 
 void global_remove_nics(struct global *global)
 {
+	notice_loss(global);
 	if (global->has_table && run(global, print_no_table, NULL) < 0)
 		log_err(global->network->name, "can't remove the nftables table %s: %s",
-			global->table, nft_last_error(global->nft));
+			global->hooks, nft_last_error(global->nft));
 	global->has_table = false;
 	free(global->nics);
 	global->nics = NULL;
@@ -534,7 +576,7 @@ static int sweep(struct nft *nft, const struct node_config *config, bool keep)
 	rest = list;
 	while ((line = strsep(&rest, "\n")))
 		print_sweep(out, config, line, keep);
-	error = fclose(out) == 0 ? 0 : -ENOMEM;
+	error = close_text(out, &text);
 	if (!error && *text)
 		error = nft_run(nft, text);
 	free(text);

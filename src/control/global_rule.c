@@ -207,6 +207,19 @@ static int arrange(struct kernel *kernel, const struct config_network *network,
 	return done == 1 ? -EAGAIN : done;
 }
 
+/* What was half done, a second "local", must not stay. */
+static void give_up(struct global *global, int family, int error)
+{
+	global_fail(global, error,
+		    "can't set the %s rules that lead this host's own packets to the "
+		    "port: %s",
+		    family_name(family),
+		    error == -EBUSY ? "another program has a rule of priority 0 that "
+				      "looks up the table 'local'; remove that"
+				    : kernel_last_error(global->kernel));
+	arrange(global->kernel, NULL, family);
+}
+
 int global_set_rules(struct global *global)
 {
 	int lock = netns_lock(kernel_netns(global->kernel)), error = lock < 0 ? lock : 0;
@@ -216,15 +229,7 @@ int global_set_rules(struct global *global)
 			continue;
 		error = arrange(global->kernel, global->network, families[i]);
 		if (error)
-			global_fail(global, error,
-				    "can't set the %s rules that lead this host's own "
-				    "packets to the port: %s",
-				    family_name(families[i]),
-				    error == -EBUSY
-					    ? "another program has a rule of "
-					      "priority 0 that looks up the table "
-					      "'local'; remove that"
-					    : kernel_last_error(global->kernel));
+			give_up(global, families[i], error);
 	}
 	if (lock < 0)
 		return global_fail(global, lock, "can't lock the rules of the host: %s",
@@ -383,8 +388,8 @@ static int check_routes(struct global *global, int family)
 {
 	struct kernel_route *routes;
 	size_t num;
-	int error =
-		kernel_dump_routes(global->kernel, family, GLOBAL_TABLE, &routes, &num);
+	int error = kernel_dump_routes(global->kernel, family, GLOBAL_TABLE, 0, &routes,
+				       &num);
 
 	if (error)
 		return global_fail(global, error, "can't list the host's routes: %s",
@@ -497,7 +502,7 @@ static int sweep_family(struct sweep *sweep, int family)
 	struct kernel_route *routes;
 	size_t num;
 	int error =
-		kernel_dump_routes(sweep->kernel, family, GLOBAL_TABLE, &routes, &num);
+		kernel_dump_routes(sweep->kernel, family, GLOBAL_TABLE, 0, &routes, &num);
 
 	if (error)
 		return error;

@@ -85,7 +85,7 @@ static int set_local(struct global *global, const struct config_network *local)
  */
 int global_set_announce(struct global *global)
 {
-	const char *nic = global->network->announce;
+	const char *nic = config_announce_nic(global->network);
 	struct kernel_link link;
 
 	if (!nic || !global_has(global->network, AF_INET))
@@ -109,7 +109,8 @@ int global_set_settings(struct global *global)
 				    global->network->tap, port_settings[i].value);
 	}
 	for (unsigned i = 0; i < config->num_networks && error == 0; i++) {
-		if (config->networks[i].kind == NETWORK_KIND_LOCAL &&
+		if (config_has_network(config, i) &&
+		    config->networks[i].kind == NETWORK_KIND_LOCAL &&
 		    global_has(global->network, AF_INET))
 			error = set_local(global, &config->networks[i]);
 	}
@@ -233,23 +234,41 @@ static int check_divided(struct global *global, const unsigned all[2])
 			   all[0], all[1], divided[0], divided[1], global->network->name);
 }
 
-int global_set_ports(struct global *global)
+/* What the host has when nobody divides it, and what of it is ours. */
+static int find_range(struct global *global, unsigned ret_all[2], unsigned ret_range[2])
 {
 	char value[SYSCTL_VALUE_MAX];
-	unsigned all[2], range[2] = {0, UINT16_MAX};
+	int error = sysctls_get_original(global->sysctls, SETTING_PORTS, value);
+
+	if (error)
+		return global_fail(global, error, "%s",
+				   sysctls_last_error(global->sysctls));
+	if (sscanf(value, "%u %u", &ret_all[0], &ret_all[1]) != 2)
+		return global_fail(global, -EINVAL, SETTING_PORTS " is '%s'", value);
+	error = check_divided(global, ret_all);
+	if (error)
+		return error;
+	ret_range[0] = 0;
+	ret_range[1] = UINT16_MAX;
+	return cut_all(global, ret_all, ret_range);
+}
+
+int global_check_ports(struct global *global)
+{
+	unsigned all[2], range[2];
+
+	return is_sliced(global->network) ? find_range(global, all, range) : 0;
+}
+
+int global_set_ports(struct global *global)
+{
+	unsigned all[2] = {0}, range[2] = {0};
+	char value[SYSCTL_VALUE_MAX];
 	int error;
 
 	if (!is_sliced(global->network))
 		return 0;
-	error = sysctls_get_original(global->sysctls, SETTING_PORTS, value);
-	if (error)
-		return global_fail(global, error, "%s",
-				   sysctls_last_error(global->sysctls));
-	if (sscanf(value, "%u %u", &all[0], &all[1]) != 2)
-		return global_fail(global, -EINVAL, SETTING_PORTS " is '%s'", value);
-	error = check_divided(global, all);
-	if (error == 0)
-		error = cut_all(global, all, range);
+	error = find_range(global, all, range);
 	if (error)
 		return error;
 	warn_of_others(global, all, range);

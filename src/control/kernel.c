@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
@@ -300,6 +301,9 @@ static void parse_link_attr(const struct nlattr *attr, struct kernel_link *link)
 	case IFLA_MTU:
 		link->mtu = mnl_attr_get_u32(attr);
 		break;
+	case IFLA_LINKMODE:
+		link->is_dormant = mnl_attr_get_u8(attr) == IF_LINK_MODE_DORMANT;
+		break;
 	case IFLA_LINKINFO:
 		parse_kind(attr, link);
 		break;
@@ -323,6 +327,7 @@ static bool parse_link(const struct nlmsghdr *header, struct kernel_link *ret_li
 	link.type = info->ifi_type;
 	link.is_up = info->ifi_flags & IFF_UP;
 	link.running = info->ifi_flags & IFF_RUNNING;
+	link.has_carrier = info->ifi_flags & IFF_LOWER_UP;
 	link.gone = header->nlmsg_type == RTM_DELLINK;
 	mnl_attr_for_each(attr, header, sizeof(*info)) parse_link_attr(attr, &link);
 	*ret_link = link;
@@ -478,6 +483,17 @@ int kernel_set_up(struct kernel *kernel, int index, bool up)
 
 	info->ifi_flags = up ? IFF_UP : 0;
 	info->ifi_change = IFF_UP;
+	return kernel_exchange(kernel, NULL, NULL);
+}
+
+/* The mode is for when carrier comes. */
+int kernel_set_dormant(struct kernel *kernel, int index, bool dormant)
+{
+	struct nlmsghdr *request = start_link_request(kernel, RTM_SETLINK, index);
+
+	mnl_attr_put_u8(request, IFLA_LINKMODE,
+			dormant ? IF_LINK_MODE_DORMANT : IF_LINK_MODE_DEFAULT);
+	mnl_attr_put_u8(request, IFLA_OPERSTATE, dormant ? IF_OPER_DORMANT : IF_OPER_UP);
 	return kernel_exchange(kernel, NULL, NULL);
 }
 

@@ -34,9 +34,11 @@ struct kernel_link {
 	uint16_t type;	 /* ARPHRD_* */
 	uint8_t mac[6];
 	uint32_t mtu;
-	bool is_up;   /* administratively */
-	bool running; /* carrier */
-	bool gone;    /* only kernel_read_watch(): it was removed or moved away */
+	bool is_up;	 /* administratively */
+	bool running;	 /* carrier, and not dormant */
+	bool is_dormant; /* see kernel_set_dormant() */
+	bool has_carrier;
+	bool gone; /* only kernel_read_watch(): it was removed or moved away */
 	bool is_tap;
 	/*
 	 * Queues that processes hold, ours included; 0 says that nobody does. The
@@ -114,11 +116,23 @@ int kernel_each_link(struct kernel *kernel, const char *alias_prefix,
 int kernel_claim_port(struct kernel *kernel, const char *name, const char *mark,
 		      struct kernel_link *ret_link);
 
+/*
+ * Removes it, whoever holds it, so a process that comes late to let go of its queues is
+ * not waited for. 0 if there is none; -EEXIST: not a TAP with this mark.
+ */
+int kernel_remove_port(struct kernel *kernel, const char *name, const char *mark);
+
 /* Link must be down for the MAC to change on some kernels: see kernel_setup_port(). */
 int kernel_set_mac(struct kernel *kernel, int index, const uint8_t mac[6]);
 int kernel_set_mtu(struct kernel *kernel, int index, uint32_t mtu);
 int kernel_set_alias(struct kernel *kernel, int index, const char *alias);
 int kernel_set_up(struct kernel *kernel, int index, bool up);
+
+/*
+ * A dormant interface (RFC 2863) works as before, but is not said to be running, for as
+ * long as that is so: programs that lead packets to it stop doing that.
+ */
+int kernel_set_dormant(struct kernel *kernel, int index, bool dormant);
 int kernel_delete_link(struct kernel *kernel, int index);
 
 /* -EEXIST if the interface has it, -EADDRNOTAVAIL if there is none to remove. */
@@ -157,6 +171,13 @@ int kernel_get_addresses(struct kernel *kernel, const char *name, int family,
 int kernel_setup_port(struct kernel *kernel, const char *mark,
 		      const struct config_network *network, const uint8_t mac[6]);
 
+/* The same for the addresses alone, of a port that is set up. */
+int kernel_set_addresses(struct kernel *kernel, const struct config_network *network);
+
+/* One of them goes, and no other with it. 0 also if the port has not got it. */
+int kernel_drop_address(struct kernel *kernel, const char *name,
+			const struct config_address *address);
+
 int kernel_get_drops(struct kernel *kernel, const char *name,
 		     struct kernel_drops *ret_drops);
 
@@ -179,12 +200,19 @@ int kernel_dump_rules(struct kernel *kernel, int family, struct kernel_rule **re
 /* In place of one to the same address in the same table, which is never absent. */
 int kernel_set_route(struct kernel *kernel, const struct kernel_route *route);
 
+/* -EEXIST: the table has one to that address, whose ever it is. */
+int kernel_add_route(struct kernel *kernel, const struct kernel_route *route);
+
 /* -ESRCH */
 int kernel_remove_route(struct kernel *kernel, const struct kernel_route *route);
 
-/* Routes of all kinds: of some the interface or the source is left out. */
+/*
+ * Routes of all kinds: of some the interface or the source is left out. `protocol` 0:
+ * whoever made them.
+ */
 int kernel_dump_routes(struct kernel *kernel, int family, uint32_t table,
-		       struct kernel_route **ret_routes, size_t *ret_num);
+		       uint8_t protocol, struct kernel_route **ret_routes,
+		       size_t *ret_num);
 
 /* For good, in place of what the kernel knows of it. */
 int kernel_set_neighbour(struct kernel *kernel, const struct kernel_neighbour *neighbour);

@@ -46,6 +46,18 @@ int kernel_claim_port(struct kernel *kernel, const char *name, const char *mark,
 	return 1;
 }
 
+int kernel_remove_port(struct kernel *kernel, const char *name, const char *mark)
+{
+	struct kernel_link link;
+	int error = kernel_get_link(kernel, name, &link);
+
+	if (error)
+		return error == -ENODEV ? 0 : error;
+	if (!link.is_tap || strcmp(link.alias, mark) != 0)
+		return not_ours(kernel, &link);
+	return kernel_delete_link(kernel, link.index);
+}
+
 static bool is_link_local(const struct config_address *address)
 {
 	return address->family == AF_INET6 && address->bytes[0] == 0xfe &&
@@ -105,6 +117,19 @@ static int remove_one(struct kernel *kernel, const struct kernel_held *held)
 	if (!error)
 		error = kernel_remove_address(kernel, held->index, &held->address);
 	return error == -EADDRNOTAVAIL ? 0 : error;
+}
+
+int kernel_drop_address(struct kernel *kernel, const char *name,
+			const struct config_address *address)
+{
+	struct kernel_held held = {.address = *address};
+	struct kernel_link link;
+	int error = kernel_get_link(kernel, name, &link);
+
+	if (error)
+		return error;
+	held.index = link.index;
+	return remove_one(kernel, &held);
 }
 
 /* Before the new ones come, only those go that stand in their way. */
@@ -176,6 +201,14 @@ int kernel_get_addresses(struct kernel *kernel, const char *name, int family,
 	}
 	free(held);
 	return (int)found;
+}
+
+int kernel_set_addresses(struct kernel *kernel, const struct config_network *network)
+{
+	struct kernel_link link;
+	int error = kernel_get_link(kernel, network->tap, &link);
+
+	return error ? error : setup_addresses(kernel, link.index, network);
 }
 
 static int setup_link(struct kernel *kernel, struct kernel_link *link, const char *mark,

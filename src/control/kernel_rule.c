@@ -169,14 +169,25 @@ static struct nlmsghdr *start_route(struct kernel *kernel, uint16_t type, uint16
 	return request;
 }
 
-int kernel_set_route(struct kernel *kernel, const struct kernel_route *route)
+static int make_route(struct kernel *kernel, uint16_t flags,
+		      const struct kernel_route *route)
 {
 	struct nlmsghdr *request =
-		start_route(kernel, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route);
+		start_route(kernel, RTM_NEWROUTE, NLM_F_CREATE | flags, route);
 
 	if (route->source.family)
 		put_address(request, RTA_PREFSRC, &route->source);
 	return kernel_exchange(kernel, NULL, NULL);
+}
+
+int kernel_set_route(struct kernel *kernel, const struct kernel_route *route)
+{
+	return make_route(kernel, NLM_F_REPLACE, route);
+}
+
+int kernel_add_route(struct kernel *kernel, const struct kernel_route *route)
+{
+	return make_route(kernel, NLM_F_EXCL, route);
 }
 
 int kernel_remove_route(struct kernel *kernel, const struct kernel_route *route)
@@ -189,6 +200,7 @@ int kernel_remove_route(struct kernel *kernel, const struct kernel_route *route)
 struct route_dump {
 	struct kernel_list list;
 	uint32_t table;
+	uint8_t protocol;
 };
 
 static int add_route(const struct nlmsghdr *header, void *arg)
@@ -217,11 +229,15 @@ static int add_route(const struct nlmsghdr *header, void *arg)
 			take_address(attr, info->rtm_family, address_bits(&route.to),
 				     &route.source);
 	}
-	return route.table == dump->table ? kernel_list_add(&dump->list, &route) : 0;
+	if (route.table != dump->table ||
+	    (dump->protocol && route.protocol != dump->protocol))
+		return 0;
+	return kernel_list_add(&dump->list, &route);
 }
 
 int kernel_dump_routes(struct kernel *kernel, int family, uint32_t table,
-		       struct kernel_route **ret_routes, size_t *ret_num)
+		       uint8_t protocol, struct kernel_route **ret_routes,
+		       size_t *ret_num)
 {
 	struct nlmsghdr *request = kernel_start_request(kernel, RTM_GETROUTE, NLM_F_DUMP);
 	struct rtmsg *info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
@@ -229,8 +245,10 @@ int kernel_dump_routes(struct kernel *kernel, int family, uint32_t table,
 	int error;
 
 	dump.table = table;
+	dump.protocol = protocol;
 	info->rtm_family = (uint8_t)family;
-	/* A kernel that knows of strict checks gives this table's routes only. */
+	info->rtm_protocol = protocol;
+	/* A kernel that knows of strict checks gives these routes only. */
 	mnl_attr_put_u32(request, RTA_TABLE, table);
 	error = finish_dump(kernel, add_route, &dump.list);
 	if (error && error != -ENOENT) /* no table is an empty one */

@@ -33,6 +33,9 @@ _Static_assert(sizeof(struct listener) == 38, "padding");
 /* A connection that the kernel has. */
 struct socket_match {
 	bool is_over; /* TIME_WAIT: only remembered */
+	/* An opener was answered, and nothing came yet: another node may have got one,
+	 * too, and the client have taken its answer. */
+	bool is_half;
 };
 
 #endif

@@ -15,10 +15,14 @@
  *
  * The accuser may be the sick one. A tick that comes late by more than an interval says
  * that this process, or the machine, did not run: then nobody is accused for that time,
- * and the counting starts anew. The same goes for a node that was stopped.
+ * and the counting starts anew. The same goes for a node that was stopped, and for a
+ * machine that was suspended, where others may wake up later: the monotonic clock stands
+ * still meanwhile, so the world is asked. Ticks that are late by less add up to as much:
+ * so nobody is suspected who was not looked for at `misses` ticks, whatever time it is.
  *
- * A first sign may take a handshake's patience, since the peer makes its half of the
- * links when our last message has reached it.
+ * A first sign may take longer, since the peer makes its half of the links when our last
+ * message has reached it: FIRST_SIGN_NS on one machine, and a handshake's patience where
+ * the message may have to be repeated.
  */
 #include "control/liveness.h"
 
@@ -30,12 +34,14 @@
 #include <string.h>
 
 #define NSEC_PER_MSEC 1000000ull
+#define FIRST_SIGN_NS (1000 * NSEC_PER_MSEC)
 #define WATCHED	      (UP | SUSPECT)
 
 struct liveness {
 	struct peer_owner *owner;
 	struct world_timer *timer;
 	uint64_t ticked_ns;
+	uint64_t suspended_ns; /* the machine, until then */
 };
 
 /* ---- time ---- */
@@ -82,6 +88,7 @@ static void hear(struct peer *peer)
 	pulse->value = value;
 	pulse->gap_ns = now(peer->owner) - pulse->heard_ns;
 	pulse->heard_ns = now(peer->owner);
+	pulse->num_looks = 0;
 	pulse->has_changed = true;
 }
 
@@ -91,7 +98,15 @@ void peer_pulse_start(struct peer *peer)
 
 	pulse->value = peer_ops(peer)->conn_pulse(peer->session.conn);
 	pulse->heard_ns = now(peer->owner);
+	pulse->num_looks = 0;
 	pulse->has_changed = false;
+}
+
+uint64_t peer_silence_ns(struct peer *peer)
+{
+	if (!peer->session.up_since_ns || !peer_count_links(peer))
+		return 0;
+	return now(peer->owner) - peer->session.pulse.heard_ns;
 }
 
 /* Lately: what we would tell others. */
@@ -124,6 +139,14 @@ static struct peer *find_peer(struct peer_owner *owner, uint16_t id)
 	return NULL;
 }
 
+/* It may be gone since, and forgotten. */
+static const char *witness_name(const struct peer *peer, uint16_t id)
+{
+	const struct peer *witness = find_peer(peer->owner, id);
+
+	return witness ? peer_name(witness) : "one that is gone";
+}
+
 /* "n2, n4": all that were asked, or those that hear it. */
 static const char *list_asked(const struct peer *peer, bool only_who_hears, char *text,
 			      size_t size)
@@ -136,7 +159,7 @@ static const char *list_asked(const struct peer *peer, bool only_who_hears, char
 		if (only_who_hears && !pulse->asked[i].hears)
 			continue;
 		peer_say(text + used, size - used, "%s%s", used ? ", " : "",
-			 peer_name(find_peer(peer->owner, pulse->asked[i].id)));
+			 witness_name(peer, pulse->asked[i].id));
 		used = strlen(text);
 	}
 	return text;
@@ -254,16 +277,28 @@ enum peer_event peer_take_probed(struct peer *peer, const struct peer_message *m
 
 /* ---- the tick ---- */
 
+static uint64_t first_sign_limit(const struct peer *peer, uint64_t limit)
+{
+	if (peer->session.is_remote)
+		return limit + peer_patience_ns(peer);
+	return limit > FIRST_SIGN_NS ? limit : FIRST_SIGN_NS;
+}
+
 static enum peer_event judge_up(struct peer *peer, bool is_late)
 {
 	struct peer_pulse *pulse = &peer->session.pulse;
-	uint64_t limit = common_interval(peer) * peer->owner->config->liveness.misses;
+	const unsigned misses = peer->owner->config->liveness.misses;
+	uint64_t limit = common_interval(peer) * misses;
 
 	if (!pulse->has_changed)
-		limit += peer_patience_ns(peer);
-	if (is_late)
+		limit = first_sign_limit(peer, limit);
+	if (is_late) {
 		pulse->heard_ns = now(peer->owner);
-	return has_passed(peer, pulse->heard_ns, limit) ? EVENT_SILENT : EVENT_NONE;
+		pulse->num_looks = 0;
+	}
+	return pulse->num_looks >= misses && has_passed(peer, pulse->heard_ns, limit)
+		       ? EVENT_SILENT
+		       : EVENT_NONE;
 }
 
 static enum peer_event judge_suspect(struct peer *peer, bool is_late)
@@ -291,18 +326,26 @@ static void judge(struct peer *peer, bool is_late)
 			peer_pulse_start(peer);
 		return;
 	}
+	peer->session.pulse.num_looks++;
 	hear(peer);
 	peer_happen(peer, peer->state == PEER_UP ? judge_up(peer, is_late)
 						 : judge_suspect(peer, is_late));
+}
+
+static uint64_t suspended(const struct peer_owner *owner)
+{
+	return owner->world->ops->suspended(owner->world);
 }
 
 static bool check_own_pace(struct liveness *liveness)
 {
 	const struct peer_owner *owner = liveness->owner;
 	uint64_t interval = peer_interval_ns(owner);
-	uint64_t passed = now(owner) - liveness->ticked_ns;
+	uint64_t passed = now(owner) - liveness->ticked_ns + suspended(owner) -
+			  liveness->suspended_ns;
 
 	liveness->ticked_ns = now(owner);
+	liveness->suspended_ns = suspended(owner);
 	if (passed <= 2 * interval)
 		return false;
 	log_info(owner->config->name,
@@ -336,6 +379,7 @@ int liveness_new(struct peer_owner *owner, struct liveness **ret_liveness)
 		return -ENOMEM;
 	liveness->owner = owner;
 	liveness->ticked_ns = now(owner);
+	liveness->suspended_ns = suspended(owner);
 	liveness->timer = owner->world->ops->timer_new(owner->world, on_tick, liveness);
 	if (!liveness->timer) {
 		free(liveness);

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define MEMBER_GUESTS_MAX 32   /* accepted, but have not said HELLO yet */
-#define MEMBER_PEERS_MAX  1024 /* ids that are remembered */
+#define MEMBER_PEERS_MAX  1024 /* ids that are remembered: who is gone makes room */
 #define MEMBER_REASON_MAX 640
 
 struct membership;
@@ -41,6 +41,10 @@ struct membership_handler {
 	 * heard again, or is down, which link_down() has told before.
 	 */
 	void (*peer_suspect)(void *arg, uint16_t peer_id, bool is_suspect);
+	/* The peer has paused the network, or goes on; between link_up() and link_down().
+	 */
+	void (*peer_paused)(void *arg, unsigned network, uint16_t peer_id,
+			    bool is_paused);
 	/* In the order in which the peer sent them, perhaps not all. Hostile. */
 	void (*message)(void *arg, unsigned network, uint16_t peer_id,
 			const uint8_t *bytes, size_t length);
@@ -67,7 +71,16 @@ struct member_link_report {
 	const char *peer_name;
 	const char *fabric;
 	struct world_link *link; /* NULL: down */
+	bool is_paused;		 /* at the peer */
 	const char *reason;	 /* why it is down; "" if it is up */
+};
+
+/* A peer that is up, whether it is a border or not. */
+struct member_border_report {
+	uint16_t id;
+	const char *name;
+	const struct peer_border *border;
+	bool says_it; /* false: nobody knows, for want of a wire version */
 };
 
 /*
@@ -83,6 +96,13 @@ int membership_new(const struct node_config *config, struct world *world,
 void membership_set_offloads(struct membership *membership, unsigned network,
 			     uint32_t offloads);
 
+/* The network is paused here, or goes on: all peers are told, those to come, too. */
+void membership_pause(struct membership *membership, unsigned network, bool is_paused);
+
+/* This node is another border than before: all peers are told, those to come, too. */
+void membership_set_border(struct membership *membership,
+			   const struct peer_border *border);
+
 /*
  * Leaves: links first, so that every peer salvages what was finished; the handler is
  * told of each network that loses its last one. Accepts NULL.
@@ -97,6 +117,17 @@ void membership_free(struct membership *membership);
 int membership_send(struct membership *membership, unsigned network, uint16_t peer_id,
 		    const uint8_t *bytes, size_t length);
 
+/*
+ * A network of the config is there now (its offloads are set), or goes: no link of it is
+ * left when this returns. When all is done, peers are told.
+ */
+void membership_add_network(struct membership *membership, unsigned network);
+void membership_remove_network(struct membership *membership, unsigned network);
+void membership_tell_networks(struct membership *membership);
+
+/* Whom the config admits no more, by their uid, is refused. */
+void membership_expel_strangers(struct membership *membership);
+
 uint32_t membership_incarnation(const struct membership *membership);
 
 /* In the order of their ids; those that are or were there, not those merely named. */
@@ -109,6 +140,12 @@ void membership_each_link(const struct membership *membership,
 			  void (*each)(const struct member_link_report *report,
 				       void *arg),
 			  void *arg);
+
+/* In the order of their ids. */
+void membership_each_border(const struct membership *membership,
+			    void (*each)(const struct member_border_report *report,
+					 void *arg),
+			    void *arg);
 
 /* Each cast ring that this node has. */
 void membership_each_cast(const struct membership *membership,

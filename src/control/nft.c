@@ -15,20 +15,26 @@
 struct nft {
 	const struct netns *netns;
 	struct nft_ctx *context;
+	bool is_busy; /* the library runs, or has not come back */
+	unsigned life;
 	char words[256];
 };
 
 /* Those that say something about a cause; the library has them in its text only. */
-static const int causes[] = {EPERM, EACCES, EOPNOTSUPP, ENOENT, EEXIST, EBUSY, ENOMEM};
+static const int causes[] = {EPERM, EACCES, EOPNOTSUPP, ENOENT, EEXIST,
+			     EBUSY, ENOMEM, ENOBUFS,	EMFILE, EIO};
 
 static int open_context(struct nft *nft)
 {
 	nft->context = nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!nft->context)
 		return -ENOMEM;
-	if (nft_ctx_buffer_output(nft->context) || nft_ctx_buffer_error(nft->context))
-		return -ENOMEM;
-	return 0;
+	if (nft_ctx_buffer_output(nft->context) == 0 &&
+	    nft_ctx_buffer_error(nft->context) == 0)
+		return 0;
+	nft_ctx_free(nft->context);
+	nft->context = NULL;
+	return -ENOMEM;
 }
 
 int nft_open(const struct netns *netns, struct nft **ret_nft)
@@ -57,9 +63,23 @@ void nft_close(struct nft *nft)
 {
 	if (!nft)
 		return;
-	if (nft->context)
+	if (nft->context && !nft->is_busy)
 		nft_ctx_free(nft->context);
 	free(nft);
+}
+
+/*
+ * Without memory the library calls exit(3). Who undoes something then, in a handler of
+ * that, can't use a context that is in the middle of something, nor free it.
+ */
+static int renew(struct nft *nft)
+{
+	if (nft->context && !nft->is_busy)
+		nft_ctx_free(nft->context);
+	nft->context = NULL;
+	nft->is_busy = false;
+	nft->life++;
+	return open_context(nft);
 }
 
 /* "<cmdline>:3:1-20: Error: Could not process rule: No such file or directory" */
@@ -82,20 +102,53 @@ static int find_cause(const char *words)
 	return -EINVAL;
 }
 
-int nft_run(struct nft *nft, const char *commands)
+/*
+ * The kernel said no, and that is done with. After another error answers may still be on
+ * their way, which the library would take for those to its next question: it ends the
+ * process then.
+ */
+static bool is_answer(int cause)
 {
-	int failed, error = netns_enter(nft->netns);
+	return cause == -EPERM || cause == -EACCES || cause == -EOPNOTSUPP ||
+	       cause == -ENOENT || cause == -EEXIST || cause == -EBUSY;
+}
+
+static int fail(struct nft *nft)
+{
+	int cause;
+
+	take_words(nft, nft_ctx_get_error_buffer(nft->context));
+	cause = find_cause(nft->words);
+	if (!is_answer(cause))
+		renew(nft);
+	return cause;
+}
+
+static int run(struct nft *nft, const char *commands)
+{
+	int failed, error = nft->is_busy || !nft->context ? renew(nft) : 0;
 
 	if (error) {
 		snprintf(nft->words, sizeof(nft->words), "%s", strerror(-error));
 		return error;
 	}
+	nft->is_busy = true;
 	failed = nft_run_cmd_from_buffer(nft->context, commands);
+	nft->is_busy = false;
+	return failed ? fail(nft) : 0;
+}
+
+int nft_run(struct nft *nft, const char *commands)
+{
+	int error = netns_enter(nft->netns);
+
+	if (error) {
+		snprintf(nft->words, sizeof(nft->words), "%s", strerror(-error));
+		return error;
+	}
+	error = run(nft, commands);
 	netns_leave(nft->netns);
-	if (!failed)
-		return 0;
-	take_words(nft, nft_ctx_get_error_buffer(nft->context));
-	return find_cause(nft->words);
+	return error;
 }
 
 const char *nft_output(const struct nft *nft)
@@ -106,6 +159,11 @@ const char *nft_output(const struct nft *nft)
 const char *nft_last_error(const struct nft *nft)
 {
 	return nft->words;
+}
+
+unsigned nft_life(const struct nft *nft)
+{
+	return nft->life + nft->is_busy;
 }
 
 bool nft_can_quote(const char *name)

@@ -24,11 +24,22 @@ void nft_close(struct nft *nft); /* accepts NULL */
  */
 int nft_run(struct nft *nft, const char *commands);
 
-/* What the commands printed ("list tables"); never NULL, valid until the next run. */
+/*
+ * What the commands of a run that succeeded printed ("list tables"); never NULL, valid
+ * until the next run.
+ */
 const char *nft_output(const struct nft *nft);
 
 /* Never NULL; one line, valid until the next run. */
 const char *nft_last_error(const struct nft *nft);
+
+/*
+ * Another number than before: the socket is another one, and the tables that belonged to
+ * it are gone. So it is after a run that failed without an answer of the kernel, and
+ * after one that the library did not come back from: without memory it calls exit(3), and
+ * this is a handler of that.
+ */
+unsigned nft_life(const struct nft *nft);
 
 /* Can this name stand in a command, in quotes? The language has no escapes. */
 bool nft_can_quote(const char *name);

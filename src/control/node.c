@@ -6,6 +6,8 @@
 #include "control/directory.h"
 #include "control/node_internal.h"
 #include "control/offer.h"
+#include "control/service.h"
+#include "control/takeover.h"
 
 #include <shmnet/cast.h>
 
@@ -18,7 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
+static const int stop_signals[] = {SIGINT, SIGTERM};
 static const struct timeval carrier_hold = {.tv_sec = 1};
 
 /* ---- callbacks ---- */
@@ -30,7 +32,25 @@ static void on_stop(evutil_socket_t signal, short what, void *arg)
 	(void)what;
 	log_info(node->config->name, "stopping: signal %d (%s)", (int)signal,
 		 strsignal((int)signal));
+	service_tell_stopping();
 	event_base_loopbreak(node->base);
+}
+
+static void on_hangup(evutil_socket_t signal, short what, void *arg)
+{
+	struct report_reload report = {0};
+	struct node *node = arg;
+	int ret;
+
+	(void)signal;
+	(void)what;
+	ret = node_reload(node, &report);
+	if (ret < 0)
+		log_err(node->config->name, "can't reload: %s", strerror(-ret));
+	else if (report.num_changes == 0 && report.num_errors == 0)
+		log_info(node->config->name, "reload: nothing has changed in %s",
+			 report.file);
+	report_reload_free(&report);
 }
 
 static void check_adapter(struct node *node, unsigned index,
@@ -51,6 +71,7 @@ static void on_link_changed(const struct kernel_link *link, void *arg)
 	}
 	node_check_global(node, link);
 	node_dispatch_link_changed(node, link);
+	node_routing_link_changed(node, link);
 }
 
 static void on_watch(evutil_socket_t fd, short what, void *arg)
@@ -81,6 +102,18 @@ static void on_hold_over(evutil_socket_t fd, short what, void *arg)
 	adapter_set_carrier(arg, false);
 }
 
+void node_give_carrier(struct node *node, unsigned network)
+{
+	struct adapter *adapter = &node->adapters[network];
+	bool had_carrier = adapter->has_carrier;
+
+	adapter_set_carrier(adapter, true);
+	if (!adapter->has_carrier || !node->dhcps[network])
+		return;
+	if (!had_carrier || !dhcp_is_running(node->dhcps[network]))
+		dhcp_carrier(node->dhcps[network]);
+}
+
 /*
  * A carrier that goes takes the host's neighbours with it, and an ARP request that
  * is lost is repeated only a second later. So that the only peer's restart, which takes
@@ -89,8 +122,6 @@ static void on_hold_over(evutil_socket_t fd, short what, void *arg)
 static void on_carrier(void *arg, unsigned network, bool has_carrier)
 {
 	struct node *node = arg;
-	struct adapter *adapter = &node->adapters[network];
-	bool had_carrier = adapter->has_carrier;
 
 	if (node->globals[network])
 		return; /* has it always */
@@ -99,9 +130,7 @@ static void on_carrier(void *arg, unsigned network, bool has_carrier)
 		return;
 	}
 	event_del(node->holds[network]);
-	adapter_set_carrier(adapter, true);
-	if (adapter->has_carrier && !had_carrier && node->dhcps[network])
-		dhcp_carrier(node->dhcps[network]);
+	node_give_carrier(node, network);
 }
 
 /* ---- what ended links leave to the statistics ---- */
@@ -177,7 +206,7 @@ static uint64_t count_cast_bytes(const struct config_network *network)
 }
 
 /* Rings are made when a peer comes; without room for those of one, why start? */
-static int check_memory(struct node *node)
+int node_check_memory(struct node *node)
 {
 	const struct node_config *config = node->config;
 	uint64_t bytes = 0, cast_bytes = 0;
@@ -239,6 +268,9 @@ static int open_events(struct node *node)
 		if (!node->signals[i] || event_add(node->signals[i], NULL) < 0)
 			return -ENOMEM;
 	}
+	node->hangup = evsignal_new(node->base, SIGHUP, on_hangup, node);
+	if (!node->hangup || event_add(node->hangup, NULL) < 0)
+		return -ENOMEM;
 	return 0;
 }
 
@@ -274,14 +306,18 @@ static int open_kernel(struct node *node)
 
 static int open_plane(struct node *node)
 {
-	const struct plane_options options = {.spin_us = node->config->spin_us};
+	const struct plane_options options = {
+		.spin_us = node->config->spin_us,
+		.stall_ns = node_stall_ns(node),
+	};
 
 	return plane_new(&options, &node->plane);
 }
 
-static int make_world(struct node *node, const struct config_fabric *rdma)
+static struct world_event_options world_options(struct node *node,
+						const struct config_fabric *rdma)
 {
-	const struct world_event_options options = {
+	return (struct world_event_options){
 		.shm = config_find_fabric(node->config, FABRIC_KIND_SHM),
 		.rdma = rdma,
 		.cluster = node->config->cluster,
@@ -297,6 +333,11 @@ static int make_world(struct node *node, const struct config_fabric *rdma)
 		.miss = node_miss,
 		.arg = node,
 	};
+}
+
+static int make_world(struct node *node, const struct config_fabric *rdma)
+{
+	const struct world_event_options options = world_options(node, rdma);
 	char error[WORLD_EVENT_ERROR_MAX];
 	int ret =
 		world_event_new(node->base, &options, &node->world, error, sizeof(error));
@@ -312,13 +353,27 @@ static int open_world(struct node *node)
 	return make_world(node, config_find_fabric(node->config, FABRIC_KIND_RDMA));
 }
 
-static bool config_has_tap(const struct node_config *config, const char *name)
+int node_check_world(struct node *node)
 {
-	for (unsigned i = 0; i < config->num_networks; i++) {
-		if (strcmp(config->networks[i].tap, name) == 0)
-			return true;
+	const struct world_event_options options =
+		world_options(node, config_find_fabric(node->config, FABRIC_KIND_RDMA));
+	const struct report_takeover *running = takeover_report(node->takeover);
+	char error[WORLD_EVENT_ERROR_MAX];
+	int ret = world_event_check(node->base, &options, running->id, running->listen,
+				    error, sizeof(error));
+
+	if (ret < 0)
+		log_err(NULL, "%s", error);
+	return ret;
+}
+
+const struct config_network *node_find_tap(const struct node *node, const char *name)
+{
+	for (unsigned i = 0; i < node->config->num_networks; i++) {
+		if (strcmp(node->config->networks[i].tap, name) == 0)
+			return &node->config->networks[i];
 	}
-	return false;
+	return NULL;
 }
 
 static int remove_link(struct node *node, const struct kernel_link *link)
@@ -342,8 +397,7 @@ static void remove_stale(const struct kernel_link *link, void *arg)
 {
 	struct node *node = arg;
 
-	if (strcmp(link->alias, node->mark) == 0 &&
-	    !config_has_tap(node->config, link->name))
+	if (strcmp(link->alias, node->mark) == 0 && !node_find_tap(node, link->name))
 		remove_link(node, link);
 }
 
@@ -359,14 +413,16 @@ static int each_marked_link(struct node *node,
 }
 
 /* Before anything of the host is changed, which another node may have set up. */
-static int claim_adapters(struct node *node)
+int node_claim_adapters(struct node *node)
 {
 	const struct node_config *config = node->config;
 	int ret = 0;
 
 	for (unsigned i = 0; i < config->num_networks && ret == 0; i++)
-		ret = adapter_claim(&node->adapters[i], node->kernel, node->mark,
-				    &config->networks[i], config->id);
+		ret = adapter_claim(
+			&node->adapters[i], node->kernel, node->mark, config,
+			&config->networks[i],
+			handover_find(&node->handover, config->networks[i].tap));
 	return ret;
 }
 
@@ -383,7 +439,7 @@ static int open_adapters(struct node *node)
 	return each_marked_link(node, remove_stale);
 }
 
-static int open_port(struct node *node, unsigned index)
+int node_open_port(struct node *node, unsigned index)
 {
 	struct adapter *adapter = &node->adapters[index];
 	const struct config_network *network = adapter->network;
@@ -409,12 +465,20 @@ static int open_port(struct node *node, unsigned index)
 static int open_ports(struct node *node)
 {
 	for (unsigned i = 0; i < node->num_adapters; i++) {
-		int ret = open_port(node, i);
+		int ret = node_open_port(node, i);
 
 		if (ret < 0)
 			return ret;
 	}
+	node_hold_taps(node);
 	return plane_start(node->plane);
+}
+
+int node_open_carrier(struct node *node, unsigned index)
+{
+	node->holds[index] =
+		evtimer_new(node->base, on_hold_over, &node->adapters[index]);
+	return node->holds[index] ? 0 : -ENOMEM;
 }
 
 static int open_membership(struct node *node)
@@ -424,15 +488,17 @@ static int open_membership(struct node *node)
 		.link_up = node_dispatch_link_up,
 		.link_down = node_dispatch_link_down,
 		.peer_suspect = node_dispatch_suspect,
+		.peer_paused = node_dispatch_peer_paused,
 		.message = node_dispatch_message,
 	};
 	int ret;
 
 	for (unsigned i = 0; i < node->num_adapters; i++) {
-		node->holds[i] =
-			evtimer_new(node->base, on_hold_over, &node->adapters[i]);
-		if (!node->holds[i])
-			return -ENOMEM;
+		ret = node_open_carrier(node, i);
+		if (ret < 0)
+			return ret;
+		if (node->adapters[i].has_carrier && !node->globals[i])
+			event_add(node->holds[i], &carrier_hold);
 	}
 	ret = membership_new(node->config, node->world, &node->events, &handler, node,
 			     &node->membership);
@@ -442,9 +508,15 @@ static int open_membership(struct node *node)
 	return ret;
 }
 
+void node_ctlsock_path(const struct node *node, char path[NODE_CTLSOCK_MAX])
+{
+	snprintf(path, NODE_CTLSOCK_MAX, "%s/%s.sock", node->config->runtime_dir,
+		 node->config->name);
+}
+
 static int open_ctlsock(struct node *node)
 {
-	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	char path[NODE_CTLSOCK_MAX];
 	const struct ctlsock_options options = {
 		.path = path,
 		.handler = &node_report_handler,
@@ -453,8 +525,7 @@ static int open_ctlsock(struct node *node)
 	pid_t pid;
 	int ret;
 
-	snprintf(path, sizeof(path), "%s/%s.sock", node->config->runtime_dir,
-		 node->config->name);
+	node_ctlsock_path(node, path);
 	ret = ctlsock_new(node->base, &options, &pid, &node->ctlsock);
 	if (ret == -EADDRINUSE)
 		log_err(NULL,
@@ -490,23 +561,30 @@ struct part {
 /* What is checked by making it comes before what the host can see. */
 static const struct part parts[] = {
 	{node_find_dhcp, NULL},
-	{check_memory, NULL},
+	{node_check_memory, NULL},
 	{open_runtime_dir, NULL},
 	{open_events, "event loop"},
 	{open_netns, NULL},
 	{open_kernel, NULL},
 	{open_plane, "data plane"},
+	{node_open_sockets, NULL},
+	{node_take_over, NULL},
 	{open_world, NULL},
 	{open_ctlsock, NULL},
-	{claim_adapters, NULL},
+	{node_take_store, NULL},
+	{node_claim_adapters, NULL},
 	{node_prepare_global, "global networks"},
 	{open_adapters, NULL},
 	{open_ports, "worker"},
+	{node_open_pulse, "worker's timer"},
 	{node_open_global, "global networks"},
 	{node_open_dhcp, "DHCP clients"},
 	{open_membership, "membership"},
 	{node_open_dispatch, "dispatcher"},
+	{node_open_routing, "routes of a border"},
 	{start_world, NULL},
+	{node_start_settling, "timer"},
+	{node_start_watchdog, "watchdog"},
 	{NULL, NULL},
 };
 
@@ -523,7 +601,7 @@ static int open_parts(struct node *node, const struct part *part)
 	return ret;
 }
 
-static struct node *node_alloc(const struct node_config *config)
+static struct node *node_alloc(struct node_config *config)
 {
 	struct node *node = calloc(1, sizeof(*node));
 
@@ -532,28 +610,38 @@ static struct node *node_alloc(const struct node_config *config)
 		return NULL;
 	}
 	node->config = config;
+	node->successor = -1;
 	snprintf(node->mark, sizeof(node->mark), "%s%s", KERNEL_MARK_PREFIX,
 		 config->name);
 	return node;
 }
 
-static void node_close(struct node *node, bool keep_adopted)
+static void node_close(struct node *node, enum adapter_end end)
 {
-	node_close_dhcp(node); /* while there are still peers: it sends */
+	node->is_stopping = true;
+	if (end == ADAPTER_LEAVE)
+		plane_rest_taps(node->plane, true);
+	node_stop_watchdog(node);
+	node_close_routing(node, end);
+	node_close_dhcp(node, end); /* while there are still peers: it sends */
 	node_end_pings(node);
 	node_end_explains(node);
 	node_close_dispatch(node);
 	membership_free(node->membership);
 	world_event_free(node->world);
-	node_close_global(node);
+	node_close_global(node, end);
 	plane_free(node->plane);
 	for (unsigned i = 0; i < node->num_adapters; i++) {
 		if (node->holds[i])
 			event_free(node->holds[i]);
-		adapter_close(&node->adapters[i], keep_adopted);
+		adapter_close(&node->adapters[i], end);
 	}
-	node_free_global(node, keep_adopted);
+	handover_close(&node->handover);
 	ctlsock_free(node->ctlsock);
+	node_wait_for_successor(node);
+	node_free_global(node);
+	node_end_takeover(node);
+	node_close_pulse(node);
 	if (node->watch)
 		event_free(node->watch);
 	kernel_close(node->kernel);
@@ -562,6 +650,8 @@ static void node_close(struct node *node, bool keep_adopted)
 		if (node->signals[i])
 			event_free(node->signals[i]);
 	}
+	if (node->hangup)
+		event_free(node->hangup);
 	if (node->base)
 		event_base_free(node->base);
 	history_free(node);
@@ -571,15 +661,56 @@ static void node_close(struct node *node, bool keep_adopted)
 static void tell_ready(struct node *node)
 {
 	const struct node_config *config = node->config;
-	const struct events_change change = {LOG_LEVEL_INFO, EVENTS_NODE, config->name,
-					     EVENTS_STARTING, EVENTS_READY};
+	const struct events_change change = {
+		.level = LOG_LEVEL_INFO,
+		.kind = EVENTS_NODE,
+		.subject = config->name,
+		.old = EVENTS_STARTING,
+		.state = EVENTS_READY,
+	};
 
 	events_tell(&node->events, clock_now_ns(), &change,
 		    "node %u of cluster %s, %u network%s", config->id, config->cluster,
 		    config->num_networks, config->num_networks == 1 ? "" : "s");
 }
 
-int node_new(const struct node_config *config, struct node **ret_node)
+/*
+ * A library without memory may call exit(3), as libnftables does. At the start that is a
+ * start that failed. Later all stays as it is after a SIGKILL: who has connections
+ * through this node would lose them with its interfaces.
+ */
+static struct node *alive;
+static bool is_starting;
+
+static void on_exit_by_others(void)
+{
+	struct node *node = alive;
+
+	if (!node)
+		return;
+	alive = NULL;
+	log_err(node->config->name,
+		"a library has ended this process, which it does when "
+		"memory runs out%s",
+		is_starting ? "" : "; what it had set up stays for its next start");
+	if (is_starting)
+		node_close(node, ADAPTER_RESTORE);
+	_exit(EXIT_FAILURE);
+}
+
+static int expect_exit(struct node *node)
+{
+	static bool is_expected;
+
+	if (!is_expected && atexit(on_exit_by_others) != 0)
+		return -ENOMEM;
+	is_expected = true;
+	is_starting = true;
+	alive = node;
+	return 0;
+}
+
+static int node_start(struct node_config *config, bool takes_over, struct node **ret_node)
 {
 	struct node *node = node_alloc(config);
 	int ret;
@@ -587,14 +718,30 @@ int node_new(const struct node_config *config, struct node **ret_node)
 	if (!node)
 		return -ENOMEM;
 	node->started_ns = clock_now_ns();
-	ret = open_parts(node, parts);
+	node->takes_over = takes_over;
+	ret = expect_exit(node);
+	if (ret == 0)
+		ret = open_parts(node, parts);
+	is_starting = false;
 	if (ret < 0) {
-		node_close(node, true);
+		alive = NULL;
+		node_close(node, ADAPTER_RESTORE);
 		return ret;
 	}
 	tell_ready(node);
+	service_tell_ready();
 	*ret_node = node;
 	return 0;
+}
+
+int node_new(struct node_config *config, struct node **ret_node)
+{
+	return node_start(config, false, ret_node);
+}
+
+int node_succeed(struct node_config *config, struct node **ret_node)
+{
+	return node_start(config, true, ret_node);
 }
 
 int node_run(struct node *node)
@@ -602,10 +749,15 @@ int node_run(struct node *node)
 	return event_base_dispatch(node->base) < 0 ? -EIO : 0;
 }
 
+/* Whether it is stopped or restarted a service is not told: its TAPs go with the store.
+ */
 void node_free(struct node *node)
 {
-	if (node)
-		node_close(node, false);
+	if (!node)
+		return;
+	node_close(node, node->successor >= 0 || service_has_store() ? ADAPTER_LEAVE
+								     : ADAPTER_REMOVE);
+	alive = NULL;
 }
 
 /* ---- clean-up after a killed node ---- */
@@ -678,7 +830,7 @@ static const struct part cleanup_parts[] = {
 	{NULL, NULL},
 };
 
-int node_cleanup(const struct node_config *config)
+int node_cleanup(struct node_config *config)
 {
 	struct node *node = node_alloc(config);
 	int ret;
@@ -686,6 +838,6 @@ int node_cleanup(const struct node_config *config)
 	if (!node)
 		return -ENOMEM;
 	ret = open_parts(node, cleanup_parts);
-	node_close(node, false);
+	node_close(node, ADAPTER_REMOVE);
 	return ret;
 }

@@ -16,11 +16,19 @@ struct node;
 /*
  * Brings the node up; on failure nothing of it is left, but for a TAP that was
  * adopted: it stays for the next start, with what was configured until then. The
- * config outlives the node.
+ * config outlives the node, and is the node's to change: see node_reload.c.
  */
-int node_new(const struct node_config *config, struct node **ret_node);
+int node_new(struct node_config *config, struct node **ret_node);
 
-/* Runs until SIGINT, SIGTERM or SIGHUP. 0, or -errno if the node had to give up. */
+/*
+ * The same as the successor of a node of this name that runs, which ends then and leaves
+ * its TAPs with their carriers and what is set up for them. What can be checked while it
+ * runs is checked first: if that fails nothing has happened to it. Without one: a start.
+ */
+int node_succeed(struct node_config *config, struct node **ret_node);
+
+/* Runs until SIGINT or SIGTERM; SIGHUP loads the config again. 0, or -errno if the node
+ * had to give up. */
 int node_run(struct node *node);
 
 /* Leaves nothing behind. Accepts NULL. */
@@ -30,6 +38,6 @@ void node_free(struct node *node);
  * Removes what a killed node of this config left: TAPs, sockets, locks. -EADDRINUSE
  * if it is alive, -EBUSY if another process holds one of its TAPs.
  */
-int node_cleanup(const struct node_config *config);
+int node_cleanup(struct node_config *config);
 
 #endif

@@ -87,13 +87,18 @@ static void wait_for_release(struct node *node)
 	event_free(deadline);
 }
 
-void node_close_dhcp(struct node *node)
+void node_close_dhcp(struct node *node, enum adapter_end end)
 {
 	for (unsigned i = 0; i < node->num_adapters; i++) {
-		if (node->dhcps[i])
+		if (!node->dhcps[i])
+			continue;
+		if (end == ADAPTER_LEAVE)
+			dhcp_leave(node->dhcps[i]);
+		else
 			dhcp_stop(node->dhcps[i]);
 	}
-	wait_for_release(node);
+	if (end != ADAPTER_LEAVE)
+		wait_for_release(node);
 	for (unsigned i = 0; i < node->num_adapters; i++)
 		dhcp_free(node->dhcps[i]);
 }

@@ -33,6 +33,7 @@ struct node_dispatch {
 	struct announce *announce; /* NULL: not by this node */
 	uint8_t addresses[CONFIG_ADDRESSES_MAX][FLOW_ADDRESS_LEN];
 	struct sockets_scope scope;
+	bool is_drained;
 	int error; /* of the last look at the sockets; said once */
 	unsigned num_peers;
 	uint16_t peers[MEMBER_PEERS_MAX]; /* that have a link */
@@ -135,6 +136,14 @@ static void set_announce(void *arg, bool on)
 		announce_set(self->announce, on);
 }
 
+static void set_drained(void *arg, bool on)
+{
+	struct node_dispatch *self = arg;
+
+	self->is_drained = on;
+	node_want_routing(self->node);
+}
+
 static const struct dispatch_ops ops = {
 	.now = get_now,
 	.random = get_random,
@@ -145,6 +154,7 @@ static const struct dispatch_ops ops = {
 	.listen = read_listeners,
 	.set_timer = set_timer,
 	.announce = set_announce,
+	.drained = set_drained,
 };
 
 /* ---- what it is told: sockets ---- */
@@ -273,6 +283,21 @@ void node_dispatch_suspect(void *arg, uint16_t peer_id, bool is_suspect)
 	}
 }
 
+void node_dispatch_pause(struct node *node, unsigned network, uint16_t node_id,
+			 bool is_paused)
+{
+	struct node_dispatch *self = node->dispatches[network];
+
+	if (self)
+		dispatch_set_paused(self->dispatch, node_id, is_paused);
+}
+
+void node_dispatch_peer_paused(void *arg, unsigned network, uint16_t peer_id,
+			       bool is_paused)
+{
+	node_dispatch_pause(arg, network, peer_id, is_paused);
+}
+
 void node_dispatch_message(void *arg, unsigned network, uint16_t peer_id,
 			   const uint8_t *bytes, size_t length)
 {
@@ -292,11 +317,16 @@ static void check_nic(struct node_dispatch *self, const struct kernel_link *link
 void node_dispatch_link_changed(struct node *node, const struct kernel_link *link)
 {
 	for (unsigned i = 0; i < node->num_adapters; i++) {
-		const char *nic = node->config->networks[i].announce;
+		const char *nic = config_announce_nic(&node->config->networks[i]);
 
 		if (node->dispatches[i] && nic && strcmp(nic, link->name) == 0)
 			check_nic(node->dispatches[i], link);
 	}
+}
+
+bool node_is_drained(const struct node *node, unsigned network)
+{
+	return node->dispatches[network] && node->dispatches[network]->is_drained;
 }
 
 struct dispatch *node_find_dispatch(const struct node *node, unsigned network)
@@ -391,16 +421,41 @@ static int open_announce(struct node_dispatch *self, const struct config_network
 		.netns = node->netns,
 		.network = network,
 	};
+	const char *nic = config_announce_nic(network);
 	struct kernel_link link;
 	int ret;
 
-	if (!network->announce)
+	if (!nic)
 		return 0;
 	ret = announce_new(&options, &self->announce);
 	if (ret < 0)
 		return ret;
-	ret = kernel_get_link(node->kernel, network->announce, &link);
+	ret = kernel_get_link(node->kernel, nic, &link);
 	check_nic(self, ret == 0 ? &link : NULL);
+	return 0;
+}
+
+int node_renew_announce(struct node *node, unsigned network)
+{
+	struct node_dispatch *self = node->dispatches[network];
+	struct announce *former = self->announce;
+	int ret;
+
+	self->announce = NULL;
+	ret = open_announce(self, &node->config->networks[network]);
+	if (ret < 0) {
+		announce_free(self->announce);
+		self->announce = former;
+		return ret;
+	}
+	announce_free(former);
+	if (!self->announce)
+		dispatch_set_nic(self->dispatch, false);
+	dispatch_reconfigure(self->dispatch);
+	if (self->announce && dispatch_is_announcing(self->dispatch))
+		announce_set(self->announce, true);
+	node_renew_global(node);
+	node_want_routing(node);
 	return 0;
 }
 
@@ -439,10 +494,13 @@ static int open_one(struct node *node, unsigned index)
 	return fill_one(self, &node->config->networks[index]);
 }
 
-static int open_sockets(struct node *node)
+int node_open_sockets(struct node *node)
 {
-	int ret = sockets_open(node->netns, &node->sockets);
+	int ret;
 
+	if (!node_has_global(node->config))
+		return 0;
+	ret = sockets_open(node->netns, &node->sockets);
 	if (ret == -EPROTONOSUPPORT)
 		log_err(NULL, "the kernel can't list the host's sockets: load its "
 			      "modules tcp_diag and udp_diag, or use a kernel with "
@@ -462,11 +520,10 @@ static int start_event(struct node *node, event_callback_fn call,
 
 int node_open_dispatch(struct node *node)
 {
-	int ret;
+	int ret = 0;
 
 	if (!node_has_global(node->config))
 		return 0;
-	ret = open_sockets(node);
 	for (unsigned i = 0; i < node->num_adapters && ret == 0; i++) {
 		if (node->config->networks[i].kind == NETWORK_KIND_GLOBAL)
 			ret = open_one(node, i);

@@ -338,6 +338,7 @@ static bool add_member(void *arg, const struct dispatch_member *member)
 	REPORT_SET(to->name, member->name);
 	to->state = member->is_suspect ? REPORT_STATE_SUSPECT : REPORT_STATE_UP;
 	to->is_known = member->is_known;
+	to->is_paused = member->is_paused;
 	to->drained = member->is_drained;
 	to->announces = member->is_announcing;
 	to->weight = member->weight;

@@ -44,6 +44,46 @@ static void restore_sysctls(struct node *node, bool all)
 		log_err(NULL, "%s", sysctls_last_error(node->sysctls));
 }
 
+static int make_global(struct node *node, unsigned index, struct global **ret_global)
+{
+	const struct global_options options = {
+		.kernel = node->kernel,
+		.sysctls = node->sysctls,
+		.mark = node->mark,
+		.config = node->config,
+		.network = &node->config->networks[index],
+		.hooks_later = node->takeover != NULL,
+	};
+
+	return global_new(&options, ret_global);
+}
+
+static int check_one(struct node *node, unsigned index)
+{
+	struct global *global = NULL;
+	int ret = make_global(node, index, &global);
+
+	if (ret == 0)
+		ret = global_check_host(global);
+	global_free(global);
+	return ret;
+}
+
+/* The record of settings is read again, when nobody else writes to it any more. */
+int node_check_prepare_global(struct node *node)
+{
+	const struct node_config *config = node->config;
+	int ret = open_sysctls(node);
+
+	for (unsigned i = 0; i < config->num_networks && ret == 0; i++) {
+		if (config->networks[i].kind == NETWORK_KIND_GLOBAL)
+			ret = check_one(node, i);
+	}
+	sysctls_close(node->sysctls);
+	node->sysctls = NULL;
+	return ret;
+}
+
 int node_prepare_global(struct node *node)
 {
 	const struct node_config *config = node->config;
@@ -53,16 +93,11 @@ int node_prepare_global(struct node *node)
 		ret = global_sweep(node->kernel, config, node->mark, true);
 	node->has_guards = ret > 0 || node_has_global(config);
 	for (unsigned i = 0; i < config->num_networks && ret >= 0; i++) {
-		const struct global_options options = {
-			.kernel = node->kernel,
-			.sysctls = node->sysctls,
-			.mark = node->mark,
-			.config = config,
-			.network = &config->networks[i],
-		};
-
-		if (config->networks[i].kind == NETWORK_KIND_GLOBAL)
-			ret = global_new(&options, &node->globals[i]);
+		if (config->networks[i].kind != NETWORK_KIND_GLOBAL)
+			continue;
+		ret = make_global(node, i, &node->globals[i]);
+		if (ret == 0)
+			ret = global_prepare(node->globals[i]);
 	}
 	return ret < 0 ? ret : 0;
 }
@@ -72,6 +107,7 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	node_check_global(arg, NULL);
+	node_check_routing(arg);
 }
 
 static int start_checks(struct node *node)
@@ -102,6 +138,21 @@ int node_open_global(struct node *node)
 	return ret;
 }
 
+void node_hook_global(struct node *node)
+{
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		if (node->globals[i])
+			global_hook(node->globals[i]);
+	}
+}
+
+void node_renew_global(struct node *node)
+{
+	sysctls_want_none(node->sysctls);
+	node_check_global(node, NULL);
+	restore_sysctls(node, false);
+}
+
 void node_check_global(struct node *node, const struct kernel_link *link)
 {
 	for (unsigned i = 0; i < node->num_adapters; i++) {
@@ -110,10 +161,12 @@ void node_check_global(struct node *node, const struct kernel_link *link)
 	}
 }
 
-void node_close_global(struct node *node)
+void node_close_global(struct node *node, enum adapter_end end)
 {
 	if (node->global_timer)
 		event_free(node->global_timer);
+	if (end == ADAPTER_LEAVE)
+		return;
 	for (unsigned i = 0; i < node->config->num_networks; i++) {
 		if (node->globals[i])
 			global_close(node->globals[i]);
@@ -121,10 +174,10 @@ void node_close_global(struct node *node)
 	restore_sysctls(node, true);
 }
 
-void node_free_global(struct node *node, bool keep_adopted)
+void node_free_global(struct node *node)
 {
 	for (unsigned i = 0; i < node->config->num_networks; i++)
-		global_free(node->globals[i], keep_adopted && node->adapters[i].adopted);
+		global_free(node->globals[i]);
 	sysctls_close(node->sysctls);
 }
 

@@ -97,6 +97,8 @@ static int find_network(const struct node *node, const char *name,
 	struct names all = {0};
 
 	for (unsigned i = 0; i < node->num_adapters; i++) {
+		if (!config_has_network(node->config, i))
+			continue;
 		if (!*name || strcmp(node->config->networks[i].name, name) == 0)
 			return 0;
 		names_add(&all, node->config->networks[i].name);

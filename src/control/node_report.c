@@ -1,6 +1,7 @@
 /* What the node tells its clients: fills control/report.h from the live parts. */
 #include "base/clock.h"
 #include "control/node_internal.h"
+#include "control/wire_range.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -77,6 +78,7 @@ static void fill_network(const struct node *node, unsigned index,
 	for (unsigned i = 0; i < network->num_addresses; i++)
 		add_address(report, &network->addresses[i]);
 	node_fill_members(node, index, report);
+	node_fill_pause(node, index, report);
 }
 
 static struct report_network *fill_networks(const struct node *node, unsigned *ret_count)
@@ -86,9 +88,11 @@ static struct report_network *fill_networks(const struct node *node, unsigned *r
 
 	if (!networks)
 		return NULL;
-	for (unsigned i = 0; i < node->num_adapters; i++)
-		fill_network(node, i, &networks[i]);
-	*ret_count = node->num_adapters;
+	*ret_count = 0;
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		if (config_has_network(node->config, i))
+			fill_network(node, i, &networks[(*ret_count)++]);
+	}
 	return networks;
 }
 
@@ -100,6 +104,7 @@ static void fill_self(const struct node *node, struct report_node *report)
 	report->state = REPORT_STATE_UP;
 	report->incarnation = membership_incarnation(node->membership);
 	report->pid = (uint32_t)getpid();
+	node_fill_pauses(node, report);
 }
 
 /* A list under construction; `at` stops where the room ends. */
@@ -127,6 +132,21 @@ static void add_node(const struct member_report *member, void *arg)
 	report->pid = (uint32_t)member->pid;
 }
 
+static void add_pause(const struct member_link_report *link, void *arg)
+{
+	struct node_list *list = arg;
+
+	for (unsigned i = 0; i < list->count && link->is_paused; i++) {
+		struct report_node *report = &list->nodes[i];
+
+		if (report->id != link->peer_id)
+			continue;
+		REPORT_SET(report->paused[report->num_paused],
+			   list->node->config->networks[link->network].name);
+		report->num_paused++;
+	}
+}
+
 static void count_member(const struct member_report *member, void *arg)
 {
 	(void)member;
@@ -146,6 +166,7 @@ static struct report_node *fill_nodes(const struct node *node, bool with_self,
 	if (with_self)
 		fill_self(node, &list.nodes[0]);
 	membership_each_peer(node->membership, add_node, &list);
+	membership_each_link(node->membership, add_pause, &list);
 	*ret_count = list.count;
 	return list.nodes;
 }
@@ -203,9 +224,11 @@ static void fill_topology_link(const struct node *node,
 	REPORT_SET(report->to, link->peer_name);
 	REPORT_SET(report->fabric, link->fabric);
 	report->state = link->link ? REPORT_STATE_UP : REPORT_STATE_DOWN;
+	if (link->link && (link->is_paused || node->adapters[link->network].paused_ns))
+		report->state = REPORT_STATE_PAUSED;
 }
 
-/* A reason is counted at one end only, so the reason says which. */
+/* A reason is counted at one end only, so the reason says which; but for one. */
 static void split_drops(const struct link_counters *counters,
 			struct report_link_stats *report)
 {
@@ -216,6 +239,7 @@ static void split_drops(const struct link_counters *counters,
 
 		drops->frames[reason] = counters->drops[reason];
 	}
+	report->received_drops.frames[DROP_PAUSED] = counters->received_paused;
 }
 
 static void fill_link_stats(const struct node *node,
@@ -363,9 +387,11 @@ static int report_stats(void *arg, struct report_stats *report)
 	report->networks = report_list_new(node->num_adapters, sizeof(*report->networks));
 	if (!report->networks)
 		return -ENOMEM;
-	report->num_networks = node->num_adapters;
-	for (unsigned i = 0; i < node->num_adapters; i++)
-		fill_network_stats(node, i, &report->networks[i]);
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		if (config_has_network(node->config, i))
+			fill_network_stats(node, i,
+					   &report->networks[report->num_networks++]);
+	}
 	report->links = fill_links(node, fill_link_stats, sizeof(*report->links),
 				   &report->num_links);
 	report->casts = fill_casts(node, &report->num_casts);
@@ -381,6 +407,8 @@ static int report_topology(void *arg, struct report_topology *report)
 	report->nodes = fill_nodes(node, true, &report->num_nodes);
 	report->links = fill_links(node, fill_topology_link, sizeof(*report->links),
 				   &report->num_links);
+	if (node_fill_borders(node, report) < 0)
+		return -ENOMEM;
 	return report->networks && report->nodes && report->links ? 0 : -ENOMEM;
 }
 
@@ -452,10 +480,15 @@ static void fill_health(const struct node *node, struct report_status *report)
 	for (unsigned i = 0; i < node->num_adapters; i++)
 		add_adapter_reason(node, &node->adapters[i], report);
 	node_each_global_reason(node, add_reason, report);
+	node_each_border_reason(node, add_reason, report);
 	membership_each_reason(node->membership, add_reason, report);
 	node_each_missing_member(node, add_reason, report);
 	report->state =
 		report->num_reasons ? REPORT_HEALTH_DEGRADED : REPORT_HEALTH_READY;
+	for (unsigned i = 0; i < node->num_adapters; i++) {
+		if (!report->num_reasons && node->adapters[i].paused_ns)
+			report->state = REPORT_HEALTH_PAUSED;
+	}
 }
 
 static int report_status(void *arg, struct report_status *report)
@@ -492,7 +525,7 @@ static int report_version(void *arg, struct report_version *report)
 
 	REPORT_SET(report->node, node->config->name);
 	REPORT_SET(report->version, SHMNET_VERSION);
-	report->wire_version = SHMNET_WIRE_VERSION;
+	report->wire_version = wire_spoken.max;
 	return 0;
 }
 
@@ -526,6 +559,8 @@ static int report_events(void *arg, struct report_events *report)
 		to->kind = from->kind;
 		to->old = from->old;
 		to->state = from->state;
+		to->has_gap = from->gap_ns != 0;
+		to->gap_ms = from->gap_ns / NSEC_PER_MSEC;
 		REPORT_SET(to->name, from->subject);
 		REPORT_SET(to->cause, from->cause);
 	}
@@ -547,7 +582,10 @@ const struct ctlsock_handler node_report_handler = {
 	.events = report_events,
 	.flows = node_flows,
 	.listeners = node_listeners,
+	.takeover = node_takeover,
 	.drain = node_drain,
+	.reload = node_reload,
+	.pause = node_pause,
 	.ping = node_ping,
 	.explain = node_explain,
 	.cancel = cancel,

@@ -301,6 +301,11 @@ void offer_link_free(struct world_link *link, bool peer_is_dead)
 	free(link);
 }
 
+void offer_link_pause(struct world_link *link, bool is_paused)
+{
+	plane_pause_link(link->offer->plane, link->link, is_paused);
+}
+
 int offer_link_send(struct world_link *link, const uint8_t *bytes, size_t length)
 {
 	_Static_assert(WORLD_WORD_MAX == PLANE_MESSAGE_MAX,

@@ -119,6 +119,7 @@ void offer_ring_free(struct world_ring *ring);
 int offer_link_new(struct offer *offer, const struct world_link_spec *spec,
 		   struct world_link **ret_link);
 void offer_link_free(struct world_link *link, bool peer_is_dead);
+void offer_link_pause(struct world_link *link, bool is_paused);
 int offer_link_send(struct world_link *link, const uint8_t *bytes, size_t length);
 
 struct link *offer_link(const struct world_link *link);

@@ -79,6 +79,7 @@ static int map_foreign(struct offer *offer, int fd, const struct world_cast_spec
 {
 	uint32_t mtu = mtu_of(offer, spec);
 	const char *why;
+	uint64_t id;
 	int ret;
 
 	if (fd < 0) {
@@ -88,6 +89,10 @@ static int map_foreign(struct offer *offer, int fd, const struct world_cast_spec
 	if (memfd_cast_check(fd, spec->depth, mtu, spec->lane, &why) < 0) {
 		snprintf(offer->why, sizeof(offer->why), "its descriptor %s", why);
 		*ret_why = offer->why;
+		return -EPROTO;
+	}
+	if (memfd_get_id(fd, &id) < 0 || id != spec->id) {
+		*ret_why = "its descriptor is of another ring";
 		return -EPROTO;
 	}
 	ret = offer_check_memory(0, shmnet_cast_file_size(spec->depth, mtu), offer->why,
@@ -141,7 +146,7 @@ static int attach(struct offer *offer, const struct world_cast_spec *spec,
 	return 0;
 }
 
-int offer_cast_new(struct offer *offer, const struct world_cast_spec *spec,
+int offer_cast_new(struct offer *offer, struct world_cast_spec *spec,
 		   struct world_cast **ret_cast, const char **ret_why)
 {
 	struct cast_map map;
@@ -150,6 +155,12 @@ int offer_cast_new(struct offer *offer, const struct world_cast_spec *spec,
 	ret = map_new(offer, spec, &map, &fd, ret_why);
 	if (ret < 0)
 		return ret;
+	ret = memfd_get_id(fd, &spec->id);
+	if (ret < 0) {
+		cast_map_close(&map);
+		close(fd);
+		return fail(offer, ret, "look at a memfd", ret_why);
+	}
 	return attach(offer, spec, &map, fd, ret_cast, ret_why);
 }
 

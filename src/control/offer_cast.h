@@ -10,7 +10,7 @@
 #include "control/offer.h"
 #include "control/world.h"
 
-int offer_cast_new(struct offer *offer, const struct world_cast_spec *spec,
+int offer_cast_new(struct offer *offer, struct world_cast_spec *spec,
 		   struct world_cast **ret_cast, const char **ret_why);
 int offer_cast_accept(struct offer *offer, struct world_parcel *parcel,
 		      const struct world_cast_spec *spec, struct world_cast **ret_cast,

@@ -29,7 +29,19 @@
  * When a session ends, links go first and the channel last. So a peer that sees the
  * end of the channel knows that nothing is stored into its rings any more, and may
  * deliver what was finished but not published [31]. Where nothing is stored directly,
- * that is what the fabric has told of.
+ * that is what the fabric has told of. Not so if it was given up: what it had not read
+ * then is counted as lost, so it is told first, and salvages nothing either.
+ *
+ * Who breaks the rules, in a message or in memory, is hung up on with the words of it,
+ * and is in quarantine: for PEER_QUARANTINE_MIN_NS, twice as long each time up to
+ * PEER_QUARANTINE_MAX_NS, and as at first again when it kept the rules for that long. It
+ * is neither dialled nor listened to meanwhile. A node that was restarted may be another
+ * program, so its next life is welcome at once; but a life costs a liar nothing, so that
+ * ends with PEER_QUARANTINE_LIFE_NS, from which on the id is out, whoever has it.
+ *
+ * A session that ends at once costs who ends it nothing, so it takes a while until such
+ * a peer is dialled as soon as it is gone again, whatever new socket it has; and if it
+ * dials, it is told that it does so too often.
  *
  * Another machine that can't be reached ends a channel as soon as it was dialled. That is
  * tried again for as long as the peer is known to be there, and said once.
@@ -43,42 +55,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STABLE_NS	 PEER_BACKOFF_MAX_NS /* up for so long, the past is forgiven */
-#define REFUSED_SHOWN_NS (2 * PEER_BACKOFF_MAX_NS) /* of one that does not dial again */
-
 /* ---- the machine ---- */
 
 static const char *const event_names[] = {
-	[EVENT_NONE] = "none",		 [EVENT_APPEARED] = "appeared",
-	[EVENT_CALLABLE] = "callable",	 [EVENT_DISAPPEARED] = "disappeared",
-	[EVENT_RETRY] = "retry",	 [EVENT_TIMER] = "timer",
-	[EVENT_NO_ANSWER] = "no answer", [EVENT_GREETED] = "greeted",
-	[EVENT_CONNECTED] = "connected", [EVENT_COMPLETE] = "complete",
-	[EVENT_SILENT] = "silent",	 [EVENT_HEARD] = "heard",
-	[EVENT_UNHEARD] = "unheard",	 [EVENT_LOST] = "lost",
-	[EVENT_BROKEN] = "broken",	 [EVENT_CLOSED] = "closed",
-	[EVENT_GIVEN_UP] = "given up",	 [EVENT_REFUSE] = "refuse",
-	[EVENT_REFUSED] = "refused",	 [EVENT_TURNED_AWAY] = "turned away",
+	[EVENT_NONE] = "none",
+	[EVENT_APPEARED] = "appeared",
+	[EVENT_CALLABLE] = "callable",
+	[EVENT_DISAPPEARED] = "disappeared",
+	[EVENT_RETRY] = "retry",
+	[EVENT_TIMER] = "timer",
+	[EVENT_NO_ANSWER] = "no answer",
+	[EVENT_GREETED] = "greeted",
+	[EVENT_CONNECTED] = "connected",
+	[EVENT_COMPLETE] = "complete",
+	[EVENT_SILENT] = "silent",
+	[EVENT_HEARD] = "heard",
+	[EVENT_UNHEARD] = "unheard",
+	[EVENT_LOST] = "lost",
+	[EVENT_BROKEN] = "broken",
+	[EVENT_CLOSED] = "closed",
+	[EVENT_GIVEN_UP] = "given up",
+	[EVENT_REFUSE] = "refuse",
+	[EVENT_REFUSED] = "refused",
+	[EVENT_NETWORKS] = "networks",
+	[EVENT_TURNED_AWAY] = "turned away",
 };
 _Static_assert(sizeof(event_names) / sizeof(event_names[0]) == EVENT_NUM_, "a name each");
-
-static const char *const state_names[] = {
-	[PEER_ABSENT] = "absent",   [PEER_WAITING] = "waiting",
-	[PEER_DIALLED] = "dialled", [PEER_OFFERING] = "offering",
-	[PEER_UP] = "up",	    [PEER_SUSPECT] = "suspect",
-	[PEER_FADING] = "fading",   [PEER_REFUSED] = "refused",
-};
-_Static_assert(sizeof(state_names) / sizeof(state_names[0]) == PEER_STATE_NUM_,
-	       "a name each");
 
 #define SAME PEER_STATE_NUM_
 
 typedef enum peer_event peer_action(struct peer *peer);
 
 static peer_action act_none, act_forget, act_dial, act_retry, act_recall, act_offer,
-	act_declare, act_attach, act_complete_rings, act_linger, act_give_up, act_end,
-	act_time_out, act_refuse, act_back_off, act_show, act_wait, act_suspect, act_ask,
-	act_trust, act_presume_dead, act_return;
+	act_declare, act_attach, act_complete_rings, act_offer_rings, act_linger,
+	act_give_up, act_end, act_time_out, act_refuse, act_back_off, act_show, act_wait,
+	act_suspect, act_ask, act_trust, act_presume_dead, act_return;
 
 /* clang-format off */
 static const struct peer_row {
@@ -91,7 +102,7 @@ static const struct peer_row {
 	/* current state              event that happened  action to take                              resulting state */
 	{ABSENT,                      EVENT_APPEARED,      act_none,           "none",                PEER_WAITING},
 	{ABSENT | WAITING | REFUSED,  EVENT_CALLABLE,      act_dial,           "dial",                PEER_DIALLED},
-	{ABSENT,                      EVENT_RETRY,         act_retry,          "dial later",          PEER_WAITING},
+	{ABSENT | WAITING | REFUSED,  EVENT_RETRY,         act_retry,          "dial later",          PEER_WAITING},
 	{ABSENT | WAITING | REFUSED,  EVENT_GREETED,       act_offer,          "offer",               PEER_OFFERING},
 
 	{WAITING,                     EVENT_TIMER,         act_dial,           "dial",                PEER_DIALLED},
@@ -106,6 +117,9 @@ static const struct peer_row {
 	{OFFERING,                    EVENT_COMPLETE,      act_attach,         "attach",              PEER_UP},
 
 	{UP | SUSPECT,                EVENT_TIMER,         act_complete_rings, "make missing rings",  SAME},
+	{UP | SUSPECT,                EVENT_NETWORKS,      act_complete_rings, "make missing rings",  SAME},
+	{OFFERING,                    EVENT_NETWORKS,      act_offer_rings,    "offer missing rings", SAME},
+	{FADING,                      EVENT_NETWORKS,      act_none,           "none",                SAME},
 	{OFFERING | UP | SUSPECT,     EVENT_LOST,          act_linger,         "linger",              PEER_FADING},
 	{UP,                          EVENT_SILENT,        act_suspect,        "suspect",             PEER_SUSPECT},
 	{SUSPECT,                     EVENT_SILENT,        act_ask,            "ask again",           PEER_SUSPECT},
@@ -126,6 +140,7 @@ static const struct peer_row {
 	/* The rendezvous says what the channel knows better, or says it again. */
 	{ALIVE | WAITING | REFUSED,   EVENT_APPEARED,      act_none,           "none",                SAME},
 	{ALIVE,                       EVENT_CALLABLE,      act_none,           "none",                SAME},
+	{ALIVE,                       EVENT_RETRY,         act_none,           "none",                SAME},
 	{ALIVE | ABSENT,              EVENT_DISAPPEARED,   act_none,           "none",                SAME},
 	{FADING,                      EVENT_LOST,          act_none,           "none",                SAME},
 };
@@ -159,13 +174,13 @@ void peer_happen(struct peer *peer, enum peer_event event)
 
 		if (!row) {
 			log_err(peer_name(peer), "event %s in state %s is ignored",
-				event_names[event], state_names[peer->state]);
+				event_names[event], peer_state_name(peer->state));
 			return;
 		}
 		next = row->next == SAME ? peer->state : row->next;
 		log_debug(peer_name(peer), "event %s, action %s, %s > %s",
-			  event_names[event], row->name, state_names[peer->state],
-			  state_names[next]);
+			  event_names[event], row->name, peer_state_name(peer->state),
+			  peer_state_name(next));
 		following = row->action(peer);
 		set_state(peer, next);
 		event = following;
@@ -197,64 +212,7 @@ enum peer_event peer_complain(struct peer *peer, enum peer_refusal code,
 	return EVENT_REFUSE;
 }
 
-/* ---- time ---- */
-
-static uint64_t now(const struct peer *peer)
-{
-	return peer_ops(peer)->now(peer->owner->world);
-}
-
-static uint64_t doubled(uint64_t value, uint64_t limit)
-{
-	return value * 2 < limit ? value * 2 : limit;
-}
-
-/* ---- what is told ---- */
-
-static void tell(struct peer *peer, enum log_level level, enum events_state state,
-		 const char *cause)
-{
-	const struct events_change change = {level, EVENTS_NODE, peer_name(peer),
-					     peer->told, state};
-
-	events_tell(peer->owner->events, now(peer), &change, "%s", cause);
-	peer->told = state;
-}
-
-/* A refusal that repeats is one event, however often the peer comes again. */
-static void tell_refusal(struct peer *peer)
-{
-	if (strcmp(peer->logged, peer->reason) == 0) {
-		log_debug(peer_name(peer), "%s", peer->reason);
-		return;
-	}
-	memcpy(peer->logged, peer->reason, sizeof(peer->logged));
-	tell(peer, LOG_LEVEL_WARNING, EVENTS_REFUSED, peer->reason);
-}
-
-/* Another machine that is not reached is said once, however often it is tried. */
-static void tell_unreached(struct peer *peer)
-{
-	if (!peer->session.is_remote || peer->session.up_since_ns ||
-	    strcmp(peer->logged, peer->reason) == 0)
-		return;
-	memcpy(peer->logged, peer->reason, sizeof(peer->logged));
-	log_warn(peer_name(peer), "%s", peer->reason);
-}
-
-static void tell_up(struct peer *peer)
-{
-	char cause[EVENTS_CAUSE_MAX], place[PEER_FABRIC_MAX + 8];
-
-	if (peer->session.is_remote)
-		peer_say(place, sizeof(place), "by %s", peer->fabric);
-	else
-		peer_say(place, sizeof(place), "pid %ld",
-			 (long)peer->session.credentials.pid);
-	peer_say(cause, sizeof(cause), "id %u, incarnation %u, %s, networks %u", peer->id,
-		 peer->incarnation, place, peer_count_links(peer));
-	tell(peer, LOG_LEVEL_INFO, EVENTS_UP, cause);
-}
+/* ---- the end of a session ---- */
 
 /* The session is over, but for the channel, which goes last. */
 static void end_session(struct peer *peer, enum peer_end end, bool peer_is_dead)
@@ -263,14 +221,13 @@ static void end_session(struct peer *peer, enum peer_end end, bool peer_is_dead)
 	bool was_up = peer->session.up_since_ns != 0;
 
 	if (was_up)
-		tell(peer, LOG_LEVEL_INFO, EVENTS_DOWN, peer->reason);
+		peer_news_down(peer);
+	peer_forgive(peer);
 	peer_ops(peer)->timer_cancel(peer->timer);
 	peer_detach(peer, peer_is_dead);
 	if (was_up && owner->ended)
 		owner->ended(owner, peer, end);
 }
-
-/* ---- how long, and where to ---- */
 
 /* Where it goes from ABSENT, given what the rendezvous says. */
 static enum peer_event settle(struct peer *peer)
@@ -278,39 +235,6 @@ static enum peer_event settle(struct peer *peer)
 	if (!peer->is_present)
 		return EVENT_NONE;
 	return peer_we_dial(peer) ? EVENT_RETRY : EVENT_APPEARED;
-}
-
-static void forgive(struct peer *peer)
-{
-	uint64_t since = peer->session.up_since_ns;
-
-	if (since && now(peer) - since >= STABLE_NS)
-		peer->backoff_ns = PEER_BACKOFF_MIN_NS;
-}
-
-/*
- * The dialler comes again after the backoff; who is dialled just shows the refusal
- * for a while, and takes any HELLO that comes meanwhile.
- */
-static void back_off(struct peer *peer)
-{
-	uint64_t delay = peer->backoff_ns;
-
-	peer->backoff_ns = doubled(delay, PEER_BACKOFF_MAX_NS);
-	peer_ops(peer)->timer_set(peer->timer,
-				  peer_we_dial(peer) ? delay : REFUSED_SHOWN_NS);
-}
-
-/* Who broke the rules is not even listened to until the backoff is over. */
-static void quarantine(struct peer *peer)
-{
-	peer->quarantine_until_ns = now(peer) + peer->backoff_ns;
-	peer->quarantined_nonce = peer->session.hello.nonce;
-}
-
-static bool is_quarantined(const struct peer *peer, uint64_t nonce)
-{
-	return peer->quarantined_nonce == nonce && now(peer) < peer->quarantine_until_ns;
 }
 
 /* ---- from absent to up ---- */
@@ -330,8 +254,7 @@ static enum peer_event act_forget(struct peer *peer)
 
 static enum peer_event act_retry(struct peer *peer)
 {
-	peer_ops(peer)->timer_set(peer->timer, peer->retry_ns);
-	peer->retry_ns = doubled(peer->retry_ns, PEER_RETRY_MAX_NS);
+	peer_retry(peer);
 	return EVENT_NONE;
 }
 
@@ -366,7 +289,7 @@ static enum peer_event act_wait(struct peer *peer)
 
 static void set_patience(struct peer *peer)
 {
-	peer->due_ns = now(peer) + peer_patience_ns(peer);
+	peer->due_ns = peer_now(peer) + peer_patience_ns(peer);
 	peer_ops(peer)->timer_set(peer->timer, peer_patience_ns(peer));
 }
 
@@ -374,11 +297,15 @@ static enum peer_event act_offer(struct peer *peer)
 {
 	enum peer_event event = EVENT_NONE;
 
+	peer_count_session(peer);
 	peer_compare_networks(peer);
 	peer_set_floor(peer);
 	set_patience(peer);
 	if (!peer_we_dial(peer))
 		event = peer_send_hello(peer);
+	else if (peer->session.generation != peer->owner->generation &&
+		 !peer->session.is_remote)
+		event = peer_send_networks(peer);
 	if (event == EVENT_NONE)
 		event = peer_offer_bell(peer);
 	if (event == EVENT_NONE)
@@ -400,7 +327,7 @@ static void plan_missing_rings(struct peer *peer)
 		return;
 	}
 	peer_ops(peer)->timer_set(peer->timer, peer->ring_retry_ns);
-	peer->ring_retry_ns = doubled(peer->ring_retry_ns, PEER_BACKOFF_MAX_NS);
+	peer->ring_retry_ns = peer_doubled(peer->ring_retry_ns, PEER_BACKOFF_MAX_NS);
 }
 
 static enum peer_event act_attach(struct peer *peer)
@@ -411,14 +338,20 @@ static enum peer_event act_attach(struct peer *peer)
 		return event;
 	peer->ring_retry_ns = PEER_BACKOFF_MIN_NS;
 	plan_missing_rings(peer);
-	peer->session.up_since_ns = now(peer);
+	peer->session.up_since_ns = peer_now(peer);
 	peer_pulse_start(peer);
 	peer->is_silent = false;
-	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->reason[0] = '\0';
 	peer->logged[0] = '\0';
-	tell_up(peer);
+	peer_news_up(peer);
+	peer_tell_pauses(peer);
+	peer_tell_border(peer);
 	return EVENT_NONE;
+}
+
+static enum peer_event act_offer_rings(struct peer *peer)
+{
+	return peer_offer_rings(peer);
 }
 
 static enum peer_event act_complete_rings(struct peer *peer)
@@ -443,38 +376,36 @@ static enum peer_event act_ask(struct peer *peer)
 static enum peer_event act_suspect(struct peer *peer)
 {
 	peer_ask_others(peer);
-	tell(peer, LOG_LEVEL_INFO, EVENTS_SUSPECT, peer->reason);
+	peer_news_suspect(peer);
 	return EVENT_NONE;
 }
 
 static enum peer_event act_trust(struct peer *peer)
 {
-	char cause[EVENTS_CAUSE_MAX];
-
-	peer_say(cause, sizeof(cause), "heard again after %llu ms",
-		 (unsigned long long)peer->session.pulse.gap_ns / 1000000);
-	tell(peer, LOG_LEVEL_INFO, EVENTS_UP, cause);
+	peer_news_trust(peer);
 	peer->reason[0] = '\0';
 	return EVENT_NONE;
 }
 
-/* With a word, so that the peer does not take us for dead; it may just be stopped. */
-static void leave(struct peer *peer)
+/*
+ * With a word, so that the peer does not take us for dead; it may just be stopped. Before
+ * anything else: what it reads of our rings from now on is counted as lost.
+ */
+static void say_given_up(struct peer *peer)
 {
 	struct peer_refuse refuse = {.code = PEER_REFUSAL_GIVEN_UP};
 
 	peer_say(refuse.words, sizeof(refuse.words), "%.*s", PEER_WORDS_MAX - 1,
 		 peer->reason);
-	peer_refuse_channel(peer->owner->world, peer->session.channel, &refuse);
-	peer->session.channel = NULL;
-	peer_hang_up(peer);
+	peer_say_refuse(peer->owner->world, peer->session.channel, &refuse);
 }
 
 static enum peer_event act_presume_dead(struct peer *peer)
 {
+	say_given_up(peer);
 	end_session(peer, PEER_END_SILENT, false);
 	peer->is_silent = true;
-	leave(peer);
+	peer_hang_up(peer);
 	return settle(peer);
 }
 
@@ -489,24 +420,35 @@ static enum peer_event act_linger(struct peer *peer)
 /* The peer may live and store: nothing is salvaged. */
 static enum peer_event act_give_up(struct peer *peer)
 {
-	tell_unreached(peer);
+	say_given_up(peer);
+	peer_news_unreached(peer);
 	end_session(peer, PEER_END_OTHER, false);
-	leave(peer);
+	peer_hang_up(peer);
 	return settle(peer);
 }
 
-/* The peer has left our memory before it said so. */
+/*
+ * The peer has ended it, by a word. What we had not read then it counts as lost, or sends
+ * by another way, so no ring is salvaged, even if it still stores into some. It may have
+ * died since it spoke, so what it was writing to the cast rings is cleared if it has.
+ */
+static void end_by_its_word(struct peer *peer)
+{
+	peer->session.is_given_up = true;
+	end_session(peer, PEER_END_OTHER, true);
+}
+
 static enum peer_event act_return(struct peer *peer)
 {
-	tell_unreached(peer);
-	end_session(peer, PEER_END_OTHER, true);
+	peer_news_unreached(peer);
+	end_by_its_word(peer);
 	peer_hang_up(peer);
 	return settle(peer);
 }
 
 static enum peer_event act_end(struct peer *peer)
 {
-	tell_unreached(peer);
+	peer_news_unreached(peer);
 	end_session(peer, PEER_END_CLOSED, true);
 	peer_hang_up(peer);
 	return settle(peer);
@@ -515,7 +457,7 @@ static enum peer_event act_end(struct peer *peer)
 /* If we did not run ourselves its answer may be there, unread. */
 static enum peer_event act_time_out(struct peer *peer)
 {
-	if (now(peer) > peer->due_ns + peer_interval_ns(peer->owner)) {
+	if (peer_now(peer) > peer->due_ns + peer_interval_ns(peer->owner)) {
 		set_patience(peer);
 		return EVENT_NONE;
 	}
@@ -533,31 +475,31 @@ static enum peer_event act_refuse(struct peer *peer)
 	};
 
 	end_session(peer, PEER_END_OTHER, false);
-	tell_refusal(peer);
-	forgive(peer);
-	if (message.refuse.code == PEER_REFUSAL_PROTOCOL)
-		quarantine(peer);
+	if (message.refuse.code == PEER_REFUSAL_PROTOCOL) {
+		peer_quarantine(peer);
+	} else {
+		peer_news_refusal(peer);
+		peer_back_off(peer);
+	}
 	peer_refuse_channel(peer->owner->world, peer->session.channel, &message.refuse);
 	peer->session.channel = NULL;
 	peer_hang_up(peer);
-	back_off(peer);
 	return EVENT_NONE;
 }
 
 static enum peer_event act_back_off(struct peer *peer)
 {
-	end_session(peer, PEER_END_OTHER, true);
-	tell_refusal(peer);
-	forgive(peer);
+	end_by_its_word(peer);
+	peer_news_refusal(peer);
 	peer_hang_up(peer);
-	back_off(peer);
+	peer_back_off(peer);
 	return EVENT_NONE;
 }
 
 static enum peer_event act_show(struct peer *peer)
 {
-	tell_refusal(peer);
-	peer_ops(peer)->timer_set(peer->timer, REFUSED_SHOWN_NS);
+	peer_news_refusal(peer);
+	peer_ops(peer)->timer_set(peer->timer, PEER_REFUSED_SHOWN_NS);
 	return EVENT_NONE;
 }
 
@@ -607,35 +549,65 @@ void peer_free(struct peer *peer)
 	free(peer);
 }
 
-/* A new socket is a new life, or a new beginning: nothing is held against it. */
+static enum peer_event appear(const struct peer *peer)
+{
+	if (!peer_we_dial(peer))
+		return EVENT_APPEARED;
+	return peer_session_wait_ns(peer) ? EVENT_RETRY : EVENT_CALLABLE;
+}
+
+/*
+ * A new socket is a new life, or a new beginning: nothing is held against it, unless it
+ * broke the rules again and again, or began a session too often.
+ */
 void peer_appear(struct peer *peer)
 {
 	peer->is_present = true;
+	if (peer->state == PEER_REFUSED && peer_is_shut_out(peer))
+		return; /* the timer that runs will see that it is there */
 	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->backoff_ns = PEER_BACKOFF_MIN_NS;
-	peer_happen(peer, peer_we_dial(peer) ? EVENT_CALLABLE : EVENT_APPEARED);
+	peer_happen(peer, appear(peer));
 }
 
 void peer_disappear(struct peer *peer)
 {
 	peer->is_present = false;
+	if (peer->state == PEER_REFUSED && peer_is_shut_out(peer))
+		return; /* or it would come back as if nothing had happened */
 	peer_happen(peer, EVENT_DISAPPEARED);
+}
+
+static bool is_welcome(struct peer *peer, const struct peer_hello *hello,
+		       struct peer_refuse *ret_refuse)
+{
+	const char *self = peer->owner->config->name;
+
+	ret_refuse->code = PEER_REFUSAL_BUSY;
+	if (peer_is_quarantined(peer, hello->nonce))
+		peer_say(ret_refuse->words, sizeof(ret_refuse->words), "%s has %s %.400s",
+			 self, peer->name, peer->reason);
+	else if (peer_session_wait_ns(peer))
+		peer_say(ret_refuse->words, sizeof(ret_refuse->words),
+			 "%s begins a session with %s too often", hello->name, self);
+	else
+		return true;
+	return false;
 }
 
 void peer_accept(struct peer *peer, struct world_channel *channel,
 		 const struct peer_hello *hello)
 {
-	struct peer_refuse refuse = {.code = PEER_REFUSAL_BUSY};
+	struct peer_refuse refuse;
 
-	if (is_quarantined(peer, hello->nonce)) {
-		peer_say(refuse.words, sizeof(refuse.words),
-			 "%s is in quarantine on %s: %.400s", peer->name,
-			 peer->owner->config->name, peer->reason);
-		peer_refuse_channel(peer->owner->world, channel, &refuse);
+	if (is_welcome(peer, hello, &refuse)) {
+		peer_take_channel(peer, channel);
+		peer_happen(peer, peer_greet(peer, hello));
 		return;
 	}
-	peer_take_channel(peer, channel);
-	peer_happen(peer, peer_greet(peer, hello));
+	peer_refuse_channel(peer->owner->world, channel, &refuse);
+	if (!peer_is_quarantined(peer, hello->nonce)) /* then it has its reason */
+		peer_note_refusal(peer, &refuse);
 }
 
 /* Of one that we dial it proves nothing, and it must not keep us from dialling. */
@@ -693,92 +665,4 @@ bool peer_is_gone(struct peer *peer)
 {
 	return peer->session.channel &&
 	       peer_ops(peer)->channel_at_end(peer->session.channel);
-}
-
-void peer_bury(struct peer *peer)
-{
-	peer_say(peer->reason, sizeof(peer->reason), "its connection ended");
-	peer_happen(peer, EVENT_CLOSED);
-}
-
-/* ---- what it is like ---- */
-
-enum peer_state peer_state(const struct peer *peer)
-{
-	return peer->state;
-}
-
-const char *peer_state_name(enum peer_state state)
-{
-	return (unsigned)state < PEER_STATE_NUM_ ? state_names[state] : "?";
-}
-
-bool peer_has_channel(const struct peer *peer)
-{
-	return peer->session.channel != NULL;
-}
-
-uint16_t peer_id(const struct peer *peer)
-{
-	return peer->id;
-}
-
-const char *peer_name(const struct peer *peer)
-{
-	return peer->name;
-}
-
-const char *peer_reason(const struct peer *peer)
-{
-	return peer->reason;
-}
-
-const char *peer_fabric(const struct peer *peer)
-{
-	return peer->fabric;
-}
-
-bool peer_is_remote(const struct peer *peer)
-{
-	return peer->session.is_remote;
-}
-
-uint32_t peer_incarnation(const struct peer *peer)
-{
-	return peer->incarnation;
-}
-
-pid_t peer_pid(const struct peer *peer)
-{
-	return peer->session.credentials.pid;
-}
-
-uid_t peer_uid(const struct peer *peer)
-{
-	return peer->session.credentials.uid;
-}
-
-bool peer_is_known(const struct peer *peer)
-{
-	return peer->is_known;
-}
-
-bool peer_is_present(const struct peer *peer)
-{
-	return peer->is_present;
-}
-
-struct world_link *peer_link(const struct peer *peer, unsigned network)
-{
-	return peer->session.lanes[network].link;
-}
-
-const char *peer_network_reason(const struct peer *peer, unsigned network)
-{
-	return peer->session.lanes[network].reason;
-}
-
-const char *peer_network_clash(const struct peer *peer, unsigned network)
-{
-	return peer->session.lanes[network].clash;
 }

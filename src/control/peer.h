@@ -8,6 +8,7 @@
 #ifndef CONTROL_PEER_H
 #define CONTROL_PEER_H
 
+#include "base/budget.h"
 #include "control/codec_peer.h"
 #include "control/world.h"
 
@@ -19,6 +20,10 @@
 #define PEER_PATIENCE_REMOTE_NS (10000ull * 1000000)
 #define PEER_BACKOFF_MIN_NS	(1000ull * 1000000) /* after a refusal, doubling */
 #define PEER_BACKOFF_MAX_NS	(60000ull * 1000000)
+/* Out for breaking the rules, doubling; from the third on, whatever life it is. */
+#define PEER_QUARANTINE_MIN_NS	(1000ull * 1000000)
+#define PEER_QUARANTINE_MAX_NS	(60000ull * 1000000)
+#define PEER_QUARANTINE_LIFE_NS (4000ull * 1000000)
 #define PEER_RETRY_MIN_NS	(20ull * 1000000) /* of a dial, doubling */
 #define PEER_RETRY_MAX_NS	(1000ull * 1000000)
 #define PEER_LINGER_NS                                                                   \
@@ -55,23 +60,32 @@ struct peer;
 struct peer_owner {
 	struct world *world;
 	const struct node_config *config;
-	struct events *events; /* may be NULL */
-	uint64_t nonce;	       /* of this life */
-	uint32_t incarnation;  /* ours */
-	uint64_t last_epoch;   /* of the rings that we made */
-	struct casts *casts;   /* NULL while the membership begins and ends */
+	struct events *events;	/* may be NULL */
+	uint64_t nonce;		/* of this life */
+	uint32_t incarnation;	/* ours */
+	uint64_t last_epoch;	/* of the rings that we made */
+	unsigned generation;	/* of our networks: grows when the config changes */
+	struct budget refusals; /* that are told, of all peers */
+	struct casts *casts;	/* NULL while the membership begins and ends */
 	/* That our TAPs take: SHMNET_OFFLOAD_*, by network. */
 	uint32_t offloads[CONFIG_NETWORKS_MAX];
+	bool paused[CONFIG_NETWORKS_MAX]; /* here, by network */
+	struct peer_border border;	  /* what we are */
 
 	/* The peers know us above `floor`: raise ours, and tell everybody. */
 	void (*raise)(struct peer_owner *owner, uint32_t floor);
 	/* Its link on the network is there, or is not any more. */
 	void (*link_changed)(struct peer_owner *owner, struct peer *peer,
 			     unsigned network, bool is_up);
+	/* The peer has paused the network, or goes on; while its link is there. */
+	void (*pause_changed)(struct peer_owner *owner, struct peer *peer,
+			      unsigned network, bool is_paused);
 	/* It is, or is not any more, PEER_SUSPECT or PEER_FADING. */
 	void (*suspected)(struct peer_owner *owner, struct peer *peer, bool is_suspect);
 	/* All peers, by an index from 0 on; NULL: no more. */
 	struct peer *(*peer_at)(struct peer_owner *owner, unsigned index);
+	/* It has no channel any more. Calls nothing of the peer. */
+	void (*hung_up)(struct peer_owner *owner, struct peer *peer);
 	/* A peer that was up is not any more: its links are gone. May be NULL. */
 	void (*ended)(struct peer_owner *owner, struct peer *peer, enum peer_end end);
 	/*
@@ -94,7 +108,7 @@ void peer_disappear(struct peer *peer);
 
 /*
  * It dialled us, and its HELLO was admitted. The channel is the peer's from now on,
- * which refuses it itself while it is quarantined.
+ * which refuses it itself while it is quarantined, or if that is too often.
  */
 void peer_accept(struct peer *peer, struct world_channel *channel,
 		 const struct peer_hello *hello);
@@ -120,12 +134,28 @@ bool peer_tell(struct peer *peer, const struct peer_message *message, int fd);
 /* What only the peer can write to is nonsense: it is quarantined. */
 void peer_blame(struct peer *peer, const char *words);
 
+/*
+ * A network of ours is there, or is about to go: it has a place in the config in both
+ * cases. peer_tell_networks() follows when all are.
+ */
+void peer_open_network(struct peer *peer, unsigned network);
+void peer_close_network(struct peer *peer, unsigned network);
+void peer_tell_networks(struct peer *peer);
+
+/* It may not be here any more. */
+void peer_expel(struct peer *peer, const struct peer_refuse *refuse);
+
 /* Its channel is at its end though nobody told us yet. */
 bool peer_is_gone(struct peer *peer);
-void peer_bury(struct peer *peer);
 
 /* Ours was raised. */
 void peer_send_incarnation(struct peer *peer);
+
+/* We have paused the network, or go on. */
+void peer_send_pause(struct peer *peer, unsigned network);
+
+/* We are another border than before. */
+void peer_send_border(struct peer *peer);
 
 /* ---- what it is like ---- */
 enum peer_state peer_state(const struct peer *peer);
@@ -142,6 +172,10 @@ pid_t peer_pid(const struct peer *peer);     /* 0 if there is no channel */
 uid_t peer_uid(const struct peer *peer);     /* as long as there is a channel */
 bool peer_is_known(const struct peer *peer); /* it told its name once */
 bool peer_is_present(const struct peer *peer);
+/* It is not there, and not out for breaking the rules. */
+bool peer_may_be_forgotten(const struct peer *peer);
+/* When it was up last, 0: never, or not since then. */
+uint64_t peer_down_ns(const struct peer *peer);
 struct world_link *peer_link(const struct peer *peer, unsigned network);
 /* Through that link. -ENOTCONN: there is none; else as the world's link_send(). */
 int peer_write(const struct peer *peer, unsigned network, const uint8_t *bytes,
@@ -152,12 +186,22 @@ int peer_link_network(const struct peer *peer, const struct world_link *link);
 bool peer_has_network(const struct peer *peer, unsigned network);
 /* How it does its casts there, if it has the network. */
 enum cast_mode peer_cast_mode(const struct peer *peer, unsigned network);
+/* Has the peer, as long as it is there, paused that network? */
+bool peer_is_paused(const struct peer *peer, unsigned network);
+/* As long as it is there; nothing before it has said so. */
+const struct peer_border *peer_get_border(const struct peer *peer);
+/* False: if it is one it does not say so, for want of a wire version. */
+bool peer_says_border(const struct peer *peer);
 /* Why that network has no link, though the peer is up; "" if there is no reason. */
 const char *peer_network_reason(const struct peer *peer, unsigned network);
 /* What is wrong with its addresses there; "" if nothing is. */
 const char *peer_network_clash(const struct peer *peer, unsigned network);
 
 /* ---- refusing somebody who has no peer ---- */
+
+/* The word alone; and with the end of the channel. */
+void peer_say_refuse(struct world *world, struct world_channel *channel,
+		     const struct peer_refuse *refuse);
 void peer_refuse_channel(struct world *world, struct world_channel *channel,
 			 const struct peer_refuse *refuse);
 

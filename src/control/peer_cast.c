@@ -10,7 +10,9 @@ static int find_network(struct peer *peer, const char *name, const char *what,
 {
 	int network = peer_find_lane(peer, name);
 
-	if (network < 0)
+	if (network < 0 && peer->session.told > 0) /* perhaps it has not heard yet */
+		*ret_event = EVENT_NONE;
+	else if (network < 0)
 		*ret_event = peer_complain(peer, PEER_REFUSAL_PROTOCOL,
 					   "%s sent %s for network %s, which is not "
 					   "common",
@@ -69,6 +71,11 @@ bool peer_tell(struct peer *peer, const struct peer_message *message, int fd)
 	event = peer_send(peer, message, fd);
 	peer_happen(peer, event);
 	return event == EVENT_NONE;
+}
+
+void peer_expel(struct peer *peer, const struct peer_refuse *refuse)
+{
+	peer_happen(peer, peer_complain(peer, refuse->code, "%s", refuse->words));
 }
 
 void peer_blame(struct peer *peer, const char *words)

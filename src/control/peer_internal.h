@@ -3,11 +3,16 @@
  * events, and the calls between them.
  *
  *     peer.c          the table, its actions, what others call
+ *     peer_backoff.c  how long it waits, or is out, after a refusal
+ *     peer_news.c     what is told of it
+ *     peer_view.c     what it is like
  *     peer_session.c  the channel: messages out and in, and when they are legal
  *     peer_networks.c which networks are common, and why others are not
  *     peer_rings.c    what the pair has together: a connection, rings, links
  *     liveness.c      whether it shows life, and what others say of that
  *     peer_cast.c     what the two tell each other of cast rings, for cast.c
+ *     peer_pause.c    which networks are paused, on either side
+ *     peer_border.c   whether the two are borders, and of what
  *
  * Only the table changes a peer's state. What can end a session returns the event that
  * says so, or EVENT_NONE, up to peer_happen(). Control thread.
@@ -15,8 +20,13 @@
 #ifndef CONTROL_PEER_INTERNAL_H
 #define CONTROL_PEER_INTERNAL_H
 
+#include "base/budget.h"
 #include "control/events.h"
 #include "control/peer.h"
+#include "control/wire_range.h"
+
+/* For so long a refusal of one that does not dial again is shown. */
+#define PEER_REFUSED_SHOWN_NS (2 * PEER_BACKOFF_MAX_NS)
 
 #define PEER_REASON_MAX (PEER_WORDS_MAX + 64)
 #define PEER_FABRIC_MAX 64
@@ -24,6 +34,9 @@
 /* What the pair has for one network of the config. */
 struct peer_lane {
 	bool is_common;
+	bool is_paused;	    /* at the peer */
+	uint64_t paused_ns; /* since then, as far as we know */
+	unsigned since; /* NETWORKS of ours, by which the peer knows of it; 0: HELLO */
 	struct world_ring *rx; /* ours; the link's once there is one */
 	struct world_ring *tx; /* the peer's, likewise */
 	uint64_t rx_salt;
@@ -37,10 +50,11 @@ struct peer_lane {
 
 /* Its signs of life. */
 struct peer_pulse {
-	uint64_t value;	   /* of its words; hostile, compared only */
-	uint64_t heard_ns; /* when that changed, or began to be watched */
-	uint64_t gap_ns;   /* how long it had not, then */
-	bool has_changed;  /* at least once */
+	uint64_t value;	    /* of its words; hostile, compared only */
+	uint64_t heard_ns;  /* when that changed, or began to be watched */
+	uint64_t gap_ns;    /* how long it had not, then */
+	unsigned num_looks; /* at our ticks, since then, in vain */
+	bool has_changed;   /* at least once */
 	/* While it is suspected. */
 	uint64_t asked_ns;
 	unsigned num_asked;
@@ -66,13 +80,24 @@ struct peer {
 	uint64_t nonce;
 	uint32_t incarnation;
 
-	bool is_silent; /* it was taken for dead, and has not been up since */
+	uint64_t down_ns; /* when it was up last; 0: never */
+	bool is_silent;	  /* it was taken for dead, and has not been up since */
+
+	struct budget sessions;
+	struct budget changes;	/* of its networks, whatever session */
+	struct budget refusals; /* that are told */
+	unsigned refusals_held; /* others than the one told last, since then */
+	struct budget pauses;	/* that are told */
+	unsigned pauses_held;	/* changes that were not told since */
+	struct budget borders;	/* that are told */
+	unsigned borders_held;	/* likewise */
 
 	struct world_timer *timer;
 	uint64_t due_ns; /* of a handshake's end */
 	uint64_t retry_ns;
 	uint64_t backoff_ns;
 	uint64_t ring_retry_ns;
+	uint64_t quarantine_ns; /* how long the last one was, 0: there was none */
 	uint64_t quarantine_until_ns;
 	uint64_t quarantined_nonce;
 
@@ -87,11 +112,15 @@ struct peer {
 		bool has_bell;	      /* it sent BELL */
 		bool is_ready;	      /* it sent READY */
 		bool has_said_ready;  /* we did */
+		bool is_given_up;     /* or refused, by it: nothing is salvaged */
 		uint64_t up_since_ns; /* 0: not yet */
 		uint64_t beat_ns;     /* so often it shows life, as it says */
 		struct peer_pulse pulse;
 		struct peer_refuse refuse; /* what we'll say */
 		struct world_conn *conn;   /* our half at first */
+		unsigned generation;	   /* of the networks in our HELLO */
+		uint32_t told, heard;	   /* NETWORKS: of ours, and of the peer */
+		struct peer_border border; /* what it is */
 		struct peer_lane lanes[CONFIG_NETWORKS_MAX];
 	} session;
 };
@@ -116,6 +145,7 @@ enum peer_event {
 	EVENT_GIVEN_UP,	   /* the peer took us, or the connection, for dead */
 	EVENT_REFUSE,	   /* we end it, for session.refuse */
 	EVENT_REFUSED,	   /* it ended it */
+	EVENT_NETWORKS,	   /* those of one of the two are others now */
 	EVENT_TURNED_AWAY, /* it dialled us, and its HELLO was refused */
 	EVENT_NUM_
 };
@@ -146,6 +176,33 @@ peer_say(char *text, size_t size, const char *format, ...);
 enum peer_event __attribute__((format(printf, 3, 4)))
 peer_complain(struct peer *peer, enum peer_refusal code, const char *format, ...);
 
+/* ---- peer_backoff.c ---- */
+
+/* What was held against it is forgotten, if it was up for long; before it hangs up. */
+void peer_forgive(struct peer *peer);
+/* The timer is set to when it is dialled again, later and later. */
+void peer_retry(struct peer *peer);
+/* A session begins; and until the next one may, 0: now. */
+void peer_count_session(struct peer *peer);
+uint64_t peer_session_wait_ns(const struct peer *peer);
+/* It was refused, or refused us: it is dialled again later and later. */
+void peer_back_off(struct peer *peer);
+/* It broke the rules, by session.refuse. */
+void peer_quarantine(struct peer *peer);
+/* Any life of it? And this one? */
+bool peer_is_shut_out(const struct peer *peer);
+bool peer_is_quarantined(const struct peer *peer, uint64_t nonce);
+
+/* ---- peer_news.c ---- */
+
+void peer_news_up(struct peer *peer);
+void peer_news_down(struct peer *peer);
+void peer_news_suspect(struct peer *peer);
+void peer_news_trust(struct peer *peer); /* no more suspected */
+void peer_news_quarantine(struct peer *peer);
+void peer_news_refusal(struct peer *peer);
+void peer_news_unreached(struct peer *peer);
+
 /* ---- peer_session.c ---- */
 
 /* The session begins: the channel is the peer's. */
@@ -155,6 +212,8 @@ void peer_hang_up(struct peer *peer);
 /* EVENT_NONE, or EVENT_REFUSE. */
 enum peer_event peer_send(struct peer *peer, const struct peer_message *message, int fd);
 enum peer_event peer_send_hello(struct peer *peer);
+/* All of ours, as they are now. */
+enum peer_event peer_send_networks(struct peer *peer);
 /* What the peer has to be above, as of now; before anything of its session counts. */
 void peer_set_floor(struct peer *peer);
 /* READY, if the connection is; EVENT_COMPLETE if nothing else is missing. */
@@ -167,6 +226,8 @@ enum peer_event peer_greet(struct peer *peer, const struct peer_hello *hello);
 
 /* Which networks are common, now that its HELLO is there. */
 void peer_compare_networks(struct peer *peer);
+enum peer_event peer_take_networks(struct peer *peer, const struct peer_message *message,
+				   struct world_parcel *parcel);
 /* That its TAP takes. */
 uint32_t peer_offloads(const struct peer *peer, unsigned network);
 /* As a HELLO has them: sorted, with commas between. */
@@ -192,6 +253,9 @@ bool peer_has_all_rings(struct peer *peer);
 enum peer_event peer_attach_lanes(struct peer *peer);
 unsigned peer_count_links(struct peer *peer);
 
+/* The network is common no more. See link_free() of struct world_ops. */
+void peer_leave_lane(struct peer *peer, unsigned network, bool peer_is_done);
+
 /* From here on we store nothing into the peer's memory. */
 void peer_detach(struct peer *peer, bool peer_is_dead);
 
@@ -202,6 +266,9 @@ uint64_t peer_interval_ns(const struct peer_owner *owner);
 
 /* Its links are there: from now on it should show life. */
 void peer_pulse_start(struct peer *peer);
+
+/* Since the last sign of life that was seen; 0: it need not show any. */
+uint64_t peer_silence_ns(struct peer *peer);
 
 /* Whether they hear it; says in `reason` whom. */
 void peer_ask_others(struct peer *peer);
@@ -218,11 +285,52 @@ enum peer_event peer_take_reads(struct peer *peer, const struct peer_message *me
 enum peer_event peer_take_want(struct peer *peer, const struct peer_message *message,
 			       struct world_parcel *parcel);
 
+/* ---- peer_pause.c ---- */
+
+/* All that there are, before READY. */
+enum peer_event peer_send_pauses(struct peer *peer);
+/* Of this one, whatever it is. */
+enum peer_event peer_say_pause(struct peer *peer, unsigned network);
+enum peer_event peer_take_pause(struct peer *peer, const struct peer_message *message,
+				struct world_parcel *parcel);
+/* The link was made just now. */
+void peer_attach_pause(struct peer *peer, unsigned network);
+/* As events: the peer is up. */
+void peer_tell_pauses(struct peer *peer);
+
+/* ---- peer_border.c ---- */
+
+/* If there is something to say, after READY. */
+enum peer_event peer_say_border(struct peer *peer);
+enum peer_event peer_take_border(struct peer *peer, const struct peer_message *message,
+				 struct world_parcel *parcel);
+/* As an event: the peer is up. */
+void peer_tell_border(struct peer *peer);
+
 /* ---- shorthands ---- */
+
+/* That both use in this session. */
+static inline uint32_t peer_wire_version(const struct peer *peer)
+{
+	const struct wire_range theirs = wire_range_of(peer->session.hello.wire_version,
+						       peer->session.hello.wire_min);
+
+	return wire_range_meet(&wire_spoken, &theirs);
+}
 
 static inline const struct world_ops *peer_ops(const struct peer *peer)
 {
 	return peer->owner->world->ops;
+}
+
+static inline uint64_t peer_now(const struct peer *peer)
+{
+	return peer_ops(peer)->now(peer->owner->world);
+}
+
+static inline uint64_t peer_doubled(uint64_t value, uint64_t limit)
+{
+	return value * 2 < limit ? value * 2 : limit;
 }
 
 static inline bool peer_we_dial(const struct peer *peer)

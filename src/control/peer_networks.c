@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How often a peer changes what it has, which costs links, and words in the log. */
+static const struct budget_rule changes = {.interval_ns = 1000000000, .burst = 32};
+
 /* A list in words: cut there, it still tells what is meant. */
 #define LIST_MAX 96
 
@@ -283,6 +286,102 @@ void peer_compare_networks(struct peer *peer)
 		compare_network(peer, i);
 		compare_others(peer, i);
 	}
+}
+
+/* ---- changes ---- */
+
+/* What a network can't change while it is there. */
+static bool is_other(const struct peer_network *former, const struct peer_network *theirs)
+{
+	return former && theirs &&
+	       (former->kind != theirs->kind || former->mtu != theirs->mtu ||
+		former->cast != theirs->cast || former->offloads != theirs->offloads);
+}
+
+static bool check_networks(struct peer *peer, const struct peer_hello *theirs)
+{
+	for (unsigned i = 0; i < theirs->num_networks; i++) {
+		const struct peer_network *network = &theirs->networks[i];
+
+		if (is_other(find_network(&peer->session.hello, network->name), network))
+			return false;
+	}
+	return true;
+}
+
+/* What it has left it does not write to any more: what is there is delivered. */
+static enum peer_event compare_again(struct peer *peer, unsigned network)
+{
+	struct peer_lane *lane = peer_lane(peer, network);
+	bool was_common = lane->is_common;
+
+	lane->is_common = false;
+	lane->reason[0] = '\0';
+	lane->clash[0] = '\0';
+	compare_network(peer, network);
+	compare_others(peer, network);
+	if (was_common && !lane->is_common)
+		peer_leave_lane(peer, network, true);
+	if (!was_common && lane->is_common && peer->owner->paused[network])
+		return peer_say_pause(peer, network);
+	return EVENT_NONE;
+}
+
+enum peer_event peer_take_networks(struct peer *peer, const struct peer_message *message,
+				   struct world_parcel *parcel)
+{
+	struct peer_hello *hello = &peer->session.hello;
+	enum peer_event event;
+
+	(void)parcel;
+	if (!check_networks(peer, &message->hello))
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s changed a network that it has", peer->name);
+	if (!budget_spend(&peer->changes, &changes, peer_now(peer)))
+		return peer_complain(peer, PEER_REFUSAL_BUSY,
+				     "%s changed its networks more than %u times in a "
+				     "row; once a second is fine",
+				     peer->name, changes.burst);
+	hello->num_networks = message->hello.num_networks;
+	memcpy(hello->networks, message->hello.networks, sizeof(hello->networks));
+	hello->members_used = message->hello.members_used;
+	memcpy(hello->members, message->hello.members, sizeof(hello->members));
+	peer->session.heard++;
+	for (unsigned i = 0; i < peer_num_networks(peer); i++) {
+		event = compare_again(peer, i);
+		if (event != EVENT_NONE)
+			return event;
+	}
+	return EVENT_NETWORKS;
+}
+
+void peer_open_network(struct peer *peer, unsigned network)
+{
+	if (!(OFFERED & (1u << peer->state)))
+		return;
+	memset(peer_lane(peer, network), 0, sizeof(struct peer_lane));
+	peer_lane(peer, network)->since = peer->session.told + 1;
+	compare_network(peer, network);
+	compare_others(peer, network);
+}
+
+/* The peer may store into the ring until it has heard. */
+void peer_close_network(struct peer *peer, unsigned network)
+{
+	if (!(OFFERED & (1u << peer->state)))
+		return;
+	peer_leave_lane(peer, network, false);
+	memset(peer_lane(peer, network), 0, sizeof(struct peer_lane));
+}
+
+void peer_tell_networks(struct peer *peer)
+{
+	enum peer_event event;
+
+	if (!(OFFERED & (1u << peer->state)) || peer->session.is_remote)
+		return;
+	event = peer_send_networks(peer);
+	peer_happen(peer, event == EVENT_NONE ? EVENT_NETWORKS : event);
 }
 
 uint32_t peer_offloads(const struct peer *peer, unsigned network)

@@ -30,6 +30,7 @@ static enum peer_event send_ring(struct peer *peer, unsigned network)
 	message.ring.size = peer->owner->config->networks[network].ring_size;
 	message.ring.salt = lane->rx_salt;
 	message.ring.epoch = ++peer->owner->last_epoch;
+	message.ring.heard = peer->session.heard;
 	peer_ops(peer)->ring_offer(lane->rx, &offer);
 	take_offer(&offer, &message.ring.wire);
 	return peer_send(peer, &message, offer.fd);
@@ -139,6 +140,7 @@ static enum peer_event attach_lane(struct peer *peer, unsigned network)
 	lane->tx = NULL;
 	lane->reason[0] = '\0';
 	peer->owner->link_changed(peer->owner, peer, network, true);
+	peer_attach_pause(peer, network);
 	casts_link(peer->owner->casts, peer, network);
 	return EVENT_NONE;
 }
@@ -185,13 +187,26 @@ static void detach_lane(struct peer *peer, unsigned network, bool peer_is_dead)
 	struct peer_lane *lane = peer_lane(peer, network);
 
 	if (lane->link) {
-		peer_ops(peer)->link_free(lane->link, peer_is_dead);
+		peer_ops(peer)->link_free(lane->link,
+					  peer_is_dead && !peer->session.is_given_up);
 		lane->link = NULL;
 		peer->owner->link_changed(peer->owner, peer, network, false);
 	} else {
 		peer_ops(peer)->ring_free(lane->rx);
 		peer_ops(peer)->ring_free(lane->tx);
 	}
+}
+
+void peer_leave_lane(struct peer *peer, unsigned network, bool peer_is_done)
+{
+	struct peer_lane *lane = peer_lane(peer, network);
+
+	casts_part(peer->owner->casts, peer, network);
+	detach_lane(peer, network, peer_is_done);
+	lane->is_common = false;
+	lane->is_paused = false;
+	lane->rx = NULL;
+	lane->tx = NULL;
 }
 
 /* From here on we store nothing into the peer's memory. */
@@ -246,6 +261,13 @@ enum peer_event peer_take_ring(struct peer *peer, const struct peer_message *mes
 	const char *why;
 
 	if (peer->state == PEER_FADING) /* it is of no use any more */
+		return EVENT_NONE;
+	if (ring->heard > peer->session.told)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent a ring for NETWORKS that it was not sent",
+				     peer->name);
+	/* Our networks have changed since: it is for one that is gone. */
+	if (ring->heard < (network < 0 ? peer->session.told : lane->since))
 		return EVENT_NONE;
 	if (network < 0)
 		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,

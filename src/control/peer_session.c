@@ -3,6 +3,7 @@
  * which states that is legal. See peer_internal.h.
  */
 #include "control/peer_internal.h"
+#include "control/wire_range.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,8 +26,8 @@ enum peer_event peer_send(struct peer *peer, const struct peer_message *message,
 						   fd);
 	if (ret == 0 || ret == -EPIPE) /* then REFUSE may be on its way, `closed` is */
 		return EVENT_NONE;
-	if (ret == -EAGAIN)
-		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+	if (ret == -EAGAIN) /* it may just be stopped */
+		return peer_complain(peer, PEER_REFUSAL_TIMEOUT,
 				     "%s does not read its messages", peer_name(peer));
 	return peer_complain(peer, PEER_REFUSAL_RESOURCE, "%s can't send %s: %s",
 			     peer->owner->config->name, peer_message_name(message->type),
@@ -37,7 +38,7 @@ static void describe_network(const struct peer_owner *owner, unsigned index,
 			     struct peer_hello *hello)
 {
 	const struct config_network *network = &owner->config->networks[index];
-	struct peer_network *ret_network = &hello->networks[index];
+	struct peer_network *ret_network = &hello->networks[hello->num_networks++];
 	char members[CONFIG_MEMBER_BYTES_MAX];
 
 	peer_say(ret_network->name, sizeof(ret_network->name), "%s", network->name);
@@ -52,20 +53,37 @@ static void describe_network(const struct peer_owner *owner, unsigned index,
 	peer_hello_set_members(hello, ret_network, members);
 }
 
+static void describe_networks(const struct peer_owner *owner, struct peer_hello *hello)
+{
+	for (unsigned i = 0; i < owner->config->num_networks; i++) {
+		if (config_has_network(owner->config, i))
+			describe_network(owner, i, hello);
+	}
+}
+
+enum peer_event peer_send_networks(struct peer *peer)
+{
+	struct peer_message message = {.type = PEER_MESSAGE_NETWORKS};
+
+	describe_networks(peer->owner, &message.hello);
+	peer->session.told++;
+	return peer_send(peer, &message, -1);
+}
+
 enum peer_event peer_send_hello(struct peer *peer)
 {
 	const struct node_config *config = peer->owner->config;
 	struct peer_message message = {.type = PEER_MESSAGE_HELLO};
 	struct peer_hello *hello = &message.hello;
 
-	hello->wire_version = SHMNET_WIRE_VERSION;
+	hello->wire_version = wire_spoken.max;
+	hello->wire_min = wire_spoken.min;
 	hello->id = config->id;
 	hello->nonce = peer->owner->nonce;
 	peer_say(hello->cluster, sizeof(hello->cluster), "%s", config->cluster);
 	peer_say(hello->name, sizeof(hello->name), "%s", config->name);
-	hello->num_networks = config->num_networks;
-	for (unsigned i = 0; i < config->num_networks; i++)
-		describe_network(peer->owner, i, hello);
+	describe_networks(peer->owner, hello);
+	peer->session.generation = peer->owner->generation;
 	return peer_send(peer, &message, -1);
 }
 
@@ -105,8 +123,8 @@ void peer_send_incarnation(struct peer *peer)
 	peer_happen(peer, peer_send(peer, &message, -1));
 }
 
-void peer_refuse_channel(struct world *world, struct world_channel *channel,
-			 const struct peer_refuse *refuse)
+void peer_say_refuse(struct world *world, struct world_channel *channel,
+		     const struct peer_refuse *refuse)
 {
 	struct peer_message message = {.type = PEER_MESSAGE_REFUSE, .refuse = *refuse};
 	uint8_t bytes[1024];
@@ -115,6 +133,12 @@ void peer_refuse_channel(struct world *world, struct world_channel *channel,
 	/* Who doesn't read it has only itself to blame. */
 	if (codec_peer_encode(&message, bytes, sizeof(bytes), &length) == 0)
 		(void)world->ops->channel_send(channel, bytes, length, -1);
+}
+
+void peer_refuse_channel(struct world *world, struct world_channel *channel,
+			 const struct peer_refuse *refuse)
+{
+	peer_say_refuse(world, channel, refuse);
 	world->ops->channel_close(channel);
 }
 
@@ -160,7 +184,11 @@ enum peer_event peer_declare(struct peer *peer)
 
 	if (!peer_ops(peer)->conn_is_ready(peer->session.conn))
 		return EVENT_NONE; /* EVENT_CONNECTED follows, or EVENT_LOST */
-	event = send_ready(peer);
+	event = peer_send_pauses(peer);
+	if (event == EVENT_NONE)
+		event = send_ready(peer);
+	if (event == EVENT_NONE)
+		event = peer_say_border(peer);
 	return event == EVENT_NONE ? check_complete(peer) : event;
 }
 
@@ -240,7 +268,10 @@ static const struct message_row {
 	[PEER_MESSAGE_CAST]        = {OFFERED,           true,  peer_take_cast},
 	[PEER_MESSAGE_READS]       = {OFFERED,           true,  peer_take_reads},
 	[PEER_MESSAGE_WANT]        = {OFFERED,           true,  peer_take_want},
+	[PEER_MESSAGE_NETWORKS]    = {OFFERED,           true,  peer_take_networks},
 	[PEER_MESSAGE_LOOK]        = {0,                 false, NULL}, /* seeds.c: on channels of its own */
+	[PEER_MESSAGE_PAUSE]       = {OFFERED,           false, peer_take_pause},
+	[PEER_MESSAGE_BORDER]      = {OFFERED,           false, peer_take_border},
 };
 /* clang-format on */
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == PEER_MESSAGE_NUM_,
@@ -332,4 +363,5 @@ void peer_hang_up(struct peer *peer)
 	if (peer->session.channel)
 		peer_ops(peer)->channel_close(peer->session.channel);
 	memset(&peer->session, 0, sizeof(peer->session));
+	peer->owner->hung_up(peer->owner, peer);
 }

@@ -71,12 +71,9 @@ static int open_tls(struct remote *remote, char *ret_error, size_t error_size)
 		.node = remote->options.name,
 	};
 
-	if (fabric->security == FABRIC_SECURITY_TLS)
-		return tls_context_new(&options, &remote->context, ret_error, error_size);
-	log_warn(fabric->name,
-		 "security is none: nobody on this network has to prove who it is, and "
-		 "all that nodes say to each other can be read and changed on the way");
-	return 0;
+	if (fabric->security == FABRIC_SECURITY_NONE)
+		return 0;
+	return tls_context_new(&options, &remote->context, ret_error, error_size);
 }
 
 static int open_channels(struct remote *remote, struct event_base *base, char *ret_error,
@@ -147,7 +144,21 @@ int remote_new(struct event_base *base, const struct remote_options *options,
 
 int remote_start(struct remote *remote)
 {
+	const struct config_fabric *fabric = remote->options.fabric;
+
+	if (fabric->security == FABRIC_SECURITY_NONE)
+		log_warn(fabric->name,
+			 "security is none: nobody on this network has to prove who it "
+			 "is, and all that nodes say to each other can be read and "
+			 "changed on the way");
 	return seeds_start(remote->seeds);
+}
+
+int remote_set_seeds(struct remote *remote)
+{
+	const struct config_fabric *fabric = remote->options.fabric;
+
+	return seeds_set(remote->seeds, fabric->seeds, fabric->num_seeds);
 }
 
 void remote_free(struct remote *remote)

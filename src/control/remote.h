@@ -43,6 +43,9 @@ int remote_new(struct event_base *base, const struct remote_options *options,
 
 int remote_start(struct remote *remote);
 
+/* The fabric's `seeds` are others now. -ENOMEM: as before, still. */
+int remote_set_seeds(struct remote *remote);
+
 /* See dial of struct world_ops. */
 int remote_dial(struct remote *remote, uint16_t node_id,
 		struct world_channel **ret_channel);

@@ -46,6 +46,7 @@ struct rendezvous {
 	int listen_fd;
 	int watch_fd; /* inotify; -1 if there is none */
 	bool is_lost; /* our socket was removed */
+	bool is_half; /* a look around did not get through: another one comes */
 	struct event *listen_event;
 	struct event *watch_event;
 	struct event *look_event;
@@ -166,32 +167,33 @@ int rendezvous_hold_id(const struct rendezvous *rendezvous, uint16_t node_id,
 {
 	struct rendezvous_hold hold = {.node_id = node_id};
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	struct stat info;
 
 	format_path(rendezvous, node_id, "lock", path, sizeof(path));
 	hold.fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (hold.fd < 0 && errno == ENOENT) {
+	if (hold.fd < 0 && errno == ENOENT)
 		hold.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
 			       0640);
-		hold.is_made = true;
-	}
 	if (hold.fd < 0)
 		return -EBUSY;
 	if (flock(hold.fd, LOCK_EX | LOCK_NB) < 0 || !is_current(hold.fd, path)) {
 		close(hold.fd);
 		return -EBUSY;
 	}
+	hold.is_spare = fstat(hold.fd, &info) == 0 && info.st_size == 0;
 	*ret_hold = hold;
 	return 0;
 }
 
-/* The file goes under its lock, as that of a node that ends. */
+/* The file goes under its lock, as that of a node that ends. Of several who made one at
+ * once a single one has the lock, and that need not be the one whose file it is. */
 void rendezvous_release_id(const struct rendezvous *rendezvous,
 			   struct rendezvous_hold *hold)
 {
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 
 	format_path(rendezvous, hold->node_id, "lock", path, sizeof(path));
-	if (hold->is_made)
+	if (hold->is_spare)
 		unlink(path);
 	close(hold->fd);
 }
@@ -448,13 +450,18 @@ static void see_node(struct rendezvous *rendezvous, int directory, const char *n
 	struct sighting *sighting = find_sighting(rendezvous, id);
 	struct stat info;
 
-	if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    !S_ISSOCK(info.st_mode))
+	if (fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) < 0) {
+		rendezvous->is_half |= errno != ENOENT;
+		return;
+	}
+	if (!S_ISSOCK(info.st_mode))
 		return;
 	if (!sighting)
 		sighting = add_sighting(rendezvous, id);
-	if (!sighting)
-		return; /* out of memory: the next look may do */
+	if (!sighting) {
+		rendezvous->is_half = true;
+		return;
+	}
 	sighting->seen = true;
 	if (is_same_life(sighting, &info))
 		return;
@@ -475,7 +482,6 @@ static void forget_absent(struct rendezvous *rendezvous)
 							 sighting.node_id);
 			continue;
 		}
-		sighting.seen = false;
 		rendezvous->sightings[kept++] = sighting;
 	}
 	rendezvous->num_sightings = kept;
@@ -497,17 +503,15 @@ static void check_own_socket(struct rendezvous *rendezvous, bool is_there)
 	event_add(rendezvous->look_event, &look_interval);
 }
 
-static void look_around(struct rendezvous *rendezvous)
+/* Is our own socket among them? */
+static bool see_all(struct rendezvous *rendezvous, DIR *directory)
 {
-	DIR *directory = opendir(rendezvous->directory);
 	bool is_there = false;
 	struct dirent *entry;
 
-	if (!directory) { /* or out of descriptors: what we know stays true enough */
-		check_own_socket(rendezvous, errno != ENOENT);
-		return;
-	}
-	while ((entry = readdir(directory))) {
+	for (unsigned i = 0; i < rendezvous->num_sightings; i++)
+		rendezvous->sightings[i].seen = false;
+	while (errno = 0, (entry = readdir(directory))) {
 		uint16_t id = parse_name(entry->d_name);
 
 		if (id == rendezvous->node_id)
@@ -515,8 +519,27 @@ static void look_around(struct rendezvous *rendezvous)
 		else if (id != 0)
 			see_node(rendezvous, dirfd(directory), entry->d_name, id);
 	}
-	closedir(directory);
-	forget_absent(rendezvous);
+	rendezvous->is_half |= errno != 0;
+	return is_there;
+}
+
+/* News come once only: what we were out of descriptors or memory for is looked for
+ * again, and who was not seen then is not taken for gone. */
+static void look_around(struct rendezvous *rendezvous)
+{
+	DIR *directory = opendir(rendezvous->directory);
+	bool is_there;
+
+	rendezvous->is_half = !directory && errno != ENOENT;
+	is_there = directory ? see_all(rendezvous, directory) : rendezvous->is_half;
+	if (directory)
+		closedir(directory);
+	if (rendezvous->is_half) {
+		event_add(rendezvous->look_event, &look_interval);
+		return;
+	}
+	if (directory)
+		forget_absent(rendezvous);
 	check_own_socket(rendezvous, is_there);
 }
 
@@ -593,13 +616,17 @@ int rendezvous_start(struct rendezvous *rendezvous, char *ret_error, size_t erro
 	return ret;
 }
 
+int rendezvous_check(const char *directory, char *ret_error, size_t error_size)
+{
+	return directory_claim("rendezvous directory", directory, ret_error, error_size);
+}
+
 int rendezvous_new(struct event_base *base, const char *directory, uint16_t node_id,
 		   const struct rendezvous_handler *handler, void *arg,
 		   struct rendezvous **ret_rendezvous, char *ret_error, size_t error_size)
 {
 	struct rendezvous *rendezvous;
-	int ret =
-		directory_claim("rendezvous directory", directory, ret_error, error_size);
+	int ret = rendezvous_check(directory, ret_error, error_size);
 
 	if (ret < 0)
 		return ret;

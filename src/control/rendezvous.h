@@ -46,6 +46,9 @@ int rendezvous_new(struct event_base *base, const char *directory, uint16_t node
 		   struct rendezvous **ret_rendezvous, char *ret_error,
 		   size_t error_size);
 
+/* Would rendezvous_new() fail, but for who has the id? The directory is made. */
+int rendezvous_check(const char *directory, char *ret_error, size_t error_size);
+
 /* Others see us from now on; who is there already appears in the loop's next turn. */
 int rendezvous_start(struct rendezvous *rendezvous, char *ret_error, size_t error_size);
 
@@ -62,7 +65,7 @@ void rendezvous_free(struct rendezvous *rendezvous);
 struct rendezvous_hold {
 	uint16_t node_id;
 	int fd;
-	bool is_made; /* by us: the node had left no file */
+	bool is_spare; /* nobody has lived by the file: it goes again */
 };
 int rendezvous_hold_id(const struct rendezvous *rendezvous, uint16_t node_id,
 		       struct rendezvous_hold *ret_hold);

@@ -39,6 +39,7 @@ void report_topology_free(struct report_topology *report)
 	networks_free(report->networks, report->num_networks);
 	free(report->nodes);
 	free(report->links);
+	free(report->borders);
 	memset(report, 0, sizeof(*report));
 }
 
@@ -68,5 +69,12 @@ void report_listeners_free(struct report_listeners *report)
 	for (unsigned i = 0; report->listeners && i < report->num_listeners; i++)
 		free(report->listeners[i].nodes);
 	free(report->listeners);
+	memset(report, 0, sizeof(*report));
+}
+
+void report_reload_free(struct report_reload *report)
+{
+	free(report->errors);
+	free(report->changes);
 	memset(report, 0, sizeof(*report));
 }

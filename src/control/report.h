@@ -17,9 +17,11 @@
 #include "control/config.h"
 #include "control/events.h"
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define REPORT_NAME_MAX	   64
 #define REPORT_ADDRESS_MAX 52 /* INET6_ADDRSTRLEN, "/128" and some */
@@ -30,11 +32,15 @@
 #define REPORT_END_MAX	   56 /* "[INET6_ADDRSTRLEN]:65535" */
 #define REPORT_FLOW_MAX	   128
 #define REPORT_STEPS_MAX   9
+#define REPORT_KEY_MAX	   96 /* of the config */
+#define REPORT_FILE_MAX	   1024
+#define REPORT_ERROR_MAX   1024 /* a line about the config */
 
 enum report_state {
 	REPORT_STATE_DOWN,
 	REPORT_STATE_UP,
 	REPORT_STATE_SUSPECT,
+	REPORT_STATE_PAUSED, /* a network or a link of it: no frames by order */
 	REPORT_STATE_NUM_
 };
 
@@ -42,6 +48,7 @@ enum report_health {
 	REPORT_HEALTH_STARTING,
 	REPORT_HEALTH_READY,
 	REPORT_HEALTH_DEGRADED,
+	REPORT_HEALTH_PAUSED, /* nothing is wrong, and a network is paused */
 	REPORT_HEALTH_NUM_
 };
 
@@ -49,6 +56,7 @@ enum report_health {
 struct report_member {
 	char name[REPORT_NAME_MAX];
 	enum report_state state;
+	bool is_paused; /* there */
 	bool is_known;
 	bool drained;
 	bool announces;
@@ -66,7 +74,9 @@ struct report_network {
 	unsigned num_addresses;
 	char addresses[CONFIG_ADDRESSES_MAX][REPORT_ADDRESS_MAX]; /* "10.77.0.1/24" */
 	enum report_state state; /* up: has carrier; never suspect */
-	unsigned num_members;	 /* of a global one, this node included */
+	bool is_paused;
+	uint64_t paused_ms;   /* so long, if it is */
+	unsigned num_members; /* of a global one, this node included */
 	struct report_member *members;
 	/* What follows is told by `status` only. */
 	unsigned queues; /* of the TAP; 1: steering was refused */
@@ -113,6 +123,8 @@ struct report_node {
 	uint32_t incarnation;		/* 0: not known yet */
 	char reason[REPORT_REASON_MAX]; /* why it is not up, in words; may be empty */
 	uint32_t pid;			/* 0: unknown or on another machine */
+	unsigned num_paused;		/* networks that it has paused */
+	char paused[CONFIG_NETWORKS_MAX][REPORT_NAME_MAX];
 };
 
 struct report_link {
@@ -120,7 +132,7 @@ struct report_link {
 	char from[REPORT_NAME_MAX]; /* names of nodes */
 	char to[REPORT_NAME_MAX];
 	char fabric[REPORT_NAME_MAX];
-	enum report_state state; /* up or down */
+	enum report_state state; /* up, down, or paused by either */
 };
 
 struct report_status {
@@ -147,6 +159,27 @@ struct report_status {
 	struct report_seed *seeds;
 };
 
+struct report_nic {
+	char name[REPORT_NAME_MAX];
+	uint32_t mtu; /* 0: it is not there */
+	bool is_up;
+};
+
+struct report_announced {
+	char network[REPORT_NAME_MAX];
+	unsigned num_addresses;
+	char addresses[CONFIG_ADDRESSES_MAX][REPORT_ADDRESS_MAX]; /* "10.99.0.1" */
+};
+
+/* A node that leads to the outside. */
+struct report_border {
+	char node[REPORT_NAME_MAX];
+	unsigned num_nics;
+	struct report_nic nics[CONFIG_NICS_MAX];
+	unsigned num_announces;
+	struct report_announced announces[CONFIG_NETWORKS_MAX];
+};
+
 struct report_topology {
 	char node[REPORT_NAME_MAX];
 	unsigned num_networks;
@@ -155,6 +188,8 @@ struct report_topology {
 	struct report_node *nodes;
 	unsigned num_links;
 	struct report_link *links;
+	unsigned num_borders;
+	struct report_border *borders;
 };
 
 /* Frames by enum drop_reason. */
@@ -291,6 +326,8 @@ struct report_event {
 	char name[REPORT_NAME_MAX];
 	enum events_state old;
 	enum events_state state;
+	bool has_gap;
+	uint64_t gap_ms; /* see events.h */
 	char cause[EVENTS_CAUSE_MAX];
 };
 
@@ -394,6 +431,56 @@ struct report_drain {
 	struct report_drained networks[CONFIG_NETWORKS_MAX];
 };
 
+enum report_change_state {
+	REPORT_CHANGE_DONE,
+	REPORT_CHANGE_NEEDS_RESTART,
+	REPORT_CHANGE_FAILED,
+	REPORT_CHANGE_NUM_
+};
+
+struct report_change {
+	char key[REPORT_KEY_MAX];
+	enum report_change_state state;
+	char reason[REPORT_REASON_MAX]; /* of a failure */
+};
+
+struct report_reload {
+	char node[REPORT_NAME_MAX];
+	char file[REPORT_FILE_MAX];
+	unsigned num_errors; /* then there are no changes */
+	char (*errors)[REPORT_ERROR_MAX];
+	unsigned num_changes;
+	struct report_change *changes;
+};
+
+struct report_paused {
+	char network[REPORT_NAME_MAX];
+	bool is_paused;	    /* now */
+	bool has_changed;   /* just now */
+	uint64_t paused_ms; /* it was so long, until now, or is */
+};
+
+/* Of pause and resume. */
+struct report_pause {
+	char node[REPORT_NAME_MAX];
+	bool is_resume;
+	unsigned num_networks;
+	struct report_paused networks[CONFIG_NETWORKS_MAX];
+};
+
+/* The TAPs that a newer process gets. */
+struct report_takeover_tap {
+	char name[IF_NAMESIZE];
+	unsigned num_queues;
+};
+
+struct report_takeover {
+	uint16_t id;			  /* of the node that runs */
+	char listen[CONFIG_ENDPOINT_MAX]; /* of its fabric of kind rdma; "": none */
+	unsigned num_taps;
+	struct report_takeover_tap taps[CONFIG_NETWORKS_MAX];
+};
+
 /* Why the node does not do what it was asked for. */
 struct report_refusal {
 	char code[REPORT_NAME_MAX]; /* a word for programs */
@@ -413,5 +500,6 @@ void report_stats_free(struct report_stats *report);
 void report_events_free(struct report_events *report);
 void report_flows_free(struct report_flows *report);
 void report_listeners_free(struct report_listeners *report);
+void report_reload_free(struct report_reload *report);
 
 #endif

@@ -101,6 +101,7 @@ static enum step_result step_table(struct resolve *resolve)
 		say(resolve, "%s, but that is %u s old", name_of(resolve, entry.owner),
 		    entry.made_s);
 		resolve->is_stale = true;
+		resolve->is_ours = entry.owner == resolve->self;
 		return STEP_NEXT;
 	}
 	if (owner == RESOLVE_MEMBER_GONE) {
@@ -146,8 +147,26 @@ static enum step_result step_kernel(struct resolve *resolve)
 			       : (found < 0 ? "could not be asked" : "has none"));
 		return STEP_NEXT;
 	}
+	if (match.is_half && is_of(resolve, SEGMENT)) {
+		say(resolve, "has answered its opener");
+		resolve->has_half = true;
+		return STEP_NEXT;
+	}
 	say(resolve, "has it");
 	return give_connection(resolve, resolve->self, FLOW_VIA_KERNEL);
+}
+
+static bool may_be_elsewhere(const struct resolve *resolve)
+{
+	return resolve->was_unsure || resolve->ops->is_unsure(resolve->arg);
+}
+
+/* Whose answer to the opener was taken, the first packet tells. */
+static enum step_result nobody_has_it(struct resolve *resolve)
+{
+	if (!resolve->has_half || (!resolve->is_ours && may_be_elsewhere(resolve)))
+		return STEP_NEXT;
+	return give(resolve, resolve->self, DISPATCH_KEEP_NOT);
 }
 
 static enum step_result take_answer(struct resolve *resolve)
@@ -169,7 +188,7 @@ static enum step_result take_answer(struct resolve *resolve)
 			       : drop(resolve, DROP_NO_OWNER, DISPATCH_KEEP_NOT);
 	default:
 		say(resolve, "none has it");
-		return STEP_NEXT;
+		return nobody_has_it(resolve);
 	}
 }
 
@@ -183,7 +202,7 @@ static enum step_result step_members(struct resolve *resolve)
 		return take_answer(resolve);
 	if (resolve->ops->count_others(resolve->arg) == 0) {
 		say(resolve, "there are none");
-		return STEP_NEXT;
+		return nobody_has_it(resolve);
 	}
 	resolve->was_unsure = resolve->ops->is_unsure(resolve->arg);
 	return STEP_ASK;
@@ -258,8 +277,7 @@ static enum step_result step_flood(struct resolve *resolve)
 	struct balance_node nodes[BALANCE_NODES_MAX];
 	unsigned num;
 
-	if (!resolve->ops->is_flooded(resolve->arg) || resolve->was_unsure ||
-	    resolve->ops->is_unsure(resolve->arg)) {
+	if (!resolve->ops->is_flooded(resolve->arg) || may_be_elsewhere(resolve)) {
 		say(resolve, "no flood, or not all members are up");
 		return STEP_NEXT;
 	}
@@ -292,7 +310,7 @@ static enum step_result step_pair(struct resolve *resolve)
 /* A connection that nobody has, and nobody may have who can't be asked: it is reset. */
 static enum step_result none_of_segment(struct resolve *resolve)
 {
-	if (resolve->was_unsure || resolve->ops->is_unsure(resolve->arg)) {
+	if (may_be_elsewhere(resolve)) {
 		say(resolve, "dropped: a member is not up that may have it");
 		return drop(resolve, DROP_NO_OWNER, DISPATCH_KEEP_SHORT);
 	}

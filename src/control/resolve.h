@@ -105,8 +105,8 @@ struct resolve_ops {
 	/* May there be a member with connections that can't be asked: suspect, down for
 	 * less than 30 s, or not yet met? */
 	bool (*is_unsure)(void *arg);
-	/* Those that may get something new: up, not suspect, not drained, with a weight.
-	 */
+	/* Those that may get something new: up, not suspect, paused or drained, with a
+	 * weight. */
 	unsigned (*candidates)(void *arg, const struct flow_key *key,
 			       enum resolve_match match,
 			       struct balance_node nodes[BALANCE_NODES_MAX]);
@@ -133,6 +133,8 @@ struct resolve {
 	bool is_stale;	 /* an opener, perhaps not the first: the entry is too old to be
 			  * sure, or the caller knows of an older flow */
 	bool was_unsure; /* when the members were asked */
+	bool is_ours;	 /* says an entry, of which is_stale is true */
+	bool has_half;	 /* our own kernel has answered an opener of it */
 	bool overrides;	 /* who has it may be dead: no use to ask anybody */
 	bool is_again;	 /* nobody was known to listen, and all look again */
 	bool by_hash;	 /* too much is going on: placed without memory */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/channel.h"
+#include "control/wire_range.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -23,7 +24,7 @@ const struct seeds_pace seeds_pace_default = {
 };
 
 struct seed {
-	const struct config_endpoint *address;
+	struct config_endpoint address;
 	enum seed_state state;
 	uint64_t since_ns;
 	uint64_t retry_ns; /* when it is dialled next, while it waits */
@@ -175,13 +176,13 @@ static void seed_failed(struct seeds *seeds, struct seed *seed, const char *word
 		seed->delay_ms = seeds->pace.retry_most;
 	seed->retry_ns = after(seed->delay_ms);
 	snprintf(seed->reason, sizeof(seed->reason), "%s", words);
-	if (strcmp(seed->logged, words) == 0)
+	if (strcmp(seed->logged, seed->reason) == 0)
 		return;
-	snprintf(seed->logged, sizeof(seed->logged), "%s", words);
-	if (strstr(words, seed->address->text))
+	memcpy(seed->logged, seed->reason, sizeof(seed->logged));
+	if (strstr(words, seed->address.text))
 		log_warn("seed", "%s; it is tried again", words);
 	else
-		log_warn("seed", "%s: %s; it is tried again", seed->address->text, words);
+		log_warn("seed", "%s: %s; it is tried again", seed->address.text, words);
 }
 
 static void seed_up(struct seed *seed, const struct peer_life *life)
@@ -193,7 +194,7 @@ static void seed_up(struct seed *seed, const struct peer_life *life)
 	seed->reason[0] = '\0';
 	seed->logged[0] = '\0';
 	snprintf(seed->node, sizeof(seed->node), "%s", life->name);
-	log_info("seed", "%s: %s (id %u) is there", seed->address->text, life->name,
+	log_info("seed", "%s: %s (id %u) is there", seed->address.text, life->name,
 		 life->id);
 }
 
@@ -209,7 +210,7 @@ static void seed_dial(struct seeds *seeds, struct seed *seed)
 {
 	struct world_channel *channel;
 	struct talk *talk;
-	int ret = seeds->options.dial(seeds->options.arg, seed->address, &channel);
+	int ret = seeds->options.dial(seeds->options.arg, &seed->address, &channel);
 
 	if (ret < 0) {
 		seed_failed(seeds, seed, strerror(-ret));
@@ -247,7 +248,8 @@ static void send_book(struct talk *talk)
 	unsigned start = 0;
 	int ret;
 
-	look->wire_version = SHMNET_WIRE_VERSION;
+	look->wire_version = wire_spoken.max;
+	look->wire_min = wire_spoken.min;
 	snprintf(look->cluster, sizeof(look->cluster), "%s", seeds->options.cluster);
 	do {
 		start += book_fill(seeds->book, start, clock_now_ns(), look);
@@ -310,11 +312,16 @@ talk_refuse(struct talk *talk, enum peer_refusal code, const char *format, ...)
 
 static bool admit_version(struct talk *talk, const struct peer_look *look)
 {
-	if (look->wire_version == SHMNET_WIRE_VERSION)
+	const struct wire_range theirs =
+		wire_range_of(look->wire_version, look->wire_min);
+	struct wire_range_text their_text, own_text;
+
+	if (wire_range_meet(&wire_spoken, &theirs))
 		return true;
 	talk_refuse(talk, PEER_REFUSAL_VERSION,
-		    "wire version %u of the peer and wire version %d of %s differ",
-		    look->wire_version, SHMNET_WIRE_VERSION,
+		    "wire version %s of the peer and wire version %s of %s differ",
+		    wire_range_print(&theirs, &their_text),
+		    wire_range_print(&wire_spoken, &own_text),
 		    talk->seeds->options.self.name);
 	return false;
 }
@@ -574,7 +581,7 @@ void seeds_each(const struct seeds *seeds,
 	for (unsigned i = 0; i < seeds->num_seeds; i++) {
 		const struct seed *seed = &seeds->list[i];
 		const struct seed_report report = {
-			.address = seed->address->text,
+			.address = seed->address.text,
 			.state = seed->state,
 			.node = seed->node,
 			.reason = seed->reason,
@@ -585,18 +592,71 @@ void seeds_each(const struct seeds *seeds,
 	}
 }
 
-static void fill_seeds(struct seeds *seeds)
+static void fill_seed(const struct seeds *seeds, struct seed *seed,
+		      const struct config_endpoint *address)
 {
-	const struct seeds_options *options = &seeds->options;
+	seed->address = *address;
+	seed_set(seed, SEED_DIALLING);
+	if (strcmp(address->text, seeds->options.self.address.text) == 0)
+		seed_is_ourselves(seed);
+}
 
-	for (unsigned i = 0; i < options->num_seeds; i++) {
-		struct seed *seed = &seeds->list[seeds->num_seeds++];
-
-		seed->address = &options->seeds[i];
-		seed_set(seed, SEED_DIALLING);
-		if (strcmp(seed->address->text, options->self.address.text) == 0)
-			seed_is_ourselves(seed);
+static struct seed *find_seed(struct seeds *seeds, const struct config_endpoint *address)
+{
+	for (unsigned i = 0; i < seeds->num_seeds; i++) {
+		if (strcmp(seeds->list[i].address.text, address->text) == 0)
+			return &seeds->list[i];
 	}
+	return NULL;
+}
+
+static void move_talks(struct seeds *seeds, const struct seed *from, struct seed *to)
+{
+	for (struct talk *talk = seeds->talks; talk; talk = talk->next) {
+		if (talk->seed == from)
+			talk->seed = to;
+	}
+}
+
+/* Who is talked with already stays, as one that dialled us; others are not dialled. */
+static void leave_seed(struct seeds *seeds, const struct seed *seed)
+{
+	struct talk *next;
+
+	for (struct talk *talk = seeds->talks; talk; talk = next) {
+		next = talk->next;
+		if (talk->seed != seed)
+			continue;
+		talk->seed = NULL;
+		if (!talk->is_known)
+			talk_close(talk);
+	}
+}
+
+int seeds_set(struct seeds *seeds, const struct config_endpoint *addresses, unsigned num)
+{
+	struct seed *list = calloc(CONFIG_SEEDS_MAX, sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	for (unsigned i = 0; i < num; i++) {
+		struct seed *former = find_seed(seeds, &addresses[i]);
+
+		if (former)
+			list[i] = *former;
+		else
+			fill_seed(seeds, &list[i], &addresses[i]);
+		if (former)
+			move_talks(seeds, former, &list[i]);
+	}
+	for (unsigned i = 0; i < seeds->num_seeds; i++)
+		leave_seed(seeds, &seeds->list[i]);
+	for (unsigned i = 0; i < num; i++)
+		move_talks(seeds, &list[i], &seeds->list[i]);
+	memcpy(seeds->list, list, sizeof(seeds->list));
+	seeds->num_seeds = num;
+	free(list);
+	return 0;
 }
 
 int seeds_new(struct event_base *base, const struct seeds_options *options,
@@ -609,7 +669,8 @@ int seeds_new(struct event_base *base, const struct seeds_options *options,
 		return ret;
 	seeds->options = *options;
 	seeds->pace = options->pace ? *options->pace : seeds_pace_default;
-	fill_seeds(seeds);
+	for (unsigned i = 0; i < options->num_seeds; i++)
+		fill_seed(seeds, &seeds->list[seeds->num_seeds++], &options->seeds[i]);
 	seeds->tick = event_new(base, -1, EV_PERSIST, on_tick, seeds);
 	if (seeds->tick)
 		ret = book_new(&options->self, seeds->pace.lifetime, clock_now_ns(),

@@ -90,6 +90,12 @@ struct seeds_options {
 int seeds_new(struct event_base *base, const struct seeds_options *options,
 	      struct seeds **ret_seeds);
 
+/*
+ * Others than before, from now on: a new one is dialled soon, and one that is gone is not
+ * dialled again; who is talked with stays. -ENOMEM: nothing has changed.
+ */
+int seeds_set(struct seeds *seeds, const struct config_endpoint *addresses, unsigned num);
+
 /* Dials in the loop's next turn. */
 int seeds_start(struct seeds *seeds);
 

@@ -58,6 +58,8 @@
 	 STATE(TCP_NEW_SYN_RECV) | STATE(TCP_FIN_WAIT1) | STATE(TCP_FIN_WAIT2) |         \
 	 STATE(TCP_CLOSE_WAIT) | STATE(TCP_LAST_ACK) | STATE(TCP_CLOSING))
 
+#define HALF_STATES (STATE(TCP_SYN_RECV) | STATE(TCP_NEW_SYN_RECV))
+
 static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
 				    IPPROTO_SCTP};
 static const int families[] = {AF_INET, AF_INET6};
@@ -322,6 +324,9 @@ static int take_match(const struct nlmsghdr *header, void *arg)
 		look_up->found = memcmp(&key, look_up->key, sizeof(key)) == 0;
 	look_up->match.is_over = look_up->key->protocol == IPPROTO_TCP &&
 				 socket->idiag_state == TCP_TIME_WAIT;
+	look_up->match.is_half = look_up->key->protocol == IPPROTO_TCP &&
+				 (socket->idiag_state == TCP_SYN_RECV ||
+				  socket->idiag_state == TCP_NEW_SYN_RECV);
 	return 0;
 }
 
@@ -355,7 +360,7 @@ struct query {
 };
 
 static const struct query connection_queries[] = {
-	{IPPROTO_TCP, CONNECTION_STATES, LOCAL_NAMED},
+	{IPPROTO_TCP, CONNECTION_STATES & ~HALF_STATES, LOCAL_NAMED},
 	{IPPROTO_UDP, STATE(TCP_ESTABLISHED), LOCAL_NAMED},
 	{IPPROTO_UDPLITE, STATE(TCP_ESTABLISHED), LOCAL_NAMED},
 	{IPPROTO_SCTP, CONNECTION_STATES, LOCAL_NAMED},

@@ -48,8 +48,9 @@ int sockets_find(struct sockets *sockets, const struct sockets_scope *scope,
 		 const struct flow_key *key, struct socket_match *ret_match);
 
 /*
- * All connections whose local address is one of the scope's, but those in TIME_WAIT; in
- * no order. *ret_keys is for free(), NULL if there are none.
+ * All connections whose local address is one of the scope's, but those in TIME_WAIT and
+ * those of which only the opener came; in no order. *ret_keys is for free(), NULL if
+ * there are none.
  */
 int sockets_read_connections(struct sockets *sockets, const struct sockets_scope *scope,
 			     struct flow_key **ret_keys, unsigned *ret_num);

@@ -27,7 +27,7 @@ struct setting {
 	struct setting *next;
 	char name[SYSCTL_NAME_MAX];
 	char old[SYSCTL_VALUE_MAX], new[SYSCTL_VALUE_MAX];
-	bool is_wanted; /* set in this life */
+	bool is_wanted; /* set since sysctls_want_none(), if not in an earlier life */
 };
 
 struct sysctls {
@@ -328,6 +328,12 @@ static int restore_one(struct sysctls *sysctls, const struct setting *setting)
 	if (error)
 		fail_write(sysctls, setting->name, setting->old, error);
 	return error;
+}
+
+void sysctls_want_none(struct sysctls *sysctls)
+{
+	for (struct setting *at = sysctls->settings; at; at = at->next)
+		at->is_wanted = false;
 }
 
 int sysctls_restore(struct sysctls *sysctls, bool all)

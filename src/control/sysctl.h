@@ -44,10 +44,13 @@ int sysctls_set(struct sysctls *sysctls, const char *name, const char *value);
 /* The same without a note, of an interface that goes when we go. */
 int sysctls_set_own(struct sysctls *sysctls, const char *name, const char *value);
 
+/* From here on those are wanted that are set again. */
+void sysctls_want_none(struct sysctls *sysctls);
+
 /*
- * Back to what they were: all of them, or only those that an earlier life has set and
- * this one has not. 0, or the first error of those that could not be set back; they stay
- * in the file.
+ * Back to what they were: all of them, or only those that are not wanted, as an earlier
+ * life has set them and this one has not. 0, or the first error of those that could not
+ * be set back; they stay in the file.
  */
 int sysctls_restore(struct sysctls *sysctls, bool all);
 

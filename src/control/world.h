@@ -123,7 +123,7 @@ struct world_handler {
  */
 struct world_cast_spec {
 	unsigned network; /* index in the config */
-	uint64_t id;
+	uint64_t id;	  /* the memory's own: nobody can say another one of it */
 	uint64_t epoch;
 	uint32_t depth; /* slots */
 	uint8_t label[SHMNET_ETH_ALEN];
@@ -145,6 +145,8 @@ struct world_link_spec {
 
 struct world_ops {
 	uint64_t (*now)(struct world *world); /* ns, monotonic */
+	/* For how long the machine was suspended so far: now() stands still then. */
+	uint64_t (*suspended)(struct world *world);
 	void (*random)(struct world *world, void *bytes, size_t length);
 
 	struct world_timer *(*timer_new)(struct world *world, void (*fire)(void *arg),
@@ -228,6 +230,8 @@ struct world_ops {
 			struct world_link **ret_link);
 	/* If the peer is dead, what it had finished is delivered first [31]. */
 	void (*link_free)(struct world_link *link, bool peer_is_dead);
+	/* The peer takes no frames: none are sent until it does again. */
+	void (*link_pause)(struct world_link *link, bool is_paused);
 	/*
 	 * To the node at the other end, as fast as frames are. May be lost, but is not
 	 * overtaken. -EAGAIN: too much was sent at once; -EMSGSIZE: no bytes, or more
@@ -235,8 +239,11 @@ struct world_ops {
 	 */
 	int (*link_send)(struct world_link *link, const uint8_t *bytes, size_t length);
 
-	/* Makes the memory, and the worker writes to it, and reads it if it is shared. */
-	int (*cast_new)(struct world *world, const struct world_cast_spec *spec,
+	/*
+	 * Makes the memory, and the worker writes to it, and reads it if it is shared.
+	 * The id in the spec is filled in.
+	 */
+	int (*cast_new)(struct world *world, struct world_cast_spec *spec,
 			struct world_cast **ret_cast, const char **ret_why);
 	/*
 	 * The same with the memory of another node, from the descriptor it sent; a lane

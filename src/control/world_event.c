@@ -59,6 +59,12 @@ static uint64_t world_now(struct world *world)
 	return clock_now_ns();
 }
 
+static uint64_t world_suspended(struct world *world)
+{
+	(void)world;
+	return clock_suspended_ns();
+}
+
 static void world_random(struct world *world, void *bytes, size_t length)
 {
 	(void)world;
@@ -219,7 +225,7 @@ static int world_link_new(struct world *world, const struct world_link_spec *spe
 	return offer_link_new(&event_world(world)->offer, spec, ret_link);
 }
 
-static int world_cast_new(struct world *world, const struct world_cast_spec *spec,
+static int world_cast_new(struct world *world, struct world_cast_spec *spec,
 			  struct world_cast **ret_cast, const char **ret_why)
 {
 	return offer_cast_new(&event_world(world)->offer, spec, ret_cast, ret_why);
@@ -269,6 +275,7 @@ static int world_claim_epoch(struct world *world, unsigned network, uint64_t kno
 
 static const struct world_ops ops = {
 	.now = world_now,
+	.suspended = world_suspended,
 	.random = world_random,
 	.timer_new = world_timer_new,
 	.timer_set = world_timer_set,
@@ -296,6 +303,7 @@ static const struct world_ops ops = {
 	.ring_free = offer_ring_free,
 	.link_new = world_link_new,
 	.link_free = offer_link_free,
+	.link_pause = offer_link_pause,
 	.link_send = offer_link_send,
 	.cast_new = world_cast_new,
 	.cast_accept = world_cast_accept,
@@ -419,6 +427,14 @@ static void init(struct world_event *self, struct event_base *base,
 	offer_shm_init(&self->shm, &self->offer);
 }
 
+static int open_shm(struct world_event *self, const struct world_event_options *options,
+		    char *ret_error, size_t error_size)
+{
+	return rendezvous_new(self->base, options->shm->path, options->node_id,
+			      &rendezvous_handler, self, &self->rendezvous, ret_error,
+			      error_size);
+}
+
 static int open_remote(struct world_event *self,
 		       const struct world_event_options *options, char *ret_error,
 		       size_t error_size)
@@ -433,39 +449,82 @@ static int open_remote(struct world_event *self,
 		.stranger = on_stranger,
 		.arg = self,
 	};
-	int ret = remote_new(self->base, &remote, &self->remote, ret_error, error_size);
 
-	if (ret < 0)
-		return ret;
+	return remote_new(self->base, &remote, &self->remote, ret_error, error_size);
+}
+
+static int open_rdma(struct world_event *self, const struct world_event_options *options,
+		     char *ret_error, size_t error_size)
+{
 	return offer_rdma_new(&self->offer, self->base, options->rdma, &self->rdma,
 			      ret_error, error_size);
+}
+
+static struct world_event *alloc(struct event_base *base,
+				 const struct world_event_options *options)
+{
+	struct world_event *self = calloc(1, sizeof(*self));
+
+	if (self)
+		init(self, base, options);
+	return self;
 }
 
 int world_event_new(struct event_base *base, const struct world_event_options *options,
 		    struct world **ret_world, char *ret_error, size_t error_size)
 {
-	struct world_event *self = calloc(1, sizeof(*self));
+	struct world_event *self = alloc(base, options);
 	int ret;
 
 	snprintf(ret_error, error_size, "out of memory");
 	if (!self)
 		return -ENOMEM;
-	init(self, base, options);
 	self->faults = event_new(base, plane_event_fd(options->plane),
 				 EV_READ | EV_PERSIST, on_faults, self);
 	ret = self->faults && event_add(self->faults, NULL) == 0 ? 0 : -ENOMEM;
 	if (ret == 0 && options->shm)
-		ret = rendezvous_new(base, options->shm->path, options->node_id,
-				     &rendezvous_handler, self, &self->rendezvous,
-				     ret_error, error_size);
+		ret = open_shm(self, options, ret_error, error_size);
 	if (ret == 0 && options->rdma)
 		ret = open_remote(self, options, ret_error, error_size);
+	if (ret == 0 && options->rdma)
+		ret = open_rdma(self, options, ret_error, error_size);
 	if (ret < 0) {
 		world_event_free(&self->world);
 		return ret;
 	}
 	*ret_world = &self->world;
 	return 0;
+}
+
+/* Who has it now will have given it up. */
+static int unless_given_up(int ret, bool is_given_up)
+{
+	return ret == -EADDRINUSE && is_given_up ? 0 : ret;
+}
+
+int world_event_check(struct event_base *base, const struct world_event_options *options,
+		      uint16_t running_id, const char *running_listen, char *ret_error,
+		      size_t error_size)
+{
+	const struct config_fabric *rdma = options->rdma;
+	const bool has_listen = rdma && strcmp(rdma->listen.text, running_listen) == 0;
+	struct world_event *self = alloc(base, options);
+	int ret = self ? 0 : -ENOMEM;
+
+	snprintf(ret_error, error_size, "out of memory");
+	if (ret == 0 && options->shm && options->node_id == running_id)
+		ret = rendezvous_check(options->shm->path, ret_error, error_size);
+	else if (ret == 0 && options->shm)
+		ret = open_shm(self, options, ret_error, error_size);
+	if (ret == 0 && rdma)
+		ret = unless_given_up(open_remote(self, options, ret_error, error_size),
+				      has_listen);
+	if (ret == 0 && rdma)
+		ret = unless_given_up(open_rdma(self, options, ret_error, error_size),
+				      has_listen);
+	if (self)
+		world_event_free(&self->world);
+	return ret;
 }
 
 int world_event_start(struct world *world, char *ret_error, size_t error_size)
@@ -503,6 +562,18 @@ const struct offer_rdma *world_event_rdma(const struct world *world)
 const struct remote *world_event_remote(const struct world *world)
 {
 	return ((const struct world_event *)world)->remote;
+}
+
+void world_event_set_networks(struct world *world, unsigned num_networks)
+{
+	((struct world_event *)world)->offer.num_networks = num_networks;
+}
+
+int world_event_set_seeds(struct world *world)
+{
+	struct world_event *self = (struct world_event *)world;
+
+	return self->remote ? remote_set_seeds(self->remote) : 0;
 }
 
 bool world_event_is_local(const struct world *world, uint16_t node_id)

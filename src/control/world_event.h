@@ -62,8 +62,22 @@ struct world_event_options {
 int world_event_new(struct event_base *base, const struct world_event_options *options,
 		    struct world **ret_world, char *ret_error, size_t error_size);
 
+/*
+ * Would world_event_new() fail if the process that runs had given up its id and its
+ * `listen` ("": it has none)? Nobody notices, and nothing is left but the directory.
+ */
+int world_event_check(struct event_base *base, const struct world_event_options *options,
+		      uint16_t running_id, const char *running_listen, char *ret_error,
+		      size_t error_size);
+
 /* Others see us from now on, and we them. */
 int world_event_start(struct world *world, char *ret_error, size_t error_size);
+
+/* The list of networks has so many places now. */
+void world_event_set_networks(struct world *world, unsigned num_networks);
+
+/* The `seeds` of the fabric of kind rdma are others now. -ENOMEM: as before, still. */
+int world_event_set_seeds(struct world *world);
 
 /* Removes its own files only. Accepts NULL. */
 void world_event_free(struct world *world);

@@ -80,10 +80,14 @@ struct fabric_ops {
 	void (*close)(struct fabric *fabric);
 };
 
+/* A peer rings when it has done something. So often it may ring for nothing, in a row. */
+#define FABRIC_IDLE_BELLS_MAX 256
+
 struct fabric {
 	const struct fabric_ops *ops;
 	int wait_fd; /* readable when the peer rang; -1 if there is none */
 	uint64_t bells_rung;
+	unsigned idle_bells; /* taken since the peer did anything; the worker's, atomic */
 };
 
 /*

@@ -22,6 +22,11 @@
  * readable while there are more, and a peer that floods it costs one recv(2) a
  * turn. An empty one is the end, as is a shutdown(2): it has no bell any more.
  *
+ * A flood keeps our worker from sleeping all the same. An honest peer rings after it
+ * has published, cast or credited, and for each of our sleeps once, so that a bell with
+ * nothing behind it is a late one, and there are few of those. With FABRIC_IDLE_BELLS_MAX
+ * of them in a row it has broken the rules (-EPROTO).
+ *
  * A bell for which the kernel has no memory is owed: the peer sleeps, and the ring
  * remembers that this sleep was rung for. It is rung with the next one, at the
  * latest before we sleep ourselves, and we don't as long as it can't be.
@@ -80,12 +85,17 @@ static int shm_publish(struct fabric *fabric, struct shmnet_ring_tx *tx)
 	return shm_wake(fabric, tx);
 }
 
+static bool rings_for_nothing(const struct fabric *fabric)
+{
+	return __atomic_load_n(&fabric->idle_bells, __ATOMIC_RELAXED) >
+	       FABRIC_IDLE_BELLS_MAX;
+}
+
 static int shm_poll(struct fabric *fabric, struct shmnet_ring_rx *rx,
 		    struct shmnet_ring_tx *tx)
 {
-	(void)fabric;
 	(void)tx;
-	return shmnet_ring_poll(rx);
+	return rings_for_nothing(fabric) ? -EPROTO : shmnet_ring_poll(rx);
 }
 
 static int shm_credit(struct fabric *fabric, struct shmnet_ring_rx *rx)
@@ -122,7 +132,11 @@ static bool shm_drain(struct fabric *fabric)
 	uint8_t bell;
 	ssize_t n = recv(fabric->wait_fd, &bell, sizeof(bell), MSG_DONTWAIT);
 
-	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+	if (n > 0)
+		__atomic_store_n(&fabric->idle_bells, fabric->idle_bells + 1,
+				 __ATOMIC_RELAXED);
+	return n > 0 ? !rings_for_nothing(fabric)
+		     : n < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
 static int shm_salvage(struct fabric *fabric, struct shmnet_ring_rx *rx)
@@ -134,6 +148,11 @@ static int shm_salvage(struct fabric *fabric, struct shmnet_ring_rx *rx)
 		return ret;
 	shmnet_ring_salvage(rx);
 	return 0;
+}
+
+static const char *shm_why(const struct fabric *fabric)
+{
+	return rings_for_nothing(fabric) ? "its doorbell rings for nothing" : "";
 }
 
 static void shm_close(struct fabric *fabric)
@@ -154,6 +173,7 @@ static const struct fabric_ops shm_ops = {
 	.disarm = shm_disarm,
 	.drain = shm_drain,
 	.salvage = shm_salvage,
+	.why = shm_why,
 	.close = shm_close,
 };
 

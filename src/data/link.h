@@ -56,6 +56,7 @@ struct port {
 	uint8_t mac[SHMNET_ETH_ALEN];
 	int error;	  /* nonzero: the TAP is gone; written by the worker, atomic */
 	bool error_taken; /* control's */
+	bool is_paused;	  /* nothing goes out or in; written by control, atomic */
 	struct tap *tap;
 	unsigned num_queues;
 	unsigned last_queue; /* that became a link's own; control's */
@@ -85,6 +86,8 @@ struct link {
 	int error;	   /* nonzero: the link rests; written by the worker, atomic */
 	bool error_raised; /* the worker's */
 	bool error_taken;  /* control's */
+	bool is_paused;	   /* at the peer; written by control, atomic */
+	uint64_t bell_tail; /* the peer's R when its bells were looked into */
 	struct link_cast casts[PLANE_CASTS_MAX];
 	bool cast_pending;   /* in a cast ring, since the last wake */
 	uint64_t casts_sent; /* in cast rings, for the peer; what it is told */
@@ -148,6 +151,16 @@ static inline uint32_t link_room(const struct link *link)
 static inline void link_fail(struct link *link, int error)
 {
 	__atomic_store_n(&link->error, error, __ATOMIC_RELAXED);
+}
+
+static inline bool port_is_paused(const struct port *port)
+{
+	return __atomic_load_n(&port->is_paused, __ATOMIC_RELAXED);
+}
+
+static inline bool link_is_paused(const struct link *link)
+{
+	return __atomic_load_n(&link->is_paused, __ATOMIC_RELAXED);
 }
 
 /* The store is a builtin, which the check doesn't know for one. */

@@ -27,6 +27,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define LATE_FRAMES_MAX 2048 /* more than a TAP keeps */
+
 /* The length of the next frame with its header, or -errno. */
 static ssize_t read_queue(const struct queue *queue, uint8_t *payload)
 {
@@ -133,6 +135,10 @@ static uint8_t *find_place(struct link *link, size_t length, uint32_t flags)
 	count_sent(link, length);
 	if (link_rests(link)) {
 		count_drop(link, DROP_PEER_DOWN);
+		return NULL;
+	}
+	if (link_is_paused(link)) {
+		count_drop(link, DROP_PAUSED);
 		return NULL;
 	}
 	ret = shmnet_ring_reserve(&link->tx, (uint32_t)length, flags, &place);
@@ -331,6 +337,24 @@ static enum path_tx_result tx_direct(struct link *link, struct queue *queue,
 	return PATH_TX_MORE;
 }
 
+/* A queue of a network that is paused: whatever the host has left there goes nowhere. */
+static enum path_tx_result tx_paused(struct queue *queue, struct path_scratch *scratch,
+				     unsigned *frames)
+{
+	ssize_t n;
+
+	queue->waits_for = 0;
+	while (*frames < PATH_BURST) {
+		n = read_queue(queue, scratch->frame);
+		if (n < 0 && !is_lost(n))
+			return tx_result(n);
+		++*frames;
+		path_count_unrouted(queue->port,
+				    is_lost(n) ? DROP_BAD_OFFLOAD : DROP_PAUSED);
+	}
+	return PATH_TX_MORE;
+}
+
 enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
 			    struct path_scratch *scratch, unsigned *ret_frames)
 {
@@ -339,7 +363,9 @@ enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
 	enum path_tx_result result;
 
 	*ret_frames = 0;
-	if (own && !link_rests(own)) {
+	if (port_is_paused(queue->port))
+		return tx_paused(queue, scratch, ret_frames);
+	if (own && !link_rests(own) && !link_is_paused(own)) {
 		result = tx_direct(own, queue, scratch, ret_frames);
 		path_publish(own);
 		return result;
@@ -354,6 +380,29 @@ enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
 		path_cast_wake(links->links[i]);
 	}
 	return result;
+}
+
+static void forget_queue(struct queue *queue, struct path_scratch *scratch)
+{
+	for (unsigned i = 0; i < LATE_FRAMES_MAX; i++) {
+		ssize_t n = read_queue(queue, scratch->frame);
+
+		if (n < 0 && !is_lost(n))
+			return;
+		path_count_unrouted(queue->port, DROP_PARK_LATE);
+	}
+}
+
+void path_forget_late(const struct plane_view *view, struct path_scratch *scratch)
+{
+	for (unsigned p = 0; p < view->num_ports; p++) {
+		struct port *port = view->ports[p].port;
+
+		if (!port || !port->global)
+			continue; /* a network that went leaves its place */
+		for (unsigned q = 0; q < port->num_queues; q++)
+			forget_queue(&port->queues[q], scratch);
+	}
 }
 
 /* ---- in: ring to TAP ---- */
@@ -421,6 +470,10 @@ void path_receive(struct link *link, struct path_scratch *scratch,
 	enum drop_reason reason;
 
 	counter_add(&link->counters.received_frames, 1);
+	if (port_is_paused(link->port)) {
+		counter_add(&link->counters.received_paused, 1);
+		return;
+	}
 	memcpy(scratch->head, record->payload, head_length);
 	reason = check_peer_frame(link, scratch->head, head_length, record);
 	if (reason == DROP_NUM_)
@@ -459,14 +512,30 @@ static int rx_credit(struct link *link, bool at_rest)
 	return link->fabric->ops->credit(link->fabric, &link->rx);
 }
 
+/* What the peer rang for was found, or it may have rung because it read of ours. */
+static void excuse_bells(struct link *link, bool has_news)
+{
+	unsigned *bells = &link->fabric->idle_bells;
+	uint64_t tail;
+
+	if (!has_news && *bells > FABRIC_IDLE_BELLS_MAX / 2) {
+		tail = shmnet_ring_tx_pulse(&link->tx);
+		has_news = tail != link->bell_tail;
+		link->bell_tail = tail;
+	}
+	if (has_news && *bells)
+		__atomic_store_n(bells, 0, __ATOMIC_RELAXED);
+}
+
 unsigned path_rx(struct link *link, struct path_scratch *scratch)
 {
 	unsigned taken = 0;
+	bool has_cast;
 	int ret;
 
 	if (link_rests(link))
 		return 0;
-	path_cast_listen(link);
+	has_cast = path_cast_listen(link);
 	ret = link->fabric->ops->poll(link->fabric, &link->rx, &link->tx);
 	while (ret > 0 && taken < PATH_BURST) {
 		ret = rx_one(link, scratch);
@@ -479,6 +548,7 @@ unsigned path_rx(struct link *link, struct path_scratch *scratch)
 		ret = rx_credit(link, true);
 	if (ret < 0)
 		link_fail(link, ret);
+	excuse_bells(link, taken > 0 || has_cast);
 	path_publish(link); /* answers to commands */
 	return taken;
 }

@@ -42,6 +42,13 @@ enum path_tx_result {
 enum path_tx_result path_tx(const struct plane_view *view, struct queue *queue,
 			    struct path_scratch *scratch, unsigned *ret_frames);
 
+/*
+ * Drops what waits in the queues of global networks: it came while the process stood
+ * still. Who opened a connection then has tried again since, perhaps by another border,
+ * and must not get two. What is sent again anyway costs no more.
+ */
+void path_forget_late(const struct plane_view *view, struct path_scratch *scratch);
+
 /* Shows the peer what was submitted to it since the last time, if anything was. */
 void path_publish(struct link *link);
 
@@ -71,6 +78,9 @@ void path_cast_end(struct link *link);
  */
 unsigned path_global_turn(const struct plane_view *view, struct global_state *global,
 			  struct path_scratch *scratch);
+
+/* Drops what has waited too long, before an answer is taken for it. */
+void path_global_expire(const struct plane_view *view, struct global_state *global);
 
 /* *timeout_ms is lowered to when something will have waited too long; -1: never. */
 void path_global_rest(const struct global_state *global, int *timeout_ms);

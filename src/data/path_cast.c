@@ -175,10 +175,12 @@ static bool load_told(struct link *link)
 	return true;
 }
 
-void path_cast_listen(struct link *link)
+bool path_cast_listen(struct link *link)
 {
-	if (load_told(link))
-		link->port->casts_moved = true;
+	if (!load_told(link))
+		return false;
+	link->port->casts_moved = true;
+	return true;
 }
 
 static bool is_for_us(const struct cast *cast, struct link *link, uint64_t position)

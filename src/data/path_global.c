@@ -189,7 +189,8 @@ static struct link *find_expected(const struct plane_view *view, const struct po
 	if (own->streak < GLOBAL_STREAK)
 		return NULL;
 	link = view_find_link(view, port, own->expected);
-	return link && !link_rests(link) && !link->lacks ? link : NULL;
+	return link && !link_rests(link) && !link_is_paused(link) && !link->lacks ? link
+										  : NULL;
 }
 
 /* There is no room. True if it is waited for, still or from now on. */
@@ -654,7 +655,7 @@ static void publish_ports(const struct plane_view *view)
 			path_publish(view->links[i]);
 	}
 	for (unsigned p = 0; p < view->num_ports; p++) {
-		if (view->ports[p].port->global)
+		if (view->ports[p].port && view->ports[p].port->global)
 			path_global_end(view->ports[p].port);
 	}
 }
@@ -674,6 +675,12 @@ unsigned path_global_turn(const struct plane_view *view, struct global_state *gl
 	}
 	expire(view, global);
 	return taken;
+}
+
+void path_global_expire(const struct plane_view *view, struct global_state *global)
+{
+	global->now_ns = clock_now_ns();
+	expire(view, global);
 }
 
 void path_global_rest(const struct global_state *global, int *timeout_ms)

@@ -100,7 +100,7 @@ bool path_global_direct(const struct plane_view *view, struct port *port,
 /* After a burst: the peer hears of what went into cast rings for it. */
 void path_cast_wake(struct link *link);
 
-/* Before a look at the cast rings: what has the peer put there for us? */
-void path_cast_listen(struct link *link);
+/* Before a look at the cast rings: has the peer put more there for us? */
+bool path_cast_listen(struct link *link);
 
 #endif

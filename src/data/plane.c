@@ -92,7 +92,7 @@ static void view_add_cast(struct plane_view *view, struct cast *cast)
 
 static void view_add_port(struct plane_view *view, struct plane *plane, unsigned p)
 {
-	view->ports[p].port = &plane->ports[p];
+	view->ports[p].port = plane->ports[p].tap ? &plane->ports[p] : NULL;
 	for (unsigned i = 0; i < PLANE_CASTS_MAX; i++) {
 		if (plane->casts[p].by_index[i])
 			view_add_cast(view, plane->casts[p].by_index[i]);
@@ -284,8 +284,22 @@ void link_counters_add(struct link_counters *sum, const struct link_counters *co
 	sum->messages_sent += counters->messages_sent;
 	sum->messages_received += counters->messages_received;
 	sum->messages_lost += counters->messages_lost;
+	sum->received_paused += counters->received_paused;
 	for (unsigned reason = 0; reason < DROP_NUM_; reason++)
 		sum->drops[reason] += counters->drops[reason];
+}
+
+/* A queue that waits for room at a paused peer waits no longer: the worker is woken. */
+void plane_pause_port(struct plane *plane, unsigned port, bool is_paused)
+{
+	__atomic_store_n(&plane->ports[port].is_paused, is_paused, __ATOMIC_RELAXED);
+	plane_publish(plane);
+}
+
+void plane_pause_link(struct plane *plane, struct link *link, bool is_paused)
+{
+	__atomic_store_n(&link->is_paused, is_paused, __ATOMIC_RELAXED);
+	plane_publish(plane);
 }
 
 /* The peer writes one of the words: what they say is checked, and no more than shown. */
@@ -323,15 +337,10 @@ void plane_read_link(const struct link *link, struct link_counters *ret_counters
 
 /* ---- ports and connections ---- */
 
-int plane_add_port(struct plane *plane, const struct plane_port *spec,
-		   unsigned *ret_index)
+static void port_init(struct port *port, unsigned index, const struct plane_port *spec)
 {
-	struct port *port = &plane->ports[plane->num_ports];
-	int ret;
-
-	if (plane->num_ports == PLANE_PORTS_MAX)
-		return -ENOSPC;
-	port->index = plane->num_ports;
+	memset(port, 0, sizeof(*port));
+	port->index = index;
 	port->node_id = spec->node_id;
 	port->tag = spec->tag;
 	port->mtu = spec->mtu;
@@ -346,19 +355,65 @@ int plane_add_port(struct plane *plane, const struct plane_port *spec,
 			.fd = spec->tap->queues[q],
 			.index = q,
 		};
+}
+
+static unsigned find_port(const struct plane *plane)
+{
+	unsigned index = 0;
+
+	while (index < plane->num_ports && plane->ports[index].tap)
+		index++;
+	return index;
+}
+
+/* The worker must not hear of a queue before it knows the port. */
+static int start_port(struct plane *plane, struct port *port)
+{
+	int ret;
+
+	if (port->index == plane->num_ports)
+		plane->num_ports++;
+	if (plane->is_started)
+		plane_publish(plane);
+	ret = worker_add_port(plane->worker, port);
+	if (ret < 0)
+		plane_remove_port(plane, port->index);
+	return ret;
+}
+
+int plane_add_port(struct plane *plane, const struct plane_port *spec,
+		   unsigned *ret_index)
+{
+	unsigned index = find_port(plane);
+	struct port *port = &plane->ports[index];
+	int ret;
+
+	if (index == PLANE_PORTS_MAX)
+		return -ENOSPC;
+	port_init(port, index, spec);
 	if (spec->global) {
 		ret = plane_add_global(plane, port, spec->global);
-		if (ret < 0)
+		if (ret < 0) {
+			port->tap = NULL;
 			return ret;
+		}
 	}
-	ret = worker_add_port(plane->worker, port);
-	if (ret < 0) {
-		port_global_free(port->global);
-		port->global = NULL;
-		return ret;
-	}
-	*ret_index = plane->num_ports++;
-	return 0;
+	ret = start_port(plane, port);
+	if (ret == 0)
+		*ret_index = index;
+	return ret;
+}
+
+void plane_remove_port(struct plane *plane, unsigned index)
+{
+	struct port *port = &plane->ports[index];
+
+	worker_remove_port(plane->worker, port);
+	port->tap = NULL;
+	if (plane->is_started)
+		plane_publish(plane);
+	port_global_free(port->global);
+	memset(port, 0, sizeof(*port));
 }
 
 void plane_read_port(const struct plane *plane, unsigned port,
@@ -408,9 +463,40 @@ void plane_remove_fabric(struct plane *plane, struct fabric *fabric)
 	free(source);
 }
 
+bool plane_has_turned(struct plane *plane)
+{
+	uint64_t turns = worker_turns(plane->worker);
+	bool has_turned = turns != plane->turns;
+
+	plane->turns = turns;
+	worker_wake(plane->worker);
+	return has_turned;
+}
+
+static void rest_port(struct plane *plane, struct port *port, bool rest)
+{
+	for (unsigned i = 0; i < port->num_queues; i++)
+		worker_rest_queue(plane->worker, &port->queues[i], rest);
+}
+
+void plane_rest_taps(struct plane *plane, bool rest)
+{
+	if (rest)
+		worker_rest(plane->worker, true);
+	for (unsigned p = 0; p < plane->num_ports; p++)
+		rest_port(plane, &plane->ports[p], rest);
+	if (!rest)
+		worker_rest(plane->worker, false);
+}
+
 void plane_wake(struct plane *plane)
 {
 	worker_wake(plane->worker);
+}
+
+void plane_tick(struct plane *plane, uint64_t now_ns)
+{
+	worker_tick(plane->worker, now_ns);
 }
 
 /* ---- faults ---- */
@@ -487,7 +573,7 @@ int plane_new(const struct plane_options *options, struct plane **ret_plane)
 		ret = -errno;
 		goto err_plane;
 	}
-	ret = worker_new(options->spin_us, plane->event_fd, &plane->worker);
+	ret = worker_new(options, plane->event_fd, &plane->worker);
 	if (ret < 0)
 		goto err_event;
 	plane->view = &plane->views[0];
@@ -505,10 +591,16 @@ err_plane:
 /* The ports are in the first view, also as long as there is no link. */
 int plane_start(struct plane *plane)
 {
+	plane->is_started = true;
 	plane->view->num_ports = plane->num_ports;
 	for (unsigned p = 0; p < plane->num_ports; p++)
 		view_add_port(plane->view, plane, p);
 	return worker_start(plane->worker, plane->view);
+}
+
+void plane_set_spin(struct plane *plane, uint32_t spin_us)
+{
+	worker_set_spin(plane->worker, spin_us);
 }
 
 void plane_free(struct plane *plane)

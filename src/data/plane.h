@@ -34,7 +34,8 @@ struct cast;
 struct tap;
 
 struct plane_options {
-	uint32_t spin_us; /* how long the worker looks around before it sleeps */
+	uint32_t spin_us;  /* how long the worker looks around before it sleeps */
+	uint64_t stall_ns; /* see plane_tick(); 0: it is not called */
 };
 
 /* What a port of a global network has besides. */
@@ -84,6 +85,7 @@ struct link_counters {
 	uint64_t messages_sent;
 	uint64_t messages_received;
 	uint64_t messages_lost;	   /* for want of room, at either end of it here */
+	uint64_t received_paused;  /* received and dropped: the network is paused here */
 	uint64_t drops[DROP_NUM_]; /* this link's, at either end of it here */
 };
 
@@ -186,12 +188,21 @@ struct plane_message {
 
 int plane_new(const struct plane_options *options, struct plane **ret_plane);
 
-/* Ports are added before the worker starts and stay. -EINVAL: one of a global network has
- * several queues, or no or too many addresses. */
+/* -ENOSPC: there are PLANE_PORTS_MAX. -EINVAL: one of a global network has several
+ * queues, or no or too many addresses. */
 int plane_add_port(struct plane *plane, const struct plane_port *spec,
 		   unsigned *ret_index);
 
+/*
+ * Of a local network, without links or cast rings. When this returns its TAP is the
+ * caller's alone; the index may be given away again.
+ */
+void plane_remove_port(struct plane *plane, unsigned index);
+
 int plane_start(struct plane *plane);
+
+/* How long the worker looks around before it sleeps, from now on. */
+void plane_set_spin(struct plane *plane, uint32_t spin_us);
 
 /* Stops the worker; no link, cast ring or connection may be left. Accepts NULL. */
 void plane_free(struct plane *plane);
@@ -202,6 +213,28 @@ void plane_remove_fabric(struct plane *plane, struct fabric *fabric);
 
 /* The worker looks at all links soon: a connection has ended, and maybe nothing rang. */
 void plane_wake(struct plane *plane);
+
+/*
+ * Has the worker taken a turn since the last call? It is woken to take the next one, so
+ * who asks now and then learns of a worker that hangs.
+ */
+bool plane_has_turned(struct plane *plane);
+
+/*
+ * Frames are taken from no TAP: they wait there for the next process, or until there are
+ * links. Also before plane_start().
+ */
+void plane_rest_taps(struct plane *plane, bool rest);
+
+/*
+ * Control has heard whatever its peers had said until `now_ns`, of the monotonic clock;
+ * to be called several times in the options' stall_ns. If neither control nor the worker
+ * has run for that long, the process was stopped or starved, and peers may have given it
+ * up: what is in their rings is lost to them. Then the worker waits for a call with a
+ * later time, for stall_ns at the most, before it looks at any ring or queue. Before the
+ * first call it never does.
+ */
+void plane_tick(struct plane *plane, uint64_t now_ns);
 
 /* -EEXIST if the peer has a link there. */
 int plane_add_link(struct plane *plane, const struct plane_link *spec,
@@ -223,6 +256,14 @@ void plane_read_link(const struct link *link, struct link_counters *ret_counters
 		     struct link_usage *ret_usage);
 void plane_read_port(const struct plane *plane, unsigned port,
 		     struct port_counters *ret_counters);
+
+/*
+ * The network is paused: here, or at the link's peer. What the host sends there is
+ * dropped, and what still comes for it here (DROP_PAUSED); commands go both ways as ever.
+ * When these return the worker acts on it.
+ */
+void plane_pause_port(struct plane *plane, unsigned port, bool is_paused);
+void plane_pause_link(struct plane *plane, struct link *link, bool is_paused);
 
 /* Shows the peer that we live; `beat` is another number than last time. */
 void plane_beat_link(const struct link *link, uint32_t beat);

@@ -16,7 +16,9 @@ struct plane_casts {
 
 struct plane {
 	struct worker *worker;
+	uint64_t turns; /* of it, when plane_has_turned() was asked last */
 	int event_fd;
+	bool is_started;
 	unsigned num_ports;
 	struct port ports[PLANE_PORTS_MAX];
 	unsigned num_links;

@@ -186,7 +186,7 @@ static int attach(int fd, const char *name, int flags)
 	struct ifreq request;
 
 	memset(&request, 0, sizeof(request));
-	strncpy(request.ifr_name, name, IF_NAMESIZE - 1);
+	memcpy(request.ifr_name, name, strnlen(name, IF_NAMESIZE - 1));
 	request.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | flags);
 	return ioctl(fd, TUNSETIFF, &request) < 0 ? -errno : 0;
 }
@@ -358,9 +358,63 @@ err_close:
 	return error;
 }
 
+static int check_queue(int fd, const char *name, bool *ret_multi)
+{
+	const int kind = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	struct ifreq request;
+
+	memset(&request, 0, sizeof(request));
+	if (ioctl(fd, TUNGETIFF, &request) < 0)
+		return -errno;
+	if ((request.ifr_flags & kind) != kind ||
+	    strncmp(request.ifr_name, name, IF_NAMESIZE) != 0)
+		return -EINVAL;
+	*ret_multi = request.ifr_flags & IFF_MULTI_QUEUE;
+	return 0;
+}
+
+bool tap_is_queue(int fd, const char *name)
+{
+	bool multi;
+
+	return check_queue(fd, name, &multi) == 0;
+}
+
+int tap_inherit(struct tap *tap, const char *name, const int *queues, unsigned num,
+		unsigned num_queues, enum tap_error *ret_why)
+{
+	bool multi = false;
+	int error = num > 0 && num <= TAP_QUEUES_MAX ? 0 : -EINVAL;
+
+	tap_init(tap);
+	*ret_why = TAP_ERROR_NONE;
+	for (unsigned i = 0; i < num && !error; i++)
+		error = check_queue(queues[i], name, &multi);
+	if (error)
+		return fail(TAP_ERROR_NOT_A_TAP, -EINVAL, ret_why);
+	strncpy(tap->name, name, sizeof(tap->name) - 1);
+	memcpy(tap->queues, queues, num * sizeof(*queues));
+	tap->num_queues = num;
+	error = set_up_device(tap, ret_why);
+	if (error) {
+		tap_init(tap);
+		return error;
+	}
+	if (num_queues > 1) {
+		tap->steering_errno = multi ? -spread(tap, num_queues) : EINVAL;
+		tap->steering_refused = tap->steering_errno != 0;
+	}
+	return 0;
+}
+
 int tap_persist(struct tap *tap)
 {
 	return ioctl(tap->queues[0], TUNSETPERSIST, 1ul) < 0 ? -errno : 0;
+}
+
+int tap_unpersist(struct tap *tap)
+{
+	return ioctl(tap->queues[0], TUNSETPERSIST, 0ul) < 0 ? -errno : 0;
 }
 
 int tap_set_carrier(struct tap *tap, bool on)
@@ -412,6 +466,6 @@ void tap_close(struct tap *tap)
 void tap_destroy(struct tap *tap)
 {
 	if (tap->num_queues > 0)
-		ioctl(tap->queues[0], TUNSETPERSIST, 0ul);
+		tap_unpersist(tap);
 	tap_close(tap);
 }

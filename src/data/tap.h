@@ -2,9 +2,9 @@
  * The TAP of a port: opening, adopting, steering, leaving, removing.
  *
  * Owns the queue fds and the steering map; moves no frame and configures no
- * address (that is control/kernel.h). Never logs. Opened by main before threads
- * start; tap_steer(), tap_unsteer() and tap_set_carrier() belong to the control
- * thread; the workers only read(2) and write(2) the queue fds.
+ * address (that is control/kernel.h). Never logs. All of it belongs to the
+ * control thread, before, while and after the workers have the queue fds, which
+ * they only read(2) and write(2).
  *
  * The kernel attaches a second program to a multi-queue TAP without a word, and
  * adopting is just attaching. So the caller asks first and looks once more
@@ -94,6 +94,18 @@ void tap_init(struct tap *tap);
 int tap_open(struct tap *tap, const char *name, unsigned num_queues, enum tap_mode mode,
 	     enum tap_error *ret_why);
 
+/* Is this an open queue of the TAP of that name, of the kind that we make? */
+bool tap_is_queue(int fd, const char *name);
+
+/*
+ * The same with queues that are open already, in their order: whoever opened them, they
+ * were never all closed since, so that the carrier is what it was and frames may wait.
+ * Neither is changed. On success they are the tap's; on failure the caller's, and none
+ * is closed: -EINVAL if they are not queues of this TAP.
+ */
+int tap_inherit(struct tap *tap, const char *name, const int *queues, unsigned num,
+		unsigned num_queues, enum tap_error *ret_why);
+
 /*
  * What the kernel may hand over: SHMNET_OFFLOAD_*, checksums always. -EINVAL if it
  * lacks one; then nothing changes. What a kernel has here it also takes in a
@@ -106,6 +118,9 @@ const char *tap_error_text(enum tap_error why);
 
 /* The device outlives its queues from here on: see above. Idempotent. */
 int tap_persist(struct tap *tap);
+
+/* It does not; who has a duplicate of a queue keeps it. Idempotent. */
+int tap_unpersist(struct tap *tap);
 
 /* Carrier as the host sees it. */
 int tap_set_carrier(struct tap *tap, bool on);

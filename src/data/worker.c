@@ -33,6 +33,13 @@
  * room, changes that back. The queue of a global network may wait for a peer's ring
  * in the same way, but only for a time, which bounds epoll's.
  *
+ * A process that was stopped, or starved, goes on with rings of peers that may have given
+ * it up: what is in them was counted as lost, and sent again. So a worker that has not
+ * run for a while, nor has control, is held: control first hears what was said meanwhile.
+ * It learns that from the coarse clock, at which it looks after every wait and between
+ * bursts; while it sleeps, too, so that no sleep is taken for a stop. Of a stop in the
+ * middle of a burst it learns at the burst's end.
+ *
  * Quiescence: worker->seen is the generation of the view taken up last. It is
  * stored at the top of a turn, when nothing of the previous turn is in use any
  * more: no link, and no event fetched from epoll.
@@ -45,13 +52,16 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define WORKER_EVENTS_MAX 32
 #define WORKER_QUEUES_MAX (PLANE_PORTS_MAX * TAP_QUEUES_MAX)
-#define SPIN_WINDOW	  16 /* spins */
+#define HOLD_NAP_US	  500
+#define LATE_NS		  (500 * NSEC_PER_MSEC) /* half a client's patience */
+#define SPIN_WINDOW	  16			/* spins */
 #define SPIN_REST_MIN_NS  (10 * NSEC_PER_MSEC)
 #define SPIN_REST_MAX_NS  (320 * NSEC_PER_MSEC)
 
@@ -66,11 +76,19 @@ struct worker {
 	/* Shared with the control thread. */
 	const struct plane_view *view; /* release: what it points to is complete */
 	uint64_t seen;		       /* release: all before that view is out of use */
+	uint64_t turns;		       /* that were taken; only the thread writes it */
+	uint64_t ticked_ns; /* release: control has seen to what came before; 0:
+			       it has never said so, and need not */
 	bool stop;
+	bool rests; /* queues are not read */
 	pthread_mutex_t lock;
 	pthread_cond_t progress; /* `seen` moved */
 
 	/* The thread's own. */
+	uint64_t stall_ns; /* for which it always runs, or has stood still; 0: for ever */
+	uint64_t ran_ns;   /* when it looked at the clock last */
+	uint64_t held_ns;  /* control must have spoken since; 0: no frame waits for it */
+	bool is_late; /* so long had it not run that what waits in TAPs is of no use */
 	struct queue *ready[WORKER_QUEUES_MAX];
 	unsigned num_ready;
 	struct queue *blocked[WORKER_QUEUES_MAX];
@@ -79,8 +97,8 @@ struct worker {
 	uint32_t number;	     /* of the last sleep or wait for room */
 	bool woken;		     /* control's wake-up was taken in this turn */
 	bool asked;		     /* it was, and may have been for commands to send */
-	uint64_t spin_ns;
-	uint64_t idle_since_ns; /* of the spin that goes on; 0: there is none */
+	uint64_t spin_ns;	     /* control may change it */
+	uint64_t idle_since_ns;	     /* of the spin that goes on; 0: there is none */
 	unsigned window_spins;
 	unsigned window_hits;
 	uint64_t rest_ns; /* the next rest's length */
@@ -103,6 +121,38 @@ static void tell_news(struct worker *worker, struct port *port)
 		return;
 	port->has_news = false;
 	raise_fault(worker);
+}
+
+/* ---- has the process stood still? ---- */
+
+static uint64_t last_tick(const struct worker *worker)
+{
+	return __atomic_load_n(&worker->ticked_ns, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Looks at the clock. True if frames must wait: no link and no queue is served then.
+ * Nobody gives us up in less than stall_ns, so control that has spoken in that time has
+ * heard of all who did; if it ran while we did not, the next turn is as always.
+ */
+static bool look(struct worker *worker)
+{
+	uint64_t now_ns = clock_coarse_ns(), gap_ns = now_ns - worker->ran_ns;
+
+	worker->ran_ns = now_ns;
+	if (gap_ns > worker->stall_ns && worker->stall_ns && last_tick(worker)) {
+		worker->held_ns = now_ns - worker->stall_ns;
+		worker->is_late |= gap_ns > LATE_NS;
+	}
+	return worker->held_ns != 0;
+}
+
+/* After a burst. */
+static unsigned took(struct worker *worker, unsigned frames)
+{
+	if (frames)
+		look(worker);
+	return frames;
 }
 
 /* ---- queues ---- */
@@ -157,14 +207,15 @@ static struct link *queue_link(const struct plane_view *view, const struct queue
 	return view_find_link(view, queue->port, queue->waits_for);
 }
 
-/* Room to read any frame, or nothing to wait for any more: a link at rest has room for
- * drops. */
+/* Room to read any frame, or nothing to wait for any more: a link at rest, or paused, has
+ * room for drops. */
 static bool queue_has_room(const struct plane_view *view, const struct queue *queue)
 {
 	struct link *link = queue_link(view, queue);
 	uint8_t *place;
 
-	if (!link || __atomic_load_n(&link->error, __ATOMIC_RELAXED))
+	if (!link || __atomic_load_n(&link->error, __ATOMIC_RELAXED) ||
+	    link_is_paused(link) || port_is_paused(queue->port))
 		return true;
 	if (queue->waits_for && clock_now_ns() >= queue->wait_until_ns)
 		return true;
@@ -243,23 +294,24 @@ static void take_event(struct worker *worker, const struct epoll_event *event)
 	}
 }
 
-static void take_events(struct worker *worker, int timeout_ms)
+static int take_events(struct worker *worker, int timeout_ms)
 {
 	struct epoll_event events[WORKER_EVENTS_MAX];
 	int n = epoll_wait(worker->epoll_fd, events, WORKER_EVENTS_MAX, timeout_ms);
 
 	for (int i = 0; i < n; i++)
 		take_event(worker, &events[i]);
+	return n;
 }
 
 static unsigned serve_rings(struct worker *worker, const struct plane_view *view)
 {
 	unsigned frames = 0;
 
-	for (unsigned i = 0; i < view->num_links; i++) {
+	for (unsigned i = 0; i < view->num_links && !worker->held_ns; i++) {
 		struct link *link = view->links[i];
 
-		frames += path_rx(link, &worker->scratch);
+		frames += took(worker, path_rx(link, &worker->scratch));
 		if (link->error && !link->error_raised) {
 			link->error_raised = true;
 			raise_fault(worker);
@@ -287,13 +339,14 @@ static unsigned serve_port_casts(struct worker *worker, const struct plane_view 
 	unsigned frames = 0;
 	bool drained = true;
 
-	for (unsigned i = 0; i < port->num_casts; i++) {
+	for (unsigned i = 0; i < port->num_casts && !worker->held_ns; i++) {
 		bool is_empty;
 
-		frames += path_cast_rx(view, port->casts[i], &worker->scratch, &is_empty);
+		frames += took(worker, path_cast_rx(view, port->casts[i],
+						    &worker->scratch, &is_empty));
 		drained &= is_empty;
 	}
-	if (drained && port->port->casts_moved) {
+	if (drained && !worker->held_ns && port->port->casts_moved) {
 		port->port->casts_moved = false;
 		path_cast_settle(port);
 	}
@@ -305,20 +358,31 @@ static unsigned serve_casts(struct worker *worker, const struct plane_view *view
 {
 	unsigned frames = 0;
 
-	for (unsigned p = 0; p < view->num_ports; p++)
-		frames += serve_port_casts(worker, view, &view->ports[p]);
+	for (unsigned p = 0; p < view->num_ports; p++) {
+		if (view->ports[p].port)
+			frames += serve_port_casts(worker, view, &view->ports[p]);
+	}
 	return frames;
 }
 
 static unsigned serve_queues(struct worker *worker, const struct plane_view *view)
 {
+	const bool rests = __atomic_load_n(&worker->rests, __ATOMIC_RELAXED);
 	unsigned count = worker->num_ready;
 	unsigned frames = 0;
 
 	/* A queue that has more comes after those that became ready before it. */
 	worker->num_ready = 0;
-	for (unsigned i = 0; i < count; i++)
-		serve_queue(worker, view, worker->ready[i], &frames);
+	for (unsigned i = 0; i < count && rests; i++) {
+		if (worker->ready[i]->state == QUEUE_READY)
+			worker->ready[i]->state = QUEUE_IDLE;
+	}
+	for (unsigned i = 0; i < count && !rests; i++) {
+		if (look(worker))
+			worker->ready[worker->num_ready++] = worker->ready[i];
+		else
+			serve_queue(worker, view, worker->ready[i], &frames);
+	}
 	return frames;
 }
 
@@ -331,13 +395,17 @@ static bool worker_turn(struct worker *worker, const struct plane_view *view)
 	unsigned frames;
 
 	take_events(worker, 0);
+	if (look(worker))
+		return true;
 	if (worker->asked)
 		send_commands(worker, view);
 	frames = serve_rings(worker, view);
 	frames += serve_casts(worker, view);
+	if (worker->held_ns)
+		return true;
 	if (worker->global)
 		frames += path_global_turn(view, worker->global, &worker->scratch);
-	if (worker->num_blocked)
+	if (worker->num_blocked && !__atomic_load_n(&worker->rests, __ATOMIC_RELAXED))
 		unblock_queues(worker, view);
 	frames += serve_queues(worker, view);
 	return frames > 0 || worker->num_ready > 0 || worker->woken || worker->asked;
@@ -348,9 +416,9 @@ static bool worker_turn(struct worker *worker, const struct plane_view *view)
 /* True as long as it pays to look around once more. */
 static bool worker_spins(struct worker *worker)
 {
-	uint64_t now;
+	uint64_t budget = __atomic_load_n(&worker->spin_ns, __ATOMIC_RELAXED), now;
 
-	if (worker->spin_ns == 0)
+	if (budget == 0)
 		return false;
 	now = clock_now_ns();
 	if (worker->idle_since_ns == 0) {
@@ -358,7 +426,7 @@ static bool worker_spins(struct worker *worker)
 			return false;
 		worker->idle_since_ns = now;
 	}
-	if (now - worker->idle_since_ns >= worker->spin_ns)
+	if (now - worker->idle_since_ns >= budget)
 		return false;
 	sched_yield();
 	return true;
@@ -470,6 +538,20 @@ static void look_at_blocked(const struct worker *worker, int *timeout_ms)
 	}
 }
 
+/* In slices, to look at the clock often enough. */
+static void wait_for_events(struct worker *worker, int timeout_ms)
+{
+	int slice_ms = (int)(worker->stall_ns / 2 / NSEC_PER_MSEC);
+
+	while (slice_ms && (timeout_ms < 0 || timeout_ms > slice_ms)) {
+		if (take_events(worker, slice_ms) > 0 || look(worker))
+			return;
+		if (timeout_ms > 0)
+			timeout_ms -= slice_ms;
+	}
+	take_events(worker, timeout_ms);
+}
+
 static void worker_sleep(struct worker *worker, const struct plane_view *view)
 {
 	int timeout_ms = -1;
@@ -479,11 +561,30 @@ static void worker_sleep(struct worker *worker, const struct plane_view *view)
 	if (worker->global)
 		path_global_rest(worker->global, &timeout_ms);
 	if (arm_rings(worker, view) && look_at_casts(view, &timeout_ms))
-		take_events(worker, timeout_ms);
+		wait_for_events(worker, timeout_ms);
 	disarm_rings(view);
 }
 
 /* ---- the thread, and control's side of it ---- */
+
+static unsigned keep_queues(const struct plane_view *view, struct queue **queues,
+			    unsigned num)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < num; i++) {
+		if (view->ports[queues[i]->port->index].port == queues[i]->port)
+			queues[kept++] = queues[i];
+	}
+	return kept;
+}
+
+/* Queues of a port that is not there any more are forgotten: nothing comes by them. */
+static void forget_queues(struct worker *worker, const struct plane_view *view)
+{
+	worker->num_ready = keep_queues(view, worker->ready, worker->num_ready);
+	worker->num_blocked = keep_queues(view, worker->blocked, worker->num_blocked);
+}
 
 static const struct plane_view *take_view(struct worker *worker)
 {
@@ -491,6 +592,7 @@ static const struct plane_view *take_view(struct worker *worker)
 
 	if (view->generation == worker->seen)
 		return view;
+	forget_queues(worker, view);
 	pthread_mutex_lock(&worker->lock);
 	worker->seen = view->generation;
 	pthread_cond_signal(&worker->progress);
@@ -498,15 +600,51 @@ static const struct plane_view *take_view(struct worker *worker)
 	return view;
 }
 
+static bool is_stopping(const struct worker *worker)
+{
+	return __atomic_load_n(&worker->stop, __ATOMIC_ACQUIRE);
+}
+
+/* Not if the TAPs are to wait for the next process, or for links. */
+static void forget_late(struct worker *worker, const struct plane_view *view)
+{
+	if (is_stopping(worker) || __atomic_load_n(&worker->rests, __ATOMIC_RELAXED))
+		return;
+	if (worker->is_late)
+		path_forget_late(view, &worker->scratch);
+	if (worker->global)
+		path_global_expire(view, worker->global);
+}
+
+/*
+ * In place of a turn. Views are taken up meanwhile: taking a peer's links away waits for
+ * that. Control that lives takes milliseconds; if it hangs, frames don't wait for it.
+ */
+static void worker_hold(struct worker *worker, const struct plane_view *view)
+{
+	look(worker);
+	if (last_tick(worker) < worker->held_ns &&
+	    worker->ran_ns - worker->held_ns <= 2 * worker->stall_ns) {
+		usleep(HOLD_NAP_US);
+		return;
+	}
+	worker->held_ns = 0;
+	forget_late(worker, view);
+	worker->is_late = false;
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
 
-	while (!__atomic_load_n(&worker->stop, __ATOMIC_ACQUIRE)) {
+	while (!is_stopping(worker)) {
 		const struct plane_view *view = take_view(worker);
 
+		__atomic_store_n(&worker->turns, worker->turns + 1, __ATOMIC_RELAXED);
 		worker->woken = false;
-		if (worker_turn(worker, view))
+		if (worker->held_ns)
+			worker_hold(worker, view);
+		else if (worker_turn(worker, view))
 			spin_end(worker, true);
 		else if (!worker_spins(worker))
 			worker_sleep(worker, view);
@@ -522,6 +660,23 @@ void worker_wake(struct worker *worker)
 		return; /* the counter is full: it is readable */
 }
 
+void worker_rest(struct worker *worker, bool rests)
+{
+	__atomic_store_n(&worker->rests, rests, __ATOMIC_RELAXED);
+	worker_wake(worker);
+}
+
+/* One that is gone, and so not watched any more, has nothing to rest from. */
+void worker_rest_queue(struct worker *worker, struct queue *queue, bool rests)
+{
+	watch_queue(worker, EPOLL_CTL_MOD, queue, rests ? 0 : EPOLLIN);
+}
+
+uint64_t worker_turns(const struct worker *worker)
+{
+	return __atomic_load_n(&worker->turns, __ATOMIC_RELAXED);
+}
+
 void worker_publish(struct worker *worker, const struct plane_view *view)
 {
 	__atomic_store_n(&worker->view, view, __ATOMIC_RELEASE);
@@ -532,6 +687,11 @@ void worker_publish(struct worker *worker, const struct plane_view *view)
 	while (worker->seen != view->generation)
 		pthread_cond_wait(&worker->progress, &worker->lock);
 	pthread_mutex_unlock(&worker->lock);
+}
+
+void worker_tick(struct worker *worker, uint64_t now_ns)
+{
+	__atomic_store_n(&worker->ticked_ns, now_ns, __ATOMIC_RELEASE);
 }
 
 void worker_send_commands(struct worker *worker)
@@ -566,18 +726,41 @@ int worker_add_port(struct worker *worker, struct port *port)
 	return 0;
 }
 
+void worker_remove_port(struct worker *worker, struct port *port)
+{
+	for (unsigned i = 0; i < port->num_queues; i++)
+		watch_queue(worker, EPOLL_CTL_DEL, &port->queues[i], 0);
+}
+
 void worker_set_global(struct worker *worker, struct global_state *global)
 {
 	worker->global = global;
 }
 
+/* Signals from outside are control's; those that a thread causes itself stay its own. */
+static void block_signals(sigset_t *ret_former)
+{
+	static const int own[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL,
+				  SIGSEGV, SIGSYS, SIGTRAP};
+	sigset_t set;
+
+	sigfillset(&set);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(&set, own[i]);
+	pthread_sigmask(SIG_SETMASK, &set, ret_former);
+}
+
 int worker_start(struct worker *worker, const struct plane_view *view)
 {
+	sigset_t former;
 	int ret;
 
 	worker->view = view;
 	worker->seen = view->generation;
+	worker->ran_ns = clock_coarse_ns();
+	block_signals(&former);
 	ret = pthread_create(&worker->thread, NULL, worker_main, worker);
+	pthread_sigmask(SIG_SETMASK, &former, NULL);
 	worker->running = ret == 0;
 	return -ret;
 }
@@ -624,7 +807,13 @@ err_epoll:
 	return ret;
 }
 
-int worker_new(uint32_t spin_us, int event_fd, struct worker **ret_worker)
+void worker_set_spin(struct worker *worker, uint32_t spin_us)
+{
+	__atomic_store_n(&worker->spin_ns, spin_us * NSEC_PER_USEC, __ATOMIC_RELAXED);
+}
+
+int worker_new(const struct plane_options *options, int event_fd,
+	       struct worker **ret_worker)
 {
 	struct worker *worker = calloc(1, sizeof(*worker));
 	int ret;
@@ -637,7 +826,8 @@ int worker_new(uint32_t spin_us, int event_fd, struct worker **ret_worker)
 		return ret;
 	}
 	worker->event_fd = event_fd;
-	worker->spin_ns = spin_us * NSEC_PER_USEC;
+	worker->spin_ns = options->spin_us * NSEC_PER_USEC;
+	worker->stall_ns = options->stall_ns;
 	worker->rest_ns = SPIN_REST_MIN_NS;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_cond_init(&worker->progress, NULL);

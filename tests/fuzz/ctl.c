@@ -142,6 +142,25 @@ static int fake_drain(void *arg, const struct ctl_drain_request *request,
 	return 0;
 }
 
+static int fake_reload(void *arg, struct report_reload *report)
+{
+	(void)arg;
+	(void)report;
+	asked++;
+	return 0;
+}
+
+static int fake_pause(void *arg, const struct ctl_pause_request *request,
+		      struct report_pause *report, struct report_refusal *ret_refusal)
+{
+	(void)arg;
+	(void)ret_refusal;
+	asked++;
+	report->is_resume = request->is_resume;
+	report->num_networks = *request->network ? 1 : CONFIG_NETWORKS_MAX;
+	return 0;
+}
+
 /* What is written reads as a flow, or not. */
 static int fake_explain(void *arg, const struct ctl_explain_request *request,
 			struct client *client, struct report_refusal *ret_refusal)
@@ -163,6 +182,18 @@ static int fake_explain(void *arg, const struct ctl_explain_request *request,
 	return 0;
 }
 
+/* Nothing is handed over here. */
+static int fake_takeover(void *arg, const struct ctl_takeover_request *request,
+			 struct client *client, struct report_refusal *ret_refusal)
+{
+	(void)arg;
+	(void)request;
+	(void)client;
+	asked++;
+	REPORT_SET(ret_refusal->code, "permission");
+	return -EPERM;
+}
+
 static void fake_cancel(void *arg, struct client *client)
 {
 	(void)arg;
@@ -179,6 +210,9 @@ static const struct ctlsock_handler handler = {
 	.flows = fake_flows,
 	.listeners = fake_listeners,
 	.drain = fake_drain,
+	.reload = fake_reload,
+	.pause = fake_pause,
+	.takeover = fake_takeover,
 	.ping = fake_ping,
 	.explain = fake_explain,
 	.cancel = fake_cancel,

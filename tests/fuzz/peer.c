@@ -3,6 +3,7 @@
  * same after it was written and read again, in as many bytes.
  */
 #include "control/codec_peer.h"
+#include "control/wire_range.h"
 #include "fuzz.h"
 
 #include <shmnet/wire.h>
@@ -18,13 +19,21 @@ static void need(bool ok, const char *what)
 	abort();
 }
 
-/* Of another version only the version is taken over. */
+static bool is_other(uint32_t version, uint32_t min)
+{
+	struct wire_range theirs = wire_range_of(version, min);
+
+	return version > wire_spoken.max || wire_range_meet(&wire_spoken, &theirs) == 0;
+}
+
+/* Of one that we don't speak only the versions are taken over, and a newer one may say
+ * more. */
 static bool is_foreign(const struct peer_message *message)
 {
 	if (message->type == PEER_MESSAGE_LOOK)
-		return message->look.wire_version != SHMNET_WIRE_VERSION;
+		return is_other(message->look.wire_version, message->look.wire_min);
 	return message->type == PEER_MESSAGE_HELLO &&
-	       message->hello.wire_version != SHMNET_WIRE_VERSION;
+	       is_other(message->hello.wire_version, message->hello.wire_min);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

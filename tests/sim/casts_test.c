@@ -2,8 +2,8 @@
  * Cast rings in a world made of a seed (sim.h): who makes them, who reads them, what
  * becomes of them when somebody dies, sleeps, lies or has no memory.
  *
- *     SHMNET_SIM_SEEDS=N   so many random schedules instead of 300
- *     SHMNET_SIM_SEED=S    only that one, with everything that happens on stderr
+ *     SEEDS=N   so many random schedules instead of 300
+ *     SEED=S    only that one, with everything that happens on stderr
  */
 #include "sim.h"
 
@@ -372,6 +372,41 @@ TEST_CASE(casts, a_ring_of_nonsense_is_made_anew)
 }
 
 /* Whoever spoils them again and again slows nobody down but the rings. */
+/* n2 made the ring; those of another uid have used an epoch since. */
+static struct sim *three_behind_others(void)
+{
+	struct sim *sim = some_nodes(1, 5);
+
+	for (unsigned i = 3; i < 5; i++)
+		sim_set_uid(sim_node_at(sim, i), 1000);
+	start_all(sim);
+	sim_run(sim, SIM_S);
+	CHECK(sim_want_cast(sim_node_at(sim, 1), 0, sim_broadcast));
+	sim_run(sim, SIM_S);
+	CHECK(sim_want_cast(sim_node_at(sim, 3), 0, sim_broadcast));
+	sim_run(sim, SIM_S);
+	return sim;
+}
+
+/* Also in the 50 ms that n3 waits, when it finds that somebody has made one just now. */
+TEST_CASE(casts, a_condemned_ring_of_nonsense_is_closed)
+{
+	for (unsigned ms = 0; ms < 120 && !test_failed(); ms += 5) {
+		struct sim *sim = three_behind_others();
+		struct sim_node *n2 = sim_node_at(sim, 1), *n3 = sim_node_at(sim, 2);
+
+		sim_pause(n2);
+		while (sim_view(n3, n2, NULL, NULL) != MEMBER_DOWN && !sim_error(sim))
+			sim_run(sim, SIM_MS);
+		sim_run(sim, ms * SIM_MS);
+		CHECK(sim_fault_cast(n3, 0, sim_broadcast, -EPROTO));
+		sim_run(sim, SIM_S);
+		sim_resume(n2);
+		sim_run(sim, 5 * SIM_S);
+		finish(sim);
+	}
+}
+
 TEST_CASE(casts, rings_that_are_spoilt_again_are_made_later_each_time)
 {
 	struct sim *sim = four_with_ring(11);
@@ -604,8 +639,8 @@ TEST_CASE(casts, the_same_id_is_the_same_ring)
 	sim_run(sim, SIM_S);
 	check_contains(sim_stranger_refusal(channel), "x gave cast ring ");
 	check_contains(sim_stranger_refusal(channel),
-		       " of network lan0 with 16 slots another label or shape than n2 "
-		       "knows (256 slots)");
+		       " of network lan0 with 16 slots another shape than n2 knows (256 "
+		       "slots)");
 	sim_stranger_close(channel);
 	finish(sim);
 }

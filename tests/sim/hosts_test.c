@@ -3,8 +3,8 @@
  * while or get lost, calls that reach nobody, certificates, and what is not said between
  * machines. The invariants of sim.h hold throughout.
  *
- *     SHMNET_SIM_SEEDS=N   so many random schedules instead of 500
- *     SHMNET_SIM_SEED=S    only that one, with everything that happens on stderr
+ *     SEEDS=N   so many random schedules instead of 500
+ *     SEED=S    only that one, with everything that happens on stderr
  */
 #include "sim.h"
 

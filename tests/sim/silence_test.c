@@ -13,11 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SEEDS	   50
-#define SHORT_NS   (250 * SIM_MS)  /* a pause that nobody notices */
-#define SUSPECT_NS (850 * SIM_MS)  /* suspected by then */
-#define DOWN_NS	   (1100 * SIM_MS) /* and down by then, if nobody hears it */
-#define BACK_NS	   (300 * SIM_MS)  /* after it goes on: up again by then */
+#define SEEDS	      50
+#define SHORT_NS      (250 * SIM_MS)  /* a pause that nobody notices */
+#define SUSPECT_NS    (850 * SIM_MS)  /* suspected by then */
+#define DOWN_NS	      (1100 * SIM_MS) /* and down by then, if nobody hears it */
+#define FIRST_SIGN_NS SIM_S	      /* it has so long at the most */
+#define BACK_NS	      (300 * SIM_MS)  /* after it goes on: up again by then */
 
 static struct sim *nodes_started(uint64_t seed, unsigned count)
 {
@@ -91,11 +92,16 @@ static unsigned count_events(struct sim *sim, unsigned from, enum events_state s
 	return count;
 }
 
-static const char *last_cause(struct sim *sim, unsigned from)
+static const struct events_item *last_event(struct sim *sim, unsigned from)
 {
 	const struct events *events = sim_events(sim_node_at(sim, from));
 
-	return events_get(events, events_kept(events) - 1)->cause;
+	return events_get(events, events_kept(events) - 1);
+}
+
+static const char *last_cause(struct sim *sim, unsigned from)
+{
+	return last_event(sim, from)->cause;
 }
 
 /* Of its own accord: not because the others had hung up. */
@@ -162,6 +168,41 @@ TEST_CASE(silence, the_words_name_who_was_asked)
 	sim_resume(sim_node_at(sim, 2));
 	sim_run(sim, BACK_NS);
 	CHECK(all_up(sim));
+	finish(sim);
+}
+
+static bool is_last(struct sim *sim, unsigned from, enum events_state state,
+		    uint64_t least_ns, uint64_t most_ns)
+{
+	const struct events_item *item = last_event(sim, from);
+
+	if (item->state == state && item->gap_ns >= least_ns && item->gap_ns <= most_ns)
+		return true;
+	fprintf(stderr, "  state %d after %llu ns\n", item->state,
+		(unsigned long long)item->gap_ns);
+	return false;
+}
+
+TEST_CASE(silence, each_change_says_for_how_long)
+{
+	struct sim *sim = nodes_started(3, 3);
+	uint64_t down_ns;
+
+	for (unsigned i = 0; i < 3; i++) /* nobody was there before */
+		CHECK_U64(last_event(sim, i)->gap_ns, 0);
+	sim_pause(sim_node_at(sim, 2));
+	while (view(sim, 0, 2) == MEMBER_UP && sim_now(sim) < 10 * SIM_S)
+		sim_run(sim, SIM_MS);
+	CHECK(is_last(sim, 0, EVENTS_SUSPECT, 500 * SIM_MS, SUSPECT_NS));
+	while (view(sim, 0, 2) == MEMBER_SUSPECT && sim_now(sim) < 10 * SIM_S)
+		sim_run(sim, SIM_MS);
+	CHECK(is_last(sim, 0, EVENTS_DOWN, 700 * SIM_MS, DOWN_NS));
+	down_ns = last_event(sim, 0)->time_ns;
+	sim_run(sim, 5 * SIM_S);
+	sim_resume(sim_node_at(sim, 2));
+	sim_run(sim, BACK_NS);
+	CHECK(all_up(sim));
+	CHECK(is_last(sim, 0, EVENTS_UP, 5 * SIM_S, sim_now(sim) - down_ns));
 	finish(sim);
 }
 
@@ -300,6 +341,43 @@ TEST_CASE(silence, a_late_loop_accuses_nobody_of_the_time_it_was_late)
 		}
 		finish(sim);
 	}
+}
+
+/* Neither is it long, but the other one has not shown life again when both are over. */
+TEST_CASE(silence, two_stalls_below_the_limit_accuse_nobody)
+{
+	for (uint64_t seed = 1; seed <= 10ull * SEEDS && !test_failed(); seed++) {
+		struct sim *sim = nodes_started(seed, 2);
+		struct sim_node *stalled = sim_node_at(sim, 0);
+
+		sim_step_clock(stalled, sim_random(sim, 400 * SIM_MS));
+		sim_run(sim, sim_random(sim, 150 * SIM_MS));
+		sim_step_clock(stalled, sim_random(sim, 400 * SIM_MS));
+		sim_run(sim, 3 * SIM_S);
+		CHECK_INT(count_accusations(sim, 0), 0);
+		CHECK(all_up(sim));
+		finish(sim);
+	}
+}
+
+/* The other one's machine was, too, and wakes up a little later. */
+TEST_CASE(silence, a_machine_that_was_suspended_accuses_nobody)
+{
+	struct sim *sim = nodes_started(9, 2);
+
+	sim_pause(sim_node_at(sim, 1));
+	sim_run(sim, 400 * SIM_MS);
+	sim_suspend(sim_node_at(sim, 0), 30 * SIM_S);
+	sim_run(sim, 400 * SIM_MS);
+	sim_resume(sim_node_at(sim, 1));
+	sim_run(sim, SIM_S);
+	CHECK_INT(count_accusations(sim, 0), 0);
+	CHECK_INT(count_accusations(sim, 1), 0);
+	CHECK(all_up(sim));
+	sim_pause(sim_node_at(sim, 1)); /* who is silent for longer is accused as ever */
+	sim_run(sim, 2 * SIM_S);
+	CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
+	finish(sim);
 }
 
 TEST_CASE(silence, one_that_only_one_node_does_not_hear_stays_suspected)
@@ -452,6 +530,32 @@ TEST_CASE(silence, the_fastest_nodes_give_a_handshake_its_time)
 		CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
 		finish(sim);
 	}
+}
+
+/* Nothing of it was ever heard, but its last word of the handshake. */
+TEST_CASE(silence, a_node_that_stops_before_its_first_sign)
+{
+	unsigned silent = 0;
+
+	for (uint64_t seed = 1; seed <= 10ull * SEEDS && !test_failed(); seed++) {
+		struct sim *sim = sim_new(seed);
+		struct sim_node *n1 = sim_add_node(sim, 1, "n1");
+		struct sim_node *n2 = sim_add_node(sim, 2, "n2");
+
+		sim_start(n1);
+		sim_run(sim, sim_random(sim, 200 * SIM_MS));
+		sim_start(n2);
+		sim_run(sim, sim_random(sim, 200 * SIM_MS));
+		sim_pause(n2);
+		silent += view(sim, 0, 1) == MEMBER_UP;
+		sim_run(sim, FIRST_SIGN_NS + DOWN_NS - SUSPECT_NS + 250 * SIM_MS);
+		CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
+		sim_resume(n2);
+		sim_run(sim, SIM_S);
+		CHECK(all_up(sim));
+		finish(sim);
+	}
+	CHECK(silent > 0);
 }
 
 TEST_CASE(silence, a_pair_without_a_common_network_has_only_its_channel)

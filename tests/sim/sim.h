@@ -31,6 +31,8 @@
  *  - a node writes to at most one cast ring of a group, not to one that was closed for
  *    longer than the news takes, and leaves none that others may write to;
  *  - who stops copying casts to a peer has the peer read the ring;
+ *  - a pause of a network is told once, while there is a link, and no frames go there;
+ *    when nothing has happened for a while, who is linked knows what is paused;
  *  - when nothing has happened for a while, nodes that are linked and may share write to
  *    one and the same ring of each group, and each knows that the other one reads it;
  *  - no node is told that it broke the rules, but for faults that a test made;
@@ -69,6 +71,9 @@ uint64_t sim_random(struct sim *sim, uint64_t limit);
 /* Of 1000 calls that may fail so many do: dial, send, ring_new, link_new. */
 void sim_set_failures(struct sim *sim, unsigned per_mille);
 
+/* Of 1000 allocations of the logic; for tests with sim_shortage.c. */
+void sim_set_shortage(struct sim *sim, unsigned per_mille);
+
 /* Cluster "sim", networks lan0 (1500) and big0 (9000). Not started. */
 struct sim_node *sim_add_node(struct sim *sim, uint16_t id, const char *name);
 
@@ -84,9 +89,36 @@ void sim_kill(struct sim_node *node); /* its socket stays in the rendezvous */
 void sim_stop(struct sim_node *node); /* as SIGTERM would */
 void sim_pause(struct sim_node *node);
 void sim_resume(struct sim_node *node);
+/* Its machine was suspended for so long, which its clock doesn't know. */
+void sim_suspend(struct sim_node *node, uint64_t duration_ns);
+/* One of its networks, in this life, as `shmnetctl pause` and `resume` do. */
+void sim_pause_network(struct sim_node *node, unsigned network, bool is_paused);
+/* Does `node` send nothing to `other` there, because that one has paused it? */
+bool sim_knows_pause(const struct sim_node *node, const struct sim_node *other,
+		     unsigned network);
+/* It is another border than before, in this life. */
+void sim_set_border(struct sim_node *node, const struct peer_border *border);
+/* What `node` knows of `other` as a border; all zero if that is not up there. */
+struct peer_border sim_border_of(const struct sim_node *node,
+				 const struct sim_node *other);
 void sim_stop_all(struct sim *sim);
 bool sim_is_alive(const struct sim_node *node);
 bool sim_is_paused(const struct sim_node *node);
+
+/*
+ * Its machine sleeps: nothing runs, and its clock stands still; and wakes. Who only
+ * pauses finds that time has passed.
+ */
+void sim_sleep(struct sim_node *node);
+void sim_wake(struct sim_node *node);
+/* Its clock is ahead by that much more; timers that are due by then fire. */
+void sim_step_clock(struct sim_node *node, uint64_t by_ns);
+
+/*
+ * What `from` sends to `to` on another host does not get there, or does so again: then
+ * what channels hold arrives, in its order. Letters and signs of life are lost.
+ */
+void sim_part(struct sim_node *from, struct sim_node *to, bool is_parted);
 
 /* `node` does not see any more (or again) that `other` shows life. */
 void sim_blind(struct sim_node *node, const struct sim_node *other, bool is_blind);
@@ -142,6 +174,30 @@ unsigned sim_count_heard(struct sim_node *node, const struct sim_node *from,
 			 unsigned network);
 void sim_write_always(struct sim *sim);
 
+/*
+ * From now on, for nodes that start: each sends numbered frames to one peer and to all,
+ * all the time, through real rings (shmnet/ring.h, shmnet/cast.h). No frame comes twice,
+ * torn, of another life than the link's, or (if it is for one) out of order; memory is
+ * linked once; who runs has read a cast ring when it leaves it.
+ */
+void sim_frames_always(struct sim *sim);
+/* All of them send to all by each way, once, and nothing else: did all of it arrive? Ends
+ * the frames. */
+bool sim_roll_call(struct sim *sim);
+uint64_t sim_count_frames(const struct sim *sim); /* that came */
+
+/*
+ * A global network, for nodes that start from now on: each has a dispatcher, which talks
+ * by the links of big0, and clients' connections, which come in at any of them. A packet
+ * of a connection never goes to another node than its own, if that one can be reached,
+ * and no table is above its cap.
+ */
+void sim_flows_always(struct sim *sim);
+void sim_flows_open_ports(struct sim_node *node); /* it listens on some */
+uint64_t sim_count_moved(const struct sim *sim);  /* packets, from node to node */
+/* When all is quiet: one node announces, and each knows whose each connection is. */
+bool sim_flows_agree(struct sim *sim);
+
 /* The rendezvous shows `node` to everybody once more. */
 void sim_show_again(struct sim_node *node);
 
@@ -161,6 +217,11 @@ void sim_stranger_send_bytes(struct world_channel *channel, const void *bytes,
  */
 struct world_channel *sim_dial_member(struct sim *sim, struct sim_node *node, uint16_t id,
 				      const char *name);
+/* The same in another version than ours. */
+struct world_channel *sim_dial_member_of(struct sim *sim, struct sim_node *node,
+					 uint16_t id, const char *name, uint32_t version);
+/* How many BORDERs it was told. */
+unsigned sim_stranger_borders(const struct world_channel *channel);
 void sim_stranger_send_cast(struct world_channel *channel,
 			    const struct peer_message *message, uint32_t depth);
 void sim_stranger_close(struct world_channel *channel);
@@ -184,6 +245,9 @@ bool sim_has_carrier(const struct sim_node *node, unsigned network);
 enum member_state sim_view(struct sim_node *node, const struct sim_node *other,
 			   uint32_t *ret_incarnation, const char **ret_reason);
 
+/* Links and suspicions that nodes were told of, all together. */
+unsigned sim_count_changes(const struct sim *sim);
+
 /* Lines that all nodes together have logged as warnings. */
 unsigned sim_count_warnings(const struct sim *sim);
 
@@ -204,7 +268,8 @@ struct sim_schedule {
 /* The hash of all that happened with this seed, or 0 and the complaint. */
 uint64_t sim_try_seed(const struct sim_schedule *schedule, uint64_t seed, bool is_traced);
 
-/* `count` seeds, or what SHMNET_SIM_SEEDS and SHMNET_SIM_SEED say. How many failed. */
+/* `count` seeds, or what SEEDS (a number, or first-last) and SEED say. How many failed.
+ */
 unsigned sim_try_seeds(const struct sim_schedule *schedule, uint64_t count);
 
 #endif

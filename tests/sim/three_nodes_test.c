@@ -2,8 +2,8 @@
  * Nodes that find each other, lose each other and refuse each other, in a world
  * made of a seed (sim.h).
  *
- *     SHMNET_SIM_SEEDS=N   so many random schedules instead of 500
- *     SHMNET_SIM_SEED=S    only that one, with everything that happens on stderr
+ *     SEEDS=N   so many random schedules instead of 500
+ *     SEED=S    only that one, with everything that happens on stderr
  */
 #include "sim.h"
 
@@ -463,6 +463,44 @@ TEST_CASE(three_nodes, the_dialled_one_keeps_its_quarantine_too)
 	finish(sim);
 }
 
+/* Lives are cheap, and so are sockets in the rendezvous. */
+static void check_lives_are_counted(unsigned liar_index)
+{
+	struct sim *sim = three(20 + liar_index);
+	struct sim_node *liar = sim_node_at(sim, liar_index);
+	struct sim_node *witness = sim_node_at(sim, 1 - liar_index);
+
+	sim_start(liar);
+	sim_start(witness);
+	sim_run(sim, SIM_S);
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK(sim_fault_link(witness, liar, 0, -EPROTO));
+		sim_run(sim, 200 * SIM_MS);
+		sim_kill(liar);
+		sim_start(liar);
+		sim_run(sim, 400 * SIM_MS);
+		CHECK(sim_linked(witness, liar, 0));
+	}
+	CHECK(sim_fault_link(witness, liar, 0, -EPROTO));
+	for (unsigned i = 0; i < 5; i++) {
+		sim_run(sim, 600 * SIM_MS);
+		sim_kill(liar);
+		sim_start(liar);
+		check_contains(reason(witness, liar), "quarantined for 4 s: ");
+	}
+	sim_run(sim, 700 * SIM_MS);
+	CHECK(!sim_linked(witness, liar, 0));
+	sim_run(sim, 70 * SIM_S);
+	CHECK(sim_linked(witness, liar, 0));
+	finish(sim);
+}
+
+TEST_CASE(three_nodes, a_liars_next_lives_are_welcome_twice)
+{
+	check_lives_are_counted(0);
+	check_lives_are_counted(1);
+}
+
 TEST_CASE(three_nodes, a_dead_doorbell_ends_the_session_and_it_comes_back)
 {
 	struct sim *sim = three_started(18);
@@ -546,7 +584,7 @@ TEST_CASE(stranger, is_refused_in_words)
 		       "'uids' of its fabric");
 	message.hello.wire_version = 1;
 	check_stranger(&message, 0,
-		       "wire version 1 of the peer and wire version 4 of n2 differ");
+		       "wire version 1 of the peer and wire version 5 to 6 of n2 differ");
 	message = (struct peer_message){.type = PEER_MESSAGE_READY, .ready = {0, 1, 200}};
 	check_stranger(&message, 0, "the first message to n2 is READY, HELLO is right");
 }

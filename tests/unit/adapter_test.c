@@ -19,6 +19,7 @@ static const uint8_t other_mac[6] = {2, 0x53, 0x12, 0x34, 0, 9};
 
 struct fixture {
 	struct kernel *kernel;
+	struct node_config config;
 	struct config_network network;
 	struct adapter adapter;
 };
@@ -92,6 +93,7 @@ static const char *fixture_open(struct fixture *f)
 	memset(f, 0, sizeof(*f));
 	if (why_not)
 		return why_not;
+	f->config.id = 1;
 	f->network.name = name;
 	f->network.tap = tap;
 	f->network.mtu = 9000;
@@ -105,7 +107,7 @@ static const char *fixture_open(struct fixture *f)
 
 static void fixture_close(struct fixture *f)
 {
-	adapter_close(&f->adapter, false);
+	adapter_close(&f->adapter, ADAPTER_REMOVE);
 	kernel_close(f->kernel);
 }
 
@@ -113,7 +115,8 @@ static void fixture_close(struct fixture *f)
 
 static int start(struct fixture *f)
 {
-	int ret = adapter_claim(&f->adapter, f->kernel, MARK, &f->network, 1);
+	int ret = adapter_claim(&f->adapter, f->kernel, MARK, &f->config, &f->network,
+				NULL);
 
 	return ret < 0 ? ret : adapter_open(&f->adapter, f->kernel, MARK);
 }
@@ -168,9 +171,9 @@ TEST_CASE(adapter, opens_and_leaves_nothing)
 	CHECK_MEM(link.mac, f.adapter.mac, 6);
 	CHECK(link.is_up);
 	CHECK(!link.running);
-	adapter_close(&f.adapter, true); /* not adopted: it goes even so */
+	adapter_close(&f.adapter, ADAPTER_RESTORE); /* not adopted: it goes even so */
 	CHECK(!exists("shm0"));
-	adapter_close(&f.adapter, false);
+	adapter_close(&f.adapter, ADAPTER_REMOVE);
 	fixture_close(&f);
 }
 
@@ -190,10 +193,10 @@ TEST_CASE(adapter, adopts_its_own_and_a_failed_start_leaves_it)
 	f.network.mtu = 9000;
 	CHECK_INT(start(&f), 0);
 	CHECK(f.adapter.adopted);
-	adapter_close(&f.adapter, true);
+	adapter_close(&f.adapter, ADAPTER_RESTORE);
 	CHECK(exists("shm0"));
 	CHECK_INT(start(&f), 0);
-	adapter_close(&f.adapter, false);
+	adapter_close(&f.adapter, ADAPTER_REMOVE);
 	CHECK(!exists("shm0"));
 	fixture_close(&f);
 }
@@ -216,6 +219,37 @@ TEST_CASE(adapter, says_who_has_the_address)
 		    "already; remove it there ('ip addr del') or give the network "
 		    "another one");
 	CHECK(!exists("shm0"));
+	tap_destroy(&other);
+	fixture_close(&f);
+}
+
+/* It moves to another network, or its network to another TAP, with a start. */
+TEST_CASE(adapter, an_address_may_be_on_a_tap_that_gives_it_up)
+{
+	static char name[] = "other", tap[] = "other0";
+	struct config_network networks[1] = {{.name = name, .tap = tap}};
+	struct tap other;
+	struct fixture f;
+	int index;
+
+	OPEN(&f);
+	make_tap(&other, "other0");
+	index = (int)if_nametoindex("other0");
+	CHECK_INT(kernel_add_address(f.kernel, index, &f.network.addresses[0]), 0);
+	CHECK_INT(kernel_set_alias(f.kernel, index, MARK), 0);
+	CHECK_INT(start(&f), 0); /* a TAP of an earlier config */
+	adapter_close(&f.adapter, ADAPTER_REMOVE);
+
+	f.config.networks = networks;
+	f.config.num_networks = 1;
+	CHECK_INT(start(&f), 0);
+	adapter_close(&f.adapter, ADAPTER_REMOVE);
+	networks[0].dhcp = true; /* a lease that may go on */
+	check_fails(&f, -EADDRINUSE, "E lan0: address 10.7.0.1 is on interface other0");
+	networks[0].dhcp = false;
+	networks[0].num_addresses = 1;
+	networks[0].addresses[0] = f.network.addresses[0];
+	check_fails(&f, -EADDRINUSE, "E lan0: address 10.7.0.1 is on interface other0");
 	tap_destroy(&other);
 	fixture_close(&f);
 }
@@ -357,7 +391,7 @@ static int open_without_bpf(void *arg)
 	if (strcmp(said, "I lan0: TAP shm0 works with one queue, frames are copied: "
 			 "steering was refused (Operation not permitted)") != 0)
 		return 2;
-	adapter_close(&f->adapter, false);
+	adapter_close(&f->adapter, ADAPTER_REMOVE);
 	return 0;
 }
 
@@ -477,6 +511,36 @@ TEST_CASE(adapter, carrier_that_fails_is_tried_again)
 	fixture_close(&f);
 }
 
+static bool is_running(const struct fixture *f)
+{
+	struct kernel_link link;
+
+	return CHECK_INT(kernel_get_link(f->kernel, "shm0", &link), 0) && link.running;
+}
+
+TEST_CASE(adapter, pause_takes_the_carrier_and_keeps_it)
+{
+	struct fixture f;
+
+	OPEN(&f);
+	REQUIRE(start(&f) == 0);
+	adapter_set_carrier(&f.adapter, true);
+	lines = 0;
+	adapter_pause(&f.adapter);
+	adapter_pause(&f.adapter);
+	check_said("I lan0: paused: no frames go in or out");
+	adapter_set_carrier(&f.adapter, true);
+	CHECK_INT(lines, 1);
+	CHECK(!is_running(&f));
+	adapter_resume(&f.adapter);
+	adapter_resume(&f.adapter);
+	CHECK_INT(lines, 2);
+	CHECK(!is_running(&f));
+	adapter_set_carrier(&f.adapter, true);
+	CHECK(is_running(&f));
+	fixture_close(&f);
+}
+
 TEST_CASE(adapter, mac_is_set_back)
 {
 	struct kernel_link link;
@@ -496,10 +560,28 @@ TEST_CASE(adapter, mac_is_set_back)
 	CHECK_INT(lines, 1);
 	CHECK_INT(kernel_get_link(f.kernel, "shm0", &link), 0);
 	CHECK_MEM(link.mac, f.adapter.mac, 6);
-	link.index = 1 << 20;
+	f.adapter.index = link.index = 1 << 20;
 	memcpy(link.mac, other_mac, sizeof(link.mac));
 	adapter_check(&f.adapter, f.kernel, &link);
 	check_said("E lan0: can't set the MAC address of shm0: ");
+	fixture_close(&f);
+}
+
+/* The news come later than what they are of: of a TAP before it that had its name. */
+TEST_CASE(adapter, another_interface_of_its_name_may_go)
+{
+	struct kernel_link link = {.gone = true};
+	struct fixture f;
+
+	OPEN(&f);
+	REQUIRE(start(&f) == 0);
+	link.index = (int)if_nametoindex("shm0") + 1;
+	lines = 0;
+	adapter_check(&f.adapter, f.kernel, &link);
+	link.gone = false;
+	adapter_check(&f.adapter, f.kernel, &link);
+	CHECK_INT(lines, 0);
+	CHECK(!f.adapter.gone);
 	fixture_close(&f);
 }
 

@@ -3,6 +3,7 @@
  * waited for but frames; that one is not answered shows in the next answer being that
  * to a later one.
  */
+#include "base/clock.h"
 #include "base/frame.h"
 #include "control/announce.h"
 #include "data/tap.h"
@@ -270,6 +271,30 @@ TEST_CASE(announce, says_it_again_if_it_is_told_to_again)
 	for (int i = 0; i < 3; i++)
 		CHECK(lan_next(&lan, is_arp, &frame));
 	CHECK_INT(announce_counters(lan.announce).announced, 12);
+	lan_close(&lan);
+}
+
+/* As if members came and went: on and off, or on for some other reason. */
+TEST_CASE(announce, begins_anew_once_a_second)
+{
+	uint64_t begin_ns = clock_now_ns(), seconds;
+	struct frame frame;
+	struct lan lan;
+
+	ENTER();
+	REQUIRE(lan_up(&lan));
+	announce_set(lan.announce, true);
+	CHECK(lan_next(&lan, is_arp, &frame));
+	for (int i = 0; i < 100; i++) {
+		announce_set(lan.announce, i % 10 != 0);
+		announce_set(lan.announce, true);
+		event_base_loop(lan.base, EVLOOP_NONBLOCK);
+	}
+	for (int i = 0; i < 3; i++)
+		CHECK(lan_next(&lan, is_arp, &frame));
+	seconds = (clock_now_ns() - begin_ns) / NSEC_PER_SEC;
+	/* Of two addresses; two rounds until the next begins, three of the last one. */
+	CHECK(announce_counters(lan.announce).announced <= 4 * (seconds + 1) + 6);
 	lan_close(&lan);
 }
 

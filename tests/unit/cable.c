@@ -1,11 +1,14 @@
 /* See cable.h. */
 #include "cable.h"
 
+#include "base/clock.h"
 #include "shim.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,12 +44,33 @@ bool process_rests(void)
 	return process_cpu_ns() - before < 5000000;
 }
 
+/* No thread of this process can do that. */
+static void stop_parent(pid_t parent, void (*meanwhile)(void *arg), void *arg)
+{
+	kill(parent, SIGSTOP);
+	pause_ms(STALL_NS / 1000000 * 5 / 4);
+	if (meanwhile)
+		meanwhile(arg);
+	kill(parent, SIGCONT);
+}
+
+void stop_process(void (*meanwhile)(void *arg), void *arg)
+{
+	pid_t self = getpid(), child = fork();
+
+	if (child == 0) {
+		stop_parent(self, meanwhile, arg);
+		_exit(0);
+	}
+	CHECK(child > 0 && waitpid(child, NULL, 0) == child);
+}
+
 /* ---- hosts ---- */
 
 static bool make(struct host *host, unsigned id, unsigned queues, uint32_t spin_us,
 		 const struct plane_global *global)
 {
-	const struct plane_options options = {.spin_us = spin_us};
+	const struct plane_options options = {.spin_us = spin_us, .stall_ns = STALL_NS};
 	struct plane_port port = {
 		.tap = &host->tap.tap,
 		.node_id = (uint16_t)id,
@@ -82,6 +106,11 @@ void host_close(struct host *host)
 {
 	plane_free(host->plane);
 	rig_tap_close(&host->tap);
+}
+
+void host_tick(struct host *host)
+{
+	plane_tick(host->plane, clock_now_ns());
 }
 
 bool host_write(struct host *host, unsigned queue, const uint8_t *frame, size_t length)
@@ -301,7 +330,7 @@ bool host_wait_fault(struct host *host, struct plane_fault *ret_fault)
 
 uint64_t sum_drops(const struct link_counters *counters, bool sent)
 {
-	uint64_t sum = 0;
+	uint64_t sum = sent ? 0 : counters->received_paused;
 
 	for (unsigned reason = 0; reason < DROP_NUM_; reason++)
 		sum += drop_reason_is_sent(reason) == sent ? counters->drops[reason] : 0;

@@ -69,6 +69,15 @@ bool wait_more(unsigned *left, const char *condition);
 /* A worker that turns for nothing never lets this become true. */
 bool process_rests(void);
 
+/* The hosts' stall_ns. */
+#define STALL_NS 1000000000ull
+
+/*
+ * All threads stand still for longer, and another process does `meanwhile` then, which
+ * may be NULL. Any thread may call it.
+ */
+void stop_process(void (*meanwhile)(void *arg), void *arg);
+
 /* ---- hosts ---- */
 
 /* Without a worker: the test calls data/path.h itself. */
@@ -77,6 +86,9 @@ bool host_make_global(struct host *host, unsigned id, uint32_t spin_us,
 		      const struct plane_global *global);
 bool host_open(struct host *host, unsigned id, unsigned queues, uint32_t spin_us);
 void host_close(struct host *host);
+
+/* Control has heard everything. Before the first call nobody ever stands still. */
+void host_tick(struct host *host);
 
 bool host_write(struct host *host, unsigned queue, const uint8_t *frame, size_t length);
 

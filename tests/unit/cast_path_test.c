@@ -248,6 +248,31 @@ TEST_CASE(cast_path, one_slot_for_all_readers)
 	net_close(net);
 }
 
+/* A ring is written for all: who is paused takes what is there, and drops it. */
+TEST_CASE(cast_path, pause_of_a_reader)
+{
+	struct net *net = net_open();
+
+	everybody_reads(net);
+	plane_pause_port(net->hosts[1].plane, 0, true);
+	plane_pause_link(net->hosts[0].plane, link_of(net, 0, 1), true);
+	cast(net, 0, 200);
+	receive_all(&net->hosts[1]);
+	receive_all(&net->hosts[2]);
+	CHECK_INT(count_frames(&net->hosts[1]), 0);
+	check_next(net, 2, 0, 0);
+	CHECK_U64(read_link(link_of(net, 1, 0)).received_paused, 1);
+	plane_pause_port(net->hosts[1].plane, 0, false);
+	plane_pause_link(net->hosts[0].plane, link_of(net, 0, 1), false);
+	cast(net, 0, 200);
+	receive_all(&net->hosts[1]);
+	receive_all(&net->hosts[2]);
+	check_next(net, 1, 0, 1);
+	check_next(net, 2, 0, 1);
+	check_books(net);
+	net_close(net);
+}
+
 /* Who has not said that he reads gets copies, and passes over what is in the ring. */
 TEST_CASE(cast_path, copies_to_who_does_not_read)
 {

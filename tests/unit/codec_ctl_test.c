@@ -39,8 +39,8 @@ TEST_CASE(codec_ctl, bad_requests_are_told_apart)
 	CHECK_INT(DECODE(&request, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), -EBADMSG);
 	CHECK_INT(DECODE(&request, 0x08, 2, 0x12, 0), -EPROTONOSUPPORT);
 	CHECK_INT(DECODE(&request, 0x08, 0, 0x12, 0), -EPROTONOSUPPORT);
-	CHECK_INT(DECODE(&request, 0x08, 1), -ENOSYS);		/* no body */
-	CHECK_INT(DECODE(&request, 0x08, 1, 0x7a, 0), -ENOSYS); /* body 15 */
+	CHECK_INT(DECODE(&request, 0x08, 1), -ENOSYS);		   /* no body */
+	CHECK_INT(DECODE(&request, 0x08, 1, 0xfa, 1, 0), -ENOSYS); /* body 31 */
 	CHECK_INT(request.verb, CTL_VERB_NUM_);
 }
 
@@ -125,6 +125,55 @@ TEST_CASE(codec_ctl, verbs_of_global_networks_are_decoded)
 	CHECK_STR(request.drain.node, "n");
 	CHECK_STR(request.drain.network, "x");
 	CHECK(request.drain.undo);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x6a, 3, 0x0a, 1, 'n'), 0);
+	CHECK_INT(request.verb, CTL_VERB_PAUSE);
+	CHECK_STR(request.pause.network, "n");
+	CHECK(!request.pause.is_resume);
+	CHECK_INT(DECODE(&request, 0x08, 1, 0x72, 0), 0);
+	CHECK_INT(request.verb, CTL_VERB_RESUME);
+	CHECK_STR(request.pause.network, "");
+	CHECK(request.pause.is_resume);
+}
+
+TEST_CASE(codec_ctl, a_takeover_is_what_was_asked_for)
+{
+	struct report_takeover report = {.id = 17, .listen = "10.0.0.1:1", .num_taps = 2},
+			       got = {0};
+	struct report_refusal refusal = {0};
+	struct ctl_request request;
+	uint8_t *data;
+	size_t size;
+
+	snprintf(report.taps[0].name, IF_NAMESIZE, "shm0");
+	snprintf(report.taps[1].name, IF_NAMESIZE, "shm1");
+	report.taps[0].num_queues = 16;
+	report.taps[1].num_queues = 1;
+	REQUIRE(codec_ctl_encode_takeover(&report, &data, &size) == 0);
+	CHECK_INT(codec_ctl_decode_takeover(data, size, &got, &refusal), 0);
+	CHECK_INT(got.id, 17);
+	CHECK_STR(got.listen, "10.0.0.1:1");
+	CHECK_INT(got.num_taps, 2);
+	CHECK_STR(got.taps[1].name, "shm1");
+	CHECK_INT(got.taps[0].num_queues, 16);
+	CHECK_INT(codec_ctl_decode_takeover(data, size - 1, &got, &refusal), -EBADMSG);
+	free(data);
+
+	report.taps[1].num_queues = 17;
+	REQUIRE(codec_ctl_encode_takeover(&report, &data, &size) == 0);
+	CHECK_INT(codec_ctl_decode_takeover(data, size, &got, &refusal), -EBADMSG);
+	free(data);
+	REQUIRE(codec_ctl_encode_error("permission", "not you", &data, &size) == 0);
+	CHECK_INT(codec_ctl_decode_takeover(data, size, &got, &refusal), -EREMOTEIO);
+	CHECK_STR(refusal.message, "not you");
+	free(data);
+
+	for (int commit = 0; commit < 2; commit++) {
+		REQUIRE(codec_ctl_encode_takeover_request(commit, &data, &size) == 0);
+		CHECK_INT(codec_ctl_decode_request(data, size, &request), 0);
+		CHECK_INT(request.verb, CTL_VERB_TAKEOVER);
+		CHECK_INT(request.takeover.commit, commit);
+		free(data);
+	}
 }
 
 /* The names in the JSON are the names that the rest of shmnet uses. */
@@ -318,6 +367,35 @@ TEST_CASE(codec_ctl, only_global_networks_have_counters_of_the_dispatcher)
 	CHECK(reply->stats->networks[0]->dispatch == NULL);
 	REQUIRE(reply->stats->networks[1]->dispatch != NULL);
 	CHECK_U64(reply->stats->networks[1]->dispatch->evicted, UINT64_MAX);
+	shmnet__ctl__reply__free_unpacked(reply, NULL);
+}
+
+TEST_CASE(codec_ctl, what_became_of_a_config_comes_back)
+{
+	struct report_reload report = {0};
+	Shmnet__Ctl__Reply *reply;
+	uint8_t *data;
+	size_t size;
+
+	report.errors = report_list_new(2, REPORT_ERROR_MAX);
+	report.changes = report_list_new(2, sizeof(*report.changes));
+	REQUIRE(report.errors != NULL && report.changes != NULL);
+	report.num_errors = report.num_changes = 2;
+	REPORT_SET(report.errors[1], "x:1:2: error: no");
+	REPORT_SET(report.changes[0].key, "networks.lan0.mtu");
+	report.changes[0].state = REPORT_CHANGE_NEEDS_RESTART;
+	REPORT_SET(report.changes[1].reason, "why");
+	REQUIRE(codec_ctl_encode_reload(&report, &data, &size) == 0);
+	report_reload_free(&report);
+	reply = reply_unpack(data, size);
+	REQUIRE(reply != NULL);
+	REQUIRE(reply->reload->n_errors == 2 && reply->reload->n_changes == 2);
+	CHECK_STR(reply->reload->errors[1], "x:1:2: error: no");
+	CHECK_STR(reply->reload->changes[0]->key, "networks.lan0.mtu");
+	CHECK_INT(reply->reload->changes[0]->state,
+		  SHMNET__CTL__CHANGE_STATE__CHANGE_NEEDS_RESTART);
+	CHECK(reply->reload->changes[0]->reason == NULL);
+	CHECK_STR(reply->reload->changes[1]->reason, "why");
 	shmnet__ctl__reply__free_unpacked(reply, NULL);
 }
 

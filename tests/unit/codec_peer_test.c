@@ -67,6 +67,40 @@ static struct peer_message make_look(unsigned num_others)
 	return message;
 }
 
+static struct peer_message make_networks(unsigned num_networks)
+{
+	struct peer_message hello = make_hello(num_networks), message;
+
+	memset(&message, 0, sizeof(message));
+	message.type = PEER_MESSAGE_NETWORKS;
+	message.hello.num_networks = hello.hello.num_networks;
+	memcpy(message.hello.networks, hello.hello.networks,
+	       sizeof(hello.hello.networks));
+	message.hello.members_used = hello.hello.members_used;
+	memcpy(message.hello.members, hello.hello.members, sizeof(hello.hello.members));
+	return message;
+}
+
+static struct peer_message make_border(unsigned num_nics, unsigned num_networks)
+{
+	struct peer_message message;
+	struct peer_border *border = &message.border;
+
+	memset(&message, 0, sizeof(message));
+	message.type = PEER_MESSAGE_BORDER;
+	border->num_nics = num_nics;
+	for (unsigned i = 0; i < num_nics; i++) {
+		snprintf(border->nics[i].name, PEER_NIC_MAX, "abcdefghijkl.%02u", i);
+		border->nics[i].mtu = i % 2 ? UINT32_MAX : 0;
+		border->nics[i].is_up = i % 2;
+	}
+	border->num_announces = num_networks;
+	for (unsigned i = 0; i < num_networks; i++)
+		snprintf(border->announces[i], CONFIG_NAME_MAX,
+			 "a-network-of-the-longest-na-%03u", i);
+	return message;
+}
+
 static struct peer_message make(enum peer_message_type type)
 {
 	struct peer_message message;
@@ -75,6 +109,10 @@ static struct peer_message make(enum peer_message_type type)
 		return make_hello(2);
 	if (type == PEER_MESSAGE_LOOK)
 		return make_look(2);
+	if (type == PEER_MESSAGE_NETWORKS)
+		return make_networks(2);
+	if (type == PEER_MESSAGE_BORDER)
+		return make_border(2, 2);
 	memset(&message, 0, sizeof(message));
 	message.type = type;
 	switch (type) {
@@ -87,6 +125,7 @@ static struct peer_message make(enum peer_message_type type)
 		message.ring.size = SHMNET_RING_SIZE_MIN;
 		message.ring.salt = UINT64_MAX;
 		message.ring.epoch = 3;
+		message.ring.heard = 2;
 		message.ring.wire = (struct peer_wire){.length = 2, .bytes = {0, 255}};
 		break;
 	case PEER_MESSAGE_BELL:
@@ -121,6 +160,9 @@ static struct peer_message make(enum peer_message_type type)
 		break;
 	case PEER_MESSAGE_WANT:
 		message.want = (struct peer_cast_name){.network = "lan0", .id = 1};
+		break;
+	case PEER_MESSAGE_PAUSE:
+		message.pause = (struct peer_pause){.network = "lan0", .paused = true};
 		break;
 	default:
 		break;
@@ -474,6 +516,111 @@ TEST_CASE(codec_peer, a_cast_is_checked)
 	check_message_refused(&message, "has a network name that is none");
 }
 
+TEST_CASE(codec_peer, a_pause_is_checked)
+{
+	struct peer_message message = make(PEER_MESSAGE_PAUSE);
+
+	message.pause.paused = false;
+	check_same(&message);
+	set_name(message.pause.network, "");
+	check_message_refused(&message, "has a network name that is none");
+}
+
+TEST_CASE(codec_peer, the_largest_border_goes_through_and_the_smallest)
+{
+	struct peer_message message = make_border(CONFIG_NICS_MAX, CONFIG_NETWORKS_MAX);
+
+	check_same(&message);
+	message = make_border(0, 0);
+	check_same(&message);
+	CHECK_INT(peer_message_version(PEER_MESSAGE_BORDER), 6);
+	CHECK_INT(peer_message_version(PEER_MESSAGE_PAUSE), 0);
+}
+
+static void check_nic_refused(const char *name, const char *words)
+{
+	struct peer_message message = make_border(2, 1);
+
+	memcpy(message.border.nics[1].name, name, strlen(name) + 1);
+	check_message_refused(&message, words);
+}
+
+TEST_CASE(codec_peer, a_border_is_checked)
+{
+	const char *no_name = "has an interface name that is none";
+	struct peer_message message = make_border(2, 2);
+
+	check_nic_refused("", no_name);
+	check_nic_refused("..", no_name);
+	check_nic_refused("a b", no_name);
+	check_nic_refused("a\033[m", no_name);
+	check_nic_refused("eth0:1", no_name);
+	check_nic_refused("abcdefghijkl.00", "names an interface twice");
+	message.border.nics[0].is_up = true;
+	check_message_refused(&message, "has an interface that is up and not there");
+	message = make_border(2, 2);
+	memcpy(message.border.announces[1], message.border.announces[0], CONFIG_NAME_MAX);
+	check_message_refused(&message, "names a network twice");
+	set_name(message.border.announces[1], "a/b");
+	check_message_refused(&message, "has a network name that is none");
+	set_name(message.border.announces[0], "");
+	check_message_refused(&message, "has a network name that is none");
+}
+
+/* One more than there may be: the last entry again, under a length of its own. */
+static void check_one_more_refused(unsigned num_nics, unsigned num_networks,
+				   const char *words)
+{
+	struct peer_message message = make_border(num_nics, num_networks);
+	uint8_t bytes[2 * BYTES_MAX];
+	size_t length = encode(&message, bytes), body = length - 3, more;
+
+	more = num_networks ? CONFIG_NAME_MAX - 1 + 2 : 2 + 2 + 15 + 2 + 2 + 4;
+	REQUIRE(bytes[1] & 0x80 && !(bytes[2] & 0x80));
+	memcpy(bytes + length, bytes + length - more, more);
+	body += more;
+	bytes[1] = (uint8_t)(0x80 | (body & 0x7f));
+	bytes[2] = (uint8_t)(body >> 7);
+	check_refused(bytes, length + more, words);
+}
+
+TEST_CASE(codec_peer, a_border_of_too_much_is_refused)
+{
+	check_one_more_refused(0, CONFIG_NETWORKS_MAX, "has too many networks");
+	check_one_more_refused(CONFIG_NICS_MAX, 0, "has too many interfaces");
+}
+
+TEST_CASE(codec_peer, an_interface_name_that_is_too_long_is_refused)
+{
+	static const uint8_t bytes[] = {0x7a, 24,  0x0a, 22,  0x0a, 16,	 'a',  'b', 'c',
+					'd',  'e', 'f',	 'g', 'h',  'i', 'j',  'k', 'l',
+					'm',  'n', 'o',	 'p', 0x10, 0,	 0x18, 0};
+
+	check_refused(bytes, sizeof(bytes), "has an interface name that is none");
+}
+
+TEST_CASE(codec_peer, an_unknown_field_of_an_interface_is_refused)
+{
+	static const uint8_t bytes[] = {0x7a, 11, 0x0a, 9, 0x0a, 1, 'a',
+					0x10, 0,  0x18, 0, 0x20, 1};
+
+	check_refused(bytes, sizeof(bytes), "has fields that don't belong there");
+}
+
+TEST_CASE(codec_peer, words_of_a_border)
+{
+	struct peer_message message = make_border(2, 0), other = make_border(2, 1);
+	char text[PEER_BORDER_TEXT_MAX];
+
+	peer_border_text(&message.border, text);
+	CHECK_STR(text, "abcdefghijkl.00 down, abcdefghijkl.01 up; announces nothing");
+	CHECK(peer_border_is_same(&message.border, &message.border));
+	CHECK(!peer_border_is_same(&message.border, &other.border));
+	message = make_border(0, 1);
+	peer_border_text(&message.border, text);
+	CHECK_STR(text, "announces a-network-of-the-longest-na-000");
+}
+
 TEST_CASE(codec_peer, the_largest_look_goes_through)
 {
 	struct peer_message message = make_look(PEER_LIVES_MAX);
@@ -565,7 +712,7 @@ TEST_CASE(codec_peer, nothing_may_be_missing)
 /* A field that we don't know, a second body, a longer number, a zero in a string. */
 TEST_CASE(codec_peer, nothing_may_be_added)
 {
-	static const uint8_t unknown_type[] = {0x7a, 0x00};
+	static const uint8_t unknown_type[] = {0x82, 0x01, 0x00};
 	static const uint8_t unknown_field_of_bell[] = {0x22, 0x02, 0x18, 0x01};
 	static const uint8_t two_bodies[] = {0x22, 0x00, 0x2a, 0x02, 0x08, 0x05};
 	static const uint8_t padded[] = {0x2a, 0x03, 0x08, 0x85, 0x00};

@@ -394,6 +394,48 @@ TEST_CASE(config, fills_networks_of_kind_global)
 	config_free(config);
 }
 
+TEST_CASE(config, fills_in_routing)
+{
+	struct node_config *config = NULL;
+	const struct config_network *network;
+
+	REQUIRE(!config_load(GOLDEN_DIR "/ok-routing.yaml", stderr, &config));
+	CHECK_U64(config->routing.area, 0x0a010002);
+	CHECK_INT(config->routing.nic_cost, 65535);
+	REQUIRE(config->routing.num_nics == 2);
+	CHECK_STR(config->routing.nics[1], "eth1.7");
+	REQUIRE(config->num_networks == 6);
+	network = config->networks;
+	CHECK_INT(network[0].cost, 10);
+	CHECK_INT(network[1].cost, 20);
+	CHECK_INT(network[2].cost, 0);
+	CHECK_INT(network[3].cost, 65535);
+	CHECK(config_is_routed(&network[4]) && !config_announce_nic(&network[4]));
+	CHECK(!config_is_routed(&network[5]));
+	CHECK_STR(config_announce_nic(&network[5]), "eth0");
+	CHECK_INT(network[4].cost, 0);
+	config_free(config);
+}
+
+TEST_CASE(config, routing_has_defaults)
+{
+	static const char text[] = "node: {name: n1, id: 1}\n"
+				   "fabrics: [{name: local}]\n"
+				   "networks: [{name: lan0}]\n"
+				   "routing: {}\n";
+	struct node_config *config = NULL;
+
+	REQUIRE(!config_load_data("test", text, strlen(text), stderr, &config));
+	CHECK_U64(config->routing.area, 1);
+	CHECK_INT(config->routing.nic_cost, 100);
+	CHECK_INT(config->routing.num_nics, 0);
+	CHECK(!config_is_routed(&config->networks[0]));
+	config_free(config);
+	REQUIRE(!config_load(GOLDEN_DIR "/ok-rdma.yaml", stderr, &config));
+	CHECK_U64(config->routing.area, 0);
+	config_free(config);
+}
+
 TEST_CASE(config, free_accepts_null)
 {
 	config_free(NULL);
@@ -415,6 +457,32 @@ TEST_CASE(config, parses_plain_numbers_only)
 	CHECK_U64(value, UINT64_MAX);
 	CHECK_INT(config_parse_uint("0", &value), 0);
 	CHECK_U64(value, 0);
+}
+
+static int check_area(const char *text, uint32_t *ret_area)
+{
+	struct config_why why;
+
+	return config_parse_area(text, ret_area, &why);
+}
+
+TEST_CASE(config, parses_areas)
+{
+	static const char *const bad[] = {"0",	       "0.0.0.0", "1.2.3",
+					  "256.0.0.1", "-1",	  "01",
+					  "0.0.0.0.1", "",	  "4294967296",
+					  "1 ",	       "0x1",	  "99999999999999999999"};
+	uint32_t area = 0;
+
+	CHECK_INT(check_area("1", &area), 0);
+	CHECK_U64(area, 1);
+	CHECK_INT(check_area("255.255.255.255", &area), 0);
+	CHECK_U64(area, UINT32_MAX);
+	CHECK_INT(check_area("4294967295", &area), 0);
+	CHECK_INT(check_area("0.0.1.0", &area), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CHECK_INT(check_area(bad[i], &area), -EINVAL);
+	CHECK_U64(area, 256);
 }
 
 TEST_CASE(config, quotes_hostile_text)

@@ -5,6 +5,7 @@
 #include "control/ctlsock.h"
 
 #include "base/clock.h"
+#include "control/takeover.h"
 #include "ctl.pb-c.h"
 #include "shim.h"
 
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +39,8 @@ static const uint8_t ask_listeners[] = FRAME(0x08, 1, 0x4a, 0);
 static const uint8_t ask_explain[] =
 	FRAME(0x08, 1, 0x52, 11, 0x0a, 3, 't', 'c', 'p', 0x12, 1, 'a', 0x1a, 1, 'b');
 static const uint8_t ask_drain[] = FRAME(0x08, 1, 0x5a, 2, 0x18, 1);
+static const uint8_t ask_pause[] = FRAME(0x08, 1, 0x6a, 6, 0x0a, 4, 'l', 'a', 'n', '0');
+static const uint8_t ask_resume[] = FRAME(0x08, 1, 0x72, 0);
 static const uint8_t ask_ping[] = FRAME(0x08, 1, 0x3a, 4, 0x0a, 2, 'n', '2');
 
 struct fixture {
@@ -50,6 +54,7 @@ struct fixture {
 	bool at_once;	/* pings are answered */
 	struct client *waiting;
 	unsigned cancelled;
+	int kept; /* the connection of who takes over */
 };
 
 static int fake_status(void *arg, struct report_status *report)
@@ -143,12 +148,56 @@ static int fake_listeners(void *arg, const struct ctl_listeners_request *request
 	return ((struct fixture *)arg)->rc;
 }
 
+/* A pipe is as good as a TAP here: two queues, and one. */
+static int fake_takeover(void *arg, const struct ctl_takeover_request *request,
+			 struct client *client, struct report_refusal *ret_refusal)
+{
+	struct fixture *fixture = arg;
+	struct tap taps[2] = {{.num_queues = 2, .queues = {0, 1}},
+			      {.num_queues = 1, .queues = {2}}};
+	struct report_takeover report = {.num_taps = 2,
+					 .taps = {{"shm0", 2}, {"shm1", 1}}};
+
+	CHECK(ctlsock_is_owner(client));
+	if (fixture->rc) {
+		REPORT_SET(ret_refusal->code, "permission");
+		REPORT_SET(ret_refusal->message, "not you");
+		return fixture->rc;
+	}
+	if (!request->commit) {
+		ctlsock_hand_over(client, &report,
+				  (const struct tap *[]){taps, taps + 1});
+		return 0;
+	}
+	CHECK(ctlsock_has_taps(client));
+	fixture->waiting = client;
+	fixture->kept = ctlsock_keep_open(client);
+	return 0;
+}
+
 static int fake_drain(void *arg, const struct ctl_drain_request *request,
 		      struct report_drain *report, struct report_refusal *ret_refusal)
 {
 	(void)report;
 	(void)ret_refusal;
 	CHECK(request->undo);
+	return ((struct fixture *)arg)->rc;
+}
+
+static int fake_reload(void *arg, struct report_reload *report)
+{
+	report->errors = report_list_new(1, REPORT_ERROR_MAX);
+	report->changes = report_list_new(1, sizeof(*report->changes));
+	report->num_errors = report->num_changes = 1;
+	return ((struct fixture *)arg)->rc;
+}
+
+static int fake_pause(void *arg, const struct ctl_pause_request *request,
+		      struct report_pause *report, struct report_refusal *ret_refusal)
+{
+	report->is_resume = request->is_resume;
+	CHECK_STR(request->network, request->is_resume ? "" : "lan0");
+	REPORT_SET(ret_refusal->code, "unknown-name");
 	return ((struct fixture *)arg)->rc;
 }
 
@@ -187,6 +236,9 @@ static const struct ctlsock_handler handler = {
 	.flows = fake_flows,
 	.listeners = fake_listeners,
 	.drain = fake_drain,
+	.reload = fake_reload,
+	.pause = fake_pause,
+	.takeover = fake_takeover,
 	.ping = fake_ping,
 	.explain = fake_explain,
 	.cancel = fake_cancel,
@@ -415,8 +467,8 @@ TEST_CASE(ctlsock, the_longest_request_is_taken)
 
 	REQUIRE(frame != NULL && fixture_start(&fixture, 0));
 	frame[2] = 1; /* 65,536 */
-	/* schema, body, and an unknown field (15) that fills the rest */
-	memcpy(frame + 4, (uint8_t[]){0x08, 1, 0x12, 0, 0x7a, 0xf8, 0xff, 0x03}, 8);
+	/* schema, body, and an unknown field (31) that fills the rest */
+	memcpy(frame + 4, (uint8_t[]){0x08, 1, 0x12, 0, 0xfa, 1, 0xf7, 0xff, 0x03}, 9);
 	fd = client_new(&fixture);
 	while (sent < 4 + SHMNET_CTL_REQUEST_MAX) {
 		ssize_t n = send(fd, frame + sent, 4 + SHMNET_CTL_REQUEST_MAX - sent,
@@ -437,7 +489,7 @@ TEST_CASE(ctlsock, what_cannot_be_decoded_is_answered_and_the_connection_kept)
 	static const uint8_t garbage[] = FRAME(0x7f, 0x03, 0x22, 0x11);
 	static const uint8_t nothing[] = {0, 0, 0, 0};
 	static const uint8_t other_schema[] = FRAME(0x08, 9, 0x12, 0);
-	static const uint8_t other_verb[] = FRAME(0x08, 1, 0x7a, 0);
+	static const uint8_t other_verb[] = FRAME(0x08, 1, 0xfa, 1, 0);
 	struct fixture fixture;
 	int fd;
 
@@ -510,6 +562,40 @@ TEST_CASE(ctlsock, one_client_too_many_is_told_so)
 		CHECK(GETS(&fixture, fds[i], VERSION));
 		close(fds[i]);
 	}
+	fixture_stop(&fixture);
+}
+
+bool __wrap_ctlsock_file_owns(int fd);
+bool __real_ctlsock_file_owns(int fd);
+
+static bool are_others; /* who connect now: members of the socket's group, say */
+
+bool __wrap_ctlsock_file_owns(int fd)
+{
+	return !are_others && __real_ctlsock_file_owns(fd);
+}
+
+TEST_CASE(ctlsock, the_last_place_is_kept_for_the_owner)
+{
+	int fds[CTLSOCK_CLIENTS_MAX - 1], fd;
+	struct fixture fixture;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	are_others = true;
+	for (int i = 0; i < CTLSOCK_CLIENTS_MAX - 1; i++) {
+		fds[i] = client_new(&fixture);
+		turn(&fixture);
+	}
+	fd = client_new(&fixture);
+	CHECK(client_gets_error(&fixture, fd, "busy"));
+	close(fd);
+	are_others = false;
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, ask_version, sizeof(ask_version)));
+	CHECK(GETS(&fixture, fd, VERSION));
+	close(fd);
+	for (int i = 0; i < CTLSOCK_CLIENTS_MAX - 1; i++)
+		close(fds[i]);
 	fixture_stop(&fixture);
 }
 
@@ -737,6 +823,23 @@ TEST_CASE(ctlsock, an_explanation_is_answered_later)
 	fixture_stop(&fixture);
 }
 
+TEST_CASE(ctlsock, a_reload_is_answered)
+{
+	static const uint8_t ask_reload[] = FRAME(0x08, 1, 0x62, 0);
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, ask_reload, sizeof(ask_reload)));
+	CHECK(GETS(&fixture, fd, RELOAD));
+	fixture.rc = -ESHUTDOWN;
+	CHECK(client_send(fd, ask_reload, sizeof(ask_reload)));
+	CHECK(client_gets_error(&fixture, fd, "internal"));
+	close(fd);
+	fixture_stop(&fixture);
+}
+
 TEST_CASE(ctlsock, verbs_of_global_networks_are_answered_or_refused)
 {
 	struct fixture fixture;
@@ -757,6 +860,102 @@ TEST_CASE(ctlsock, verbs_of_global_networks_are_answered_or_refused)
 	CHECK(client_gets_error(&fixture, fd, "internal"));
 	close(fd);
 	fixture_stop(&fixture);
+}
+
+TEST_CASE(ctlsock, pause_and_resume_are_answered_or_refused)
+{
+	struct fixture fixture;
+	int fd;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fd = client_new(&fixture);
+	CHECK(client_send(fd, ask_pause, sizeof(ask_pause)));
+	CHECK(GETS(&fixture, fd, PAUSE));
+	CHECK(client_send(fd, ask_resume, sizeof(ask_resume)));
+	CHECK(GETS(&fixture, fd, RESUME));
+	fixture.rc = -ENOENT;
+	CHECK(client_send(fd, ask_pause, sizeof(ask_pause)));
+	CHECK(client_gets_error(&fixture, fd, "unknown-name"));
+	close(fd);
+	fixture_stop(&fixture);
+}
+
+/* ---- who takes over blocks, in a thread ---- */
+
+struct successor {
+	const char *path;
+	struct handover handover;
+	int begun, committed;
+	char error[256];
+	bool done;
+};
+
+static void *succeed(void *arg)
+{
+	struct successor *successor = arg;
+	struct takeover *takeover = NULL;
+
+	successor->begun =
+		takeover_begin(successor->path, &successor->handover, &takeover,
+			       successor->error, sizeof(successor->error));
+	if (successor->begun == 0)
+		successor->committed = takeover_commit(takeover, successor->error,
+						       sizeof(successor->error));
+	takeover_end(takeover);
+	__atomic_store_n(&successor->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Until it is done, or says that it goes on from here. */
+static void serve_successor(struct fixture *fixture, struct successor *successor)
+{
+	pthread_t thread;
+
+	successor->path = fixture->path;
+	fixture->kept = -1;
+	REQUIRE(pthread_create(&thread, NULL, succeed, successor) == 0);
+	while (!__atomic_load_n(&successor->done, __ATOMIC_ACQUIRE)) {
+		turn(fixture);
+		if (fixture->kept < 0)
+			continue;
+		CHECK(client_send(fixture->kept, TAKEOVER_DONE, TAKEOVER_DONE_BYTES));
+		close(fixture->kept);
+		fixture->kept = -1;
+	}
+	pthread_join(thread, NULL);
+}
+
+TEST_CASE(ctlsock, a_successor_gets_the_queues)
+{
+	struct successor successor = {.begun = 1, .committed = 1};
+	struct fixture fixture;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	serve_successor(&fixture, &successor);
+	CHECK_INT(successor.begun, 0);
+	CHECK_INT(successor.committed, 0);
+	CHECK_INT(successor.handover.num_taps, 2);
+	CHECK_INT(handover_count(handover_find(&successor.handover, "shm0")), 2);
+	CHECK_INT(handover_count(handover_find(&successor.handover, "shm1")), 1);
+	handover_close(&successor.handover);
+	fixture_stop(&fixture);
+}
+
+TEST_CASE(ctlsock, a_successor_that_is_refused_learns_why)
+{
+	struct successor successor = {.begun = 1};
+	struct fixture fixture;
+
+	REQUIRE(fixture_start(&fixture, 0));
+	fixture.rc = -EPERM;
+	serve_successor(&fixture, &successor);
+	CHECK_INT(successor.begun, -EREMOTEIO);
+	CHECK_STR(successor.error, "it refuses: not you");
+	CHECK_INT(successor.handover.num_taps, 0);
+	fixture_stop(&fixture);
+	CHECK_INT(takeover_begin("/nonexistent/n1.sock", &successor.handover, NULL,
+				 successor.error, sizeof(successor.error)),
+		  -ENOENT);
 }
 
 /* ---- the path ---- */

@@ -28,6 +28,7 @@ struct rig {
 
 	int exact; /* what the kernel says */
 	bool is_over;
+	bool is_half;
 	unsigned lookups;
 	bool listens; /* at port 80, when it is looked for */
 	unsigned looks;
@@ -100,6 +101,7 @@ static int on_exact(void *arg, const struct flow_key *key, struct socket_match *
 	(void)key;
 	rig->lookups++;
 	ret_match->is_over = rig->is_over;
+	ret_match->is_half = rig->is_half;
 	return rig->exact;
 }
 
@@ -669,6 +671,29 @@ TEST_CASE(dispatch, others_get_answers)
 	close_rig(rig);
 }
 
+/* Ours if it was given to us just now; but with the end of a link that may come late. */
+TEST_CASE(dispatch, who_has_only_answered_an_opener_is_a_weak_owner)
+{
+	struct rig *rig = open_settled(1024);
+
+	join_settled(rig, 7);
+	join_settled(rig, 8);
+	rig->exact = 1;
+	rig->is_half = true;
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_OVER);
+	pin(rig, 7, opener(1), 5);
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_LIVE);
+	dispatch_peer_down(rig->dispatch, 8);
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_OVER);
+	pass(rig, 11 * S);
+	dispatch_peer_up(rig->dispatch, 8, "n8");
+	dispatch_peer_down(rig->dispatch, 8);
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_OVER);
+	rig->is_half = false;
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_LIVE);
+	close_rig(rig);
+}
+
 /* ---- pins ---- */
 
 TEST_CASE(dispatch, a_pin_is_entered_and_told_to_the_data_plane)
@@ -701,11 +726,12 @@ TEST_CASE(dispatch, no_pin_takes_what_our_kernel_has)
 
 	join_settled(rig, 7);
 	dispatch_set_connections(rig->dispatch, &key, 1);
-	pass(rig, 11 * S);
 	rig->exact = 1;
 	pin(rig, 7, opener(1), 7);
+	pass(rig, 11 * S);
+	pin(rig, 7, opener(1), 7);
 	CHECK_INT(rig->num_answers, 0);
-	CHECK_U64(counters_of(rig).pins_refused, 1);
+	CHECK_U64(counters_of(rig).pins_refused, 2);
 	miss(rig, segment(1));
 	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_FLOW);
 	rig->is_over = true;
@@ -790,6 +816,65 @@ TEST_CASE(dispatch, what_a_dead_member_had_is_dropped_and_then_reset)
 	pass(rig, 2 * S);
 	miss(rig, segment(2));
 	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_NOT);
+	close_rig(rig);
+}
+
+/* The opener that it was given may be lost with the link: who has the connection is
+ * asked, and another border may have placed it since. */
+TEST_CASE(dispatch, what_was_placed_before_a_link_ended_is_asked_for)
+{
+	struct rig *rig = open_settled(1024);
+	unsigned taken = 0;
+
+	join_settled(rig, 7);
+	join_settled(rig, 8);
+	pin(rig, 8, opener(1), 7);
+	pass(rig, 20 * S);
+	for (uint16_t port = 2; port <= 20; port++)
+		pin(rig, 8, opener(port), 7);
+	dispatch_peer_down(rig->dispatch, 7);
+	join_settled(rig, 7);
+	miss(rig, segment(1));
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW); /* of long before */
+	rig->num_answers = 0;
+	miss(rig, segment(2));
+	CHECK_INT(rig->num_answers, 0);
+	CHECK_INT(count_sent(rig, DISPATCH_MESSAGE_QUERY), 0);
+	pass(rig, 1 * MS);
+	CHECK(count_sent(rig, DISPATCH_MESSAGE_QUERY) > 0);
+	for (uint16_t port = 3; port <= 20; port++) {
+		pin(rig, 8, opener(port), 8);
+		taken += rig->verdict.owner == 8;
+	}
+	CHECK_INT(taken, 18);
+	/* What is placed there from now on is sure again. */
+	pass(rig, 2 * S);
+	pin(rig, 8, opener(30), 7);
+	miss(rig, segment(30));
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	close_rig(rig);
+}
+
+/* Who stood still reads the pin first, and then hears that its links had ended: it is
+ * asked by others, too, and is sure of what its kernel has only. */
+TEST_CASE(dispatch, what_was_placed_here_before_any_link_ended_is_asked_for)
+{
+	struct rig *rig = open_settled(1024);
+
+	join_settled(rig, 7);
+	join_settled(rig, 8);
+	pin(rig, 8, opener(1), 5);
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_LIVE);
+	dispatch_peer_down(rig->dispatch, 8);
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_OVER);
+	rig->exact = 1;
+	CHECK_INT(ask(rig, segment(1)), DISPATCH_HAVE_LIVE);
+	rig->exact = 0;
+	rig->num_answers = 0;
+	miss(rig, segment(1));
+	CHECK_INT(rig->num_answers, 0);
+	pass(rig, 1 * MS);
+	CHECK(count_sent(rig, DISPATCH_MESSAGE_QUERY) > 0);
 	close_rig(rig);
 }
 
@@ -1200,6 +1285,94 @@ TEST_CASE(dispatch, what_was_wished_once_is_done_once)
 	close_rig(rig);
 }
 
+/* Wherever it is paused; what somebody has it keeps, and it is still asked. */
+TEST_CASE(dispatch, a_paused_node_gets_nothing_new)
+{
+	struct rig *rig = open_settled(1024);
+
+	dispatch_set_listeners(rig->dispatch, NULL, 0);
+	join_settled(rig, 7);
+	join_settled(rig, 8);
+	dispatch_set_paused(rig->dispatch, 7, true);
+	for (uint16_t port = 1; port < 10; port++) {
+		miss(rig, opener(port));
+		CHECK_INT(rig->verdict.owner, 8);
+	}
+	dispatch_set_paused(rig->dispatch, 8, true);
+	miss(rig, opener(20));
+	CHECK(rig->verdict.owner == 0 || rig->num_answers == 0);
+	miss(rig, segment(1));
+	check_verdict(rig, 8, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	rig->num_sent = 0;
+	miss(rig, segment(100));
+	pass(rig, 0);
+	CHECK(last_sent(rig, 7, DISPATCH_MESSAGE_QUERY) != NULL);
+	CHECK(last_sent(rig, 8, DISPATCH_MESSAGE_QUERY) != NULL);
+	dispatch_set_paused(rig->dispatch, 7, false);
+	miss(rig, opener(21));
+	CHECK_INT(rig->verdict.owner, 7);
+	/* A new life is told of its own pauses. */
+	dispatch_peer_down(rig->dispatch, 8);
+	dispatch_set_paused(rig->dispatch, 8, true);
+	join_settled(rig, 8);
+	dispatch_set_paused(rig->dispatch, 7, true);
+	miss(rig, opener(22));
+	CHECK_INT(rig->verdict.owner, 8);
+	close_rig(rig);
+}
+
+TEST_CASE(dispatch, this_node_is_paused)
+{
+	struct rig *rig = open_settled(1024);
+	unsigned renewals;
+
+	rig->listens = true;
+	miss(rig, opener(1));
+	CHECK_INT(rig->verdict.owner, 5);
+	pass(rig, S);
+	renewals = rig->renewals;
+	dispatch_set_paused(rig->dispatch, 5, true);
+	pass(rig, S);
+	CHECK(rig->renewals > renewals);
+	miss(rig, opener(2));
+	CHECK_INT(rig->verdict.owner, 0);
+	dispatch_set_paused(rig->dispatch, 5, false);
+	pass(rig, 2 * S);
+	miss(rig, opener(3));
+	CHECK_INT(rig->verdict.owner, 5);
+	close_rig(rig);
+}
+
+/* Another one takes over, told by whichever way is the faster. */
+TEST_CASE(dispatch, who_is_paused_does_not_announce)
+{
+	struct rig *rig = open_rig(1024);
+	struct dispatch_state state = {.generation = 1, .weight = 1, .announces = true};
+
+	dispatch_set_nic(rig->dispatch, true);
+	dispatch_peer_up(rig->dispatch, 3, "n3");
+	tell_state(rig, 3, state);
+	pass(rig, 2 * S);
+	CHECK(!rig->announces);
+	dispatch_set_paused(rig->dispatch, 3, true);
+	CHECK(rig->announces);
+	dispatch_set_paused(rig->dispatch, 3, false);
+	CHECK(!rig->announces);
+	dispatch_peer_down(rig->dispatch, 3);
+	pass(rig, 2 * S);
+	CHECK(rig->announces);
+	dispatch_peer_up(rig->dispatch, 7, "n7");
+	rig->num_sent = 0;
+	dispatch_set_paused(rig->dispatch, 5, true);
+	CHECK(!rig->announces);
+	CHECK(!last_sent(rig, 7, DISPATCH_MESSAGE_STATE)->state.announces);
+	dispatch_set_paused(rig->dispatch, 5, false);
+	CHECK(last_sent(rig, 7, DISPATCH_MESSAGE_STATE)->state.announces);
+	pass(rig, 2 * S);
+	CHECK(rig->announces);
+	close_rig(rig);
+}
+
 TEST_CASE(dispatch, the_lowest_member_announces)
 {
 	struct rig *rig = open_rig(1024);
@@ -1249,6 +1422,36 @@ TEST_CASE(dispatch, who_goes_on_announcing_says_so_again)
 	tell_state(rig, 7, state);
 	CHECK_INT(rig->announcements, 2);
 	CHECK(rig->announces);
+	close_rig(rig);
+}
+
+/* That it did was not heard, or that it ceased to was not said. */
+TEST_CASE(dispatch, who_goes_on_announcing_says_so_again_whatever_was_lost)
+{
+	struct rig *rig = open_rig(1024);
+	struct dispatch_state state = {.generation = 5, .weight = 1, .announces = true};
+
+	dispatch_set_nic(rig->dispatch, true);
+	pass(rig, 2 * S);
+	dispatch_peer_up(rig->dispatch, 7, "n7");
+	tell_state(rig, 7, state);
+	CHECK_INT(rig->announcements, 2);
+	state.generation = 6;
+	state.is_announcing = true;
+	tell_state(rig, 7, state);
+	CHECK_INT(rig->announcements, 2);
+	dispatch_peer_down(rig->dispatch, 7);
+	CHECK_INT(rig->announcements, 3);
+	dispatch_peer_up(rig->dispatch, 8, "n8");
+	dispatch_peer_down(rig->dispatch, 8);
+	CHECK_INT(rig->announcements, 4);
+	dispatch_peer_up(rig->dispatch, 9, "n9"); /* one that never did */
+	tell_state(rig, 9, (struct dispatch_state){.generation = 1, .weight = 1});
+	CHECK_INT(rig->announcements, 4);
+	tell_state(rig, 9, (struct dispatch_state){.generation = 2, .weight = 1});
+	CHECK_INT(rig->announcements, 4);
+	tell_state(rig, 9, (struct dispatch_state){.generation = 4, .weight = 1});
+	CHECK_INT(rig->announcements, 5);
 	close_rig(rig);
 }
 

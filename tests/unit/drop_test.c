@@ -31,6 +31,7 @@ TEST_CASE(drop, names_follow_the_enum)
 	CHECK_STR(drop_reason_name(DROP_RING_FULL), "ring-full");
 	CHECK_STR(drop_reason_name(DROP_TAP_ERROR), "tap-error");
 	CHECK_STR(drop_reason_name(DROP_LOST_FIRST), "lost-first");
+	CHECK_STR(drop_reason_name(DROP_PAUSED), "paused");
 }
 
 /* Per link and direction, so a reason on the wrong side breaks the books. */
@@ -42,6 +43,7 @@ TEST_CASE(drop, each_reason_is_of_one_side)
 	CHECK(!drop_reason_is_sent(DROP_CAST_LOST));
 	CHECK(drop_reason_is_sent(DROP_GLOBAL_NEIGH));
 	CHECK(drop_reason_is_sent(DROP_LOST_FIRST));
+	CHECK(drop_reason_is_sent(DROP_PAUSED));
 }
 
 TEST_CASE(drop, out_of_range_is_null)

@@ -26,8 +26,13 @@ void __wrap_log_write(enum log_level level, const char *subject, const char *for
 	lines++;
 }
 
-static const struct events_change node_up = {LOG_LEVEL_INFO, EVENTS_NODE, "n2",
-					     EVENTS_DOWN, EVENTS_UP};
+static const struct events_change node_up = {
+	.level = LOG_LEVEL_INFO,
+	.kind = EVENTS_NODE,
+	.subject = "n2",
+	.old = EVENTS_DOWN,
+	.state = EVENTS_UP,
+};
 
 TEST_CASE(events, none_at_first)
 {
@@ -56,6 +61,18 @@ TEST_CASE(events, an_event_is_kept_and_logged)
 	CHECK_STR(item->cause, "id 2, pid 812");
 }
 
+TEST_CASE(events, a_gap_is_kept_and_logged)
+{
+	struct events_change change = node_up;
+	static struct events events;
+
+	change.gap_ns = 612999999;
+	events_tell(&events, 77, &change, "back");
+	CHECK_STR(said, "I n2: up: back (gap 612 ms)");
+	CHECK_U64(events_get(&events, 0)->gap_ns, 612999999);
+	CHECK_STR(events_get(&events, 0)->cause, "back");
+}
+
 TEST_CASE(events, without_a_ring_it_is_logged)
 {
 	lines = 0;
@@ -79,12 +96,23 @@ TEST_CASE(events, each_state_has_its_line)
 		[EVENTS_MADE] = "W x: ring made: why",
 		[EVENTS_TAKEN_OVER] = "W x: ring taken over: why",
 		[EVENTS_REMADE] = "W x: ring made anew: why",
+		[EVENTS_PAUSED] = "W x: paused: why",
+		[EVENTS_RESUMED] = "W x: resumed: why",
+		[EVENTS_QUARANTINED] = "W x: why",
+		[EVENTS_RELOADED] = "W x: reloaded: why",
+		[EVENTS_TAKEN] = "W x: taken over: why",
+		[EVENTS_ANNOUNCING] = "W x: border: why",
+		[EVENTS_WITHDRAWN] = "W x: border: why",
 	};
 
 	for (unsigned state = 0; state < EVENTS_STATE_NUM_; state++) {
-		const struct events_change change = {LOG_LEVEL_WARNING, EVENTS_NETWORK,
-						     "x", EVENTS_STARTING,
-						     (enum events_state)state};
+		const struct events_change change = {
+			.level = LOG_LEVEL_WARNING,
+			.kind = EVENTS_NETWORK,
+			.subject = "x",
+			.old = EVENTS_STARTING,
+			.state = (enum events_state)state,
+		};
 
 		events_tell(NULL, 1, &change, "why");
 		CHECK_STR(said, lines_of[state]);

@@ -200,6 +200,25 @@ TEST_CASE(fabric_shm, bell_is_heard_until_its_end)
 }
 
 /* It has an end of ours to send through, and nothing ever comes out of that one. */
+/* Whoever reads the rings sets the count back when there was something. */
+TEST_CASE(fabric_shm, bell_that_rings_for_nothing_breaks_the_rules)
+{
+	struct pair pair;
+
+	REQUIRE(pair_open(&pair));
+	for (unsigned i = 0; i < FABRIC_IDLE_BELLS_MAX; i++) {
+		CHECK_INT(send(pair.peer_rings, "x", 1, MSG_DONTWAIT), 1);
+		CHECK(pair.fabric->ops->drain(pair.fabric));
+	}
+	CHECK_INT(pair.fabric->ops->poll(pair.fabric, &pair.rx, &pair.tx), 0);
+	CHECK_STR(fabric_why(pair.fabric), "");
+	CHECK_INT(send(pair.peer_rings, "x", 1, MSG_DONTWAIT), 1);
+	CHECK(!pair.fabric->ops->drain(pair.fabric));
+	CHECK_INT(pair.fabric->ops->poll(pair.fabric, &pair.rx, &pair.tx), -EPROTO);
+	CHECK_STR(fabric_why(pair.fabric), "its doorbell rings for nothing");
+	pair_close(&pair);
+}
+
 TEST_CASE(fabric_shm, peer_has_nothing_to_receive_from)
 {
 	struct pair pair;

@@ -114,13 +114,29 @@ static const char *fixture_open(struct fixture *f)
 	return NULL;
 }
 
+/* As the node does: what fails leaves nothing. */
+static int prepare(const struct global_options *options, struct global **ret_global)
+{
+	struct global *global;
+	int ret = global_new(options, &global);
+
+	if (ret < 0)
+		return ret;
+	ret = global_prepare(global);
+	if (ret < 0)
+		global_free(global);
+	else
+		*ret_global = global;
+	return ret;
+}
+
 static void fixture_close(struct fixture *f)
 {
 	if (f->global)
 		global_close(f->global);
 	tap_destroy(&f->taps[0]);
 	tap_destroy(&f->taps[1]);
-	global_free(f->global, false);
+	global_free(f->global);
 	sysctls_close(f->sysctls);
 	kernel_close(f->kernel);
 }
@@ -129,7 +145,7 @@ static void fixture_close(struct fixture *f)
 
 static void open_all(struct fixture *f)
 {
-	CHECK_INT(global_new(&f->options, &f->global), 0);
+	CHECK_INT(prepare(&f->options, &f->global), 0);
 	REQUIRE(f->global);
 	open_port(f, 0);
 	open_port(f, 1);
@@ -141,7 +157,7 @@ static void close_all(struct fixture *f)
 {
 	global_close(f->global);
 	tap_destroy(&f->taps[1]);
-	global_free(f->global, false);
+	global_free(f->global);
 	f->global = NULL;
 }
 
@@ -323,7 +339,7 @@ TEST_CASE(global, a_narrower_local_rule_of_others_is_not_touched)
 	remove_all_of_priority_0(&f);
 	shell("ip rule add pref 0 from 10.1.0.0/16 lookup local");
 	add_rule(&f, 'l');
-	CHECK_INT(global_new(&f.options, &f.global), 0);
+	CHECK_INT(prepare(&f.options, &f.global), 0);
 	REQUIRE(f.global);
 	open_port(&f, 0);
 	open_port(&f, 1);
@@ -374,7 +390,7 @@ TEST_CASE(global, guards_that_are_not_wanted_are_removed)
 	struct fixture f;
 
 	OPEN(&f);
-	CHECK_INT(global_new(&f.options, &f.global), 0);
+	CHECK_INT(prepare(&f.options, &f.global), 0);
 	shell("nft 'add table inet shmnet/n1/old/guard; add table arp "
 	      "shmnet/n1/old/guard; add table inet shmnet/n1/x; add table inet "
 	      "shmnet/n10/www/guard; add table inet own'");
@@ -399,7 +415,7 @@ static int new_without_capabilities(void *arg)
 
 	if (!drop_capabilities())
 		return 1;
-	return global_new(&f->options, &global) == -EPERM &&
+	return prepare(&f->options, &global) == -EPERM &&
 			       strstr(said, "can't make the nftables table " GUARD) &&
 			       strstr(said, "; run as root, or with CAP_NET_ADMIN")
 		       ? 0
@@ -412,19 +428,19 @@ TEST_CASE(global, refuses_in_words)
 
 	OPEN(&f);
 	shell("ip route add blackhole 10.0.0.0/8 table 83");
-	CHECK_INT(global_new(&f.options, &f.global), -EBUSY);
+	CHECK_INT(prepare(&f.options, &f.global), -EBUSY);
 	CHECK_STR(said,
 		  "E www: another program (protocol 3) has IPv4 routes in table 83, "
 		  "which shmnet needs: see 'ip -4 route show table 83', and move "
 		  "them to another one");
 	shell("ip route flush table 83; echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter");
-	CHECK_INT(global_new(&f.options, &f.global), -EINVAL);
+	CHECK_INT(prepare(&f.options, &f.global), -EINVAL);
 	CHECK(strstr(said, "E www: net.ipv4.conf.all.rp_filter is 1: "));
 	shell("echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter");
 	CHECK(!command_says("nft list tables", "shmnet"));
 	CHECK_INT(run_in_child(new_without_capabilities, &f), 0);
 	memcpy(taps[1], "a\"b", 4);
-	CHECK_INT(global_new(&f.options, &f.global), -EINVAL);
+	CHECK_INT(prepare(&f.options, &f.global), -EINVAL);
 	CHECK_STR(said,
 		  "E www: the name a\"b can't stand in a rule of nftables: give the "
 		  "network another 'tap' name");
@@ -440,7 +456,7 @@ TEST_CASE(global, the_guard_comes_before_the_addresses_and_goes_after_them)
 	struct fixture f;
 
 	OPEN(&f);
-	CHECK_INT(global_new(&f.options, &f.global), 0);
+	CHECK_INT(prepare(&f.options, &f.global), 0);
 	REQUIRE(f.global);
 	CHECK(command_says("nft list ruleset",
 			   "iifname != { \"lo\", \"shmg0\" } ip daddr "
@@ -457,11 +473,12 @@ TEST_CASE(global, the_guard_comes_before_the_addresses_and_goes_after_them)
 	global_close(f.global);
 	CHECK(!command_says("nft list tables", "netdev"));
 	CHECK(command_says("nft list tables", GUARD));
-	global_free(f.global, true); /* the port stays */
+	global_free(f.global); /* the port stays */
 	f.global = NULL;
 	CHECK(command_says("nft list tables", GUARD));
-	CHECK_INT(global_new(&f.options, &f.global), 0);
-	global_free(f.global, false);
+	CHECK_INT(prepare(&f.options, &f.global), 0);
+	tap_destroy(&f.taps[1]);
+	global_free(f.global);
 	f.global = NULL;
 	CHECK_STR(command_output("nft list tables", said, sizeof(said)), "");
 	fixture_close(&f);
@@ -558,7 +575,7 @@ TEST_CASE(global, an_interface_that_cannot_be_named_is_a_reason)
 
 	OPEN(&f);
 	shell("ip link add 'v\"0' type veth peer name v1");
-	CHECK_INT(global_new(&f.options, &f.global), 0);
+	CHECK_INT(prepare(&f.options, &f.global), 0);
 	open_port(&f, 0);
 	open_port(&f, 1);
 	CHECK_INT(global_open(f.global), 0);
@@ -642,7 +659,7 @@ TEST_CASE(global, an_interface_to_announce_on_may_come_later)
 
 	OPEN(&f);
 	f.networks[1].announce = nic;
-	CHECK_INT(global_new(&f.options, &f.global), 0);
+	CHECK_INT(prepare(&f.options, &f.global), 0);
 	open_port(&f, 0);
 	open_port(&f, 1);
 	CHECK_INT(global_open(f.global), 0);
@@ -778,7 +795,7 @@ TEST_CASE(global, slices_that_cannot_be)
 
 	OPEN(&f);
 	shell("echo 40000 40014 >/proc/sys/net/ipv4/ip_local_port_range");
-	CHECK_INT(global_new(&f.options, &f.global), 0);
+	CHECK_INT(prepare(&f.options, &f.global), 0);
 	open_port(&f, 0);
 	open_port(&f, 1);
 	CHECK_INT(global_open(f.global), -ERANGE);
@@ -795,7 +812,7 @@ TEST_CASE(global, two_nodes_in_one_slice_are_a_reason)
 	struct fixture f;
 
 	OPEN(&f);
-	CHECK_INT(global_new(&f.options, &f.global), 0);
+	CHECK_INT(prepare(&f.options, &f.global), 0);
 	global_set_peers(f.global, apart, 4);
 	CHECK_INT(global_each_reason(f.global, NULL, NULL), 0);
 	global_set_peers(f.global, same, 2);

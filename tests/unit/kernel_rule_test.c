@@ -162,13 +162,13 @@ static void check_route(struct fixture *f, const char *to, const char *source)
 	struct kernel_route route = own_route(f, to), *routes = NULL;
 	size_t num = 42;
 
-	CHECK_INT(kernel_dump_routes(f->kernel, route.to.family, TABLE, &routes, &num),
+	CHECK_INT(kernel_dump_routes(f->kernel, route.to.family, TABLE, 0, &routes, &num),
 		  0);
 	CHECK_INT(num, 0);
 	CHECK_INT(kernel_set_route(f->kernel, &route), 0);
 	route.source = address(source);
 	CHECK_INT(kernel_set_route(f->kernel, &route), 0);
-	CHECK_INT(kernel_dump_routes(f->kernel, route.to.family, TABLE, &routes, &num),
+	CHECK_INT(kernel_dump_routes(f->kernel, route.to.family, TABLE, 0, &routes, &num),
 		  0);
 	REQUIRE(num == 1);
 	CHECK_STR(text_of(&routes->to), to);
@@ -179,7 +179,7 @@ static void check_route(struct fixture *f, const char *to, const char *source)
 	free(routes);
 	route.source.family = 0;
 	CHECK_INT(kernel_set_route(f->kernel, &route), 0);
-	CHECK_INT(kernel_dump_routes(f->kernel, route.to.family, TABLE, &routes, &num),
+	CHECK_INT(kernel_dump_routes(f->kernel, route.to.family, TABLE, 0, &routes, &num),
 		  0);
 	REQUIRE(num == 1);
 	CHECK_INT(routes->source.family, 0);
@@ -225,16 +225,52 @@ TEST_CASE(kernel_rule, routes_of_other_tables_and_kinds)
 	CHECK_INT(system("ip route add 10.0.0.0/8 dev shmg0 table 1000"), 0);
 	CHECK_INT(system("ip route add blackhole 10.5.0.0/16 table 83"), 0);
 	CHECK_INT(system("ip route add default dev shmg0 table 83 protocol 4"), 0);
-	CHECK_INT(kernel_dump_routes(f.kernel, AF_INET, TABLE, &routes, &num), 0);
+	CHECK_INT(kernel_dump_routes(f.kernel, AF_INET, TABLE, 0, &routes, &num), 0);
 	CHECK_INT(num, 2);
 	CHECK_INT(routes[0].to.prefix, 0);
 	CHECK_INT(routes[0].protocol, 4);
 	CHECK_INT(routes[1].to.prefix, 16);
 	CHECK_INT(routes[1].index, 0);
 	free(routes);
-	CHECK_INT(kernel_dump_routes(f.kernel, AF_INET, 1000, &routes, &num), 0);
+	CHECK_INT(kernel_dump_routes(f.kernel, AF_INET, 1000, 0, &routes, &num), 0);
 	CHECK_INT(num, 1);
 	free(routes);
+	fixture_close(&f);
+}
+
+static void check_add(struct fixture *f, const char *to, const char *other)
+{
+	struct kernel_route route = own_route(f, to), *routes = NULL;
+	size_t num = 0;
+
+	route.table = 254;
+	CHECK_INT(system(other), 0);
+	CHECK_INT(kernel_add_route(f->kernel, &route), 0);
+	CHECK_INT(kernel_add_route(f->kernel, &route), -EEXIST);
+	CHECK_INT(kernel_dump_routes(f->kernel, route.to.family, 254, PROTOCOL, &routes,
+				     &num),
+		  0);
+	REQUIRE(num == 1);
+	CHECK_STR(text_of(&routes->to), to);
+	free(routes);
+	CHECK_INT(kernel_remove_route(f->kernel, &route), 0);
+	CHECK_INT(kernel_remove_route(f->kernel, &route), -ESRCH);
+	CHECK_INT(kernel_dump_routes(f->kernel, route.to.family, 254, 4, &routes, &num),
+		  0);
+	CHECK_INT(num, 1);
+	free(routes);
+}
+
+/* Of others to the same address, with another metric, none is touched. */
+TEST_CASE(kernel_rule, a_route_is_added_beside_others)
+{
+	struct fixture f;
+
+	OPEN(&f);
+	CHECK_INT(system("ip addr add fd99::1/128 dev shmg0 nodad"), 0);
+	check_add(&f, "10.99.0.1", "ip route add 10.99.0.1 dev shmg0 metric 20 proto 4");
+	check_add(&f, "fd99::1", "ip -6 route add fd99::1 dev shmg0 metric 20 proto 4");
+	CHECK(command_says("ip -6 route", "fd99::1 dev shmg0 proto kernel"));
 	fixture_close(&f);
 }
 

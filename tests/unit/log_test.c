@@ -116,6 +116,60 @@ TEST_CASE(log, long_line_is_cut_and_still_ends)
 	CHECK(strchr(text, '\n') != text + length - 1);
 }
 
+TEST_CASE(log, a_line_that_repeats_is_suppressed_and_counted)
+{
+	struct capture capture = {0};
+	char text[1024];
+
+	REQUIRE(capture_start(&capture));
+	for (unsigned i = 0; i < 1000; i++)
+		log_warn("liar", "ring %u is bad", i);
+	capture_stop(&capture, text, sizeof(text));
+	CHECK(strncmp(text, "WARN  liar: ring 0 is bad\n", 26) == 0);
+	CHECK(strlen(text) < 10 * 26); /* another one for each second that this took */
+}
+
+TEST_CASE(log, what_was_held_back_is_written_once_it_may_be)
+{
+	struct capture capture = {0};
+	char text[4096];
+
+	REQUIRE(capture_start(&capture));
+	for (unsigned i = 0; i < 70; i++)
+		log_state(LOG_LEVEL_ERROR, "flapper", "change %u", i);
+	capture_stop(&capture, text, sizeof(text));
+	CHECK(strstr(text, "flapper: change 59\n"));
+	text[0] = '\0';
+	while (!strstr(text, "flapper")) {
+		REQUIRE(capture_start(&capture));
+		log_settle();
+		log_debug(NULL, "is not written");
+		log_err(NULL, "a pipe is never empty, %llu",
+			(unsigned long long)clock_now_ns());
+		capture_stop(&capture, text, sizeof(text));
+	}
+	CHECK(strstr(text, "ERROR flapper: change 69 (suppressed "));
+}
+
+TEST_CASE(log, changes_and_debug_lines_are_not_counted_as_lines)
+{
+	struct capture capture = {0};
+	char text[4096];
+	unsigned lines = 0;
+
+	REQUIRE(capture_start(&capture));
+	log_set_level(LOG_LEVEL_DEBUG);
+	for (unsigned i = 0; i < 20; i++) {
+		log_debug("n7", "again");
+		log_state(LOG_LEVEL_INFO, "n7", "up");
+	}
+	log_set_level(LOG_LEVEL_INFO);
+	capture_stop(&capture, text, sizeof(text));
+	for (const char *at = text; (at = strchr(at, '\n')); at++)
+		lines++;
+	CHECK_INT(lines, 40);
+}
+
 TEST_CASE(log, limit_passes_one_line_per_second)
 {
 	struct log_limit limit = {0};

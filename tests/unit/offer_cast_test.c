@@ -198,6 +198,8 @@ TEST_CASE(offer_cast, memory_that_is_none_is_refused)
 		      "its descriptor is shorter than the ring it is for");
 	check_refused(&side, make_memfd(size + 1, SEALS), false,
 		      "its descriptor is longer than the ring it is for");
+	check_refused(&side, make_memfd(size, SEALS), false,
+		      "its descriptor is of another ring");
 	CHECK(!side.offer.casts);
 	side_close(&side);
 }

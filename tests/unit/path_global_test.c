@@ -929,6 +929,39 @@ TEST_CASE(path_global, a_flow_of_long_frames_is_read_into_its_ring)
 	net_close(net);
 }
 
+/* A paused owner keeps its flows: their packets are dropped for it, not given away. */
+TEST_CASE(path_global, the_owner_is_paused)
+{
+	struct net *net = net_open_bulk();
+	struct link *link = link_of(net, 0, 1);
+
+	plane_pause_link(net->hosts[0].plane, link, true);
+	CHECK(!send_direct(net, &bulk));
+	check_all_quiet(net);
+	CHECK_INT(count_misses(net), 0);
+	CHECK_U64(read_link(link).drops[DROP_PAUSED], 1);
+	plane_pause_link(net->hosts[0].plane, link, false);
+	send_frame(net, &bulk);
+	check_next(net, 1, 1, &bulk);
+	net_close(net);
+}
+
+/* What comes to a border that is paused is none of its dispatch's. */
+TEST_CASE(path_global, the_border_is_paused)
+{
+	const struct global_frame syn = {.flags = TCP_SYN};
+	static uint8_t frame[RIG_FRAME_MAX];
+	struct net *net = net_open();
+
+	plane_pause_port(net->hosts[0].plane, 0, true);
+	send_bytes(net, frame, global_frame_make(frame, &syn));
+	check_all_quiet(net);
+	CHECK_INT(count_misses(net), 0);
+	CHECK_U64(drops_of(net, DROP_PAUSED), 1);
+	CHECK_U64(port_of(net).unrouted_frames, 1);
+	net_close(net);
+}
+
 /* Whatever else comes to lie there goes its own way. */
 TEST_CASE(path_global, what_is_read_into_another_ones_ring)
 {

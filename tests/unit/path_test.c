@@ -298,7 +298,8 @@ static uint64_t sum_sender_drops(const struct link *link)
 
 static uint64_t sum_receiver_drops(const struct link *link)
 {
-	return sum_drops(link->counters.drops) - sum_sender_drops(link);
+	return sum_drops(link->counters.drops) - sum_sender_drops(link) +
+	       link->counters.received_paused;
 }
 
 /* Of a net at rest: sent = delivered + drops on every link, and both ends agree. */
@@ -686,6 +687,84 @@ TEST_CASE(path, link_at_rest)
 {
 	check_rest(false);
 	check_rest(true);
+}
+
+/* ---- pauses ---- */
+
+static void send_numbered(struct node *node, unsigned queue, uint64_t number)
+{
+	uint8_t frame[RIG_FRAME_MAX];
+
+	CHECK(host_write(node, queue, frame, rig_frame(frame, 1, 2, number, 100), 1));
+}
+
+/* Nothing goes out, and what was under way is not delivered; then both go on. */
+static void check_pause_here(bool direct)
+{
+	struct net *net = net_open(direct, 0);
+	struct node *a = &net->nodes[0], *b = &net->nodes[1];
+	uint8_t frame[RIG_FRAME_MAX];
+
+	send_numbered(a, direct, 0);
+	node_send(a, direct);
+	b->port.is_paused = true;
+	CHECK_INT(node_receive(b), 1);
+	CHECK_U64(b->links[0].counters.received_paused, 1);
+	CHECK_INT(host_read_any(b, frame), 0);
+
+	a->port.is_paused = true;
+	send_numbered(a, direct, 1);
+	CHECK_INT(node_send(a, direct), PATH_TX_EMPTY);
+	CHECK_U64(a->port.counters.drops[DROP_PAUSED], 1);
+
+	a->port.is_paused = b->port.is_paused = false;
+	send_numbered(a, direct, 2);
+	node_send(a, direct);
+	CHECK_INT(node_receive(b), 1);
+	CHECK(rig_frame_is(frame, host_read_any(b, frame), 1, 2, 2));
+	check_conservation(net);
+	net_close(net);
+}
+
+TEST_CASE(path, pause_of_the_network)
+{
+	check_pause_here(false);
+	check_pause_here(true);
+}
+
+/* The others are served on, and casts reach them. */
+static void check_pause_there(bool direct)
+{
+	struct net *net = net_open(direct, 0);
+	struct node *node = &net->nodes[0];
+	uint8_t frame[RIG_FRAME_MAX];
+	size_t length;
+
+	node->links[1].is_paused = true;
+	send_numbered(node, direct, 0);
+	CHECK_INT(node_send(node, direct), PATH_TX_EMPTY);
+	CHECK_U64(node->links[1].counters.drops[DROP_PAUSED], 1);
+	length = rig_frame(frame, 1, RIG_TO_ALL, 1, 100);
+	CHECK(host_write(node, 0, frame, length, 2));
+	node_send(node, 0);
+	CHECK_U64(node->links[1].counters.drops[DROP_PAUSED], 2);
+	CHECK_INT(node_receive(&net->nodes[1]), 0);
+	CHECK_INT(node_receive(&net->nodes[2]), 1);
+	check_arrives(net, 2, frame, length);
+
+	node->links[1].is_paused = false;
+	send_numbered(node, direct, 2);
+	node_send(node, direct);
+	CHECK_INT(node_receive(&net->nodes[1]), 1);
+	CHECK(rig_frame_is(frame, host_read_any(&net->nodes[1], frame), 1, 2, 2));
+	check_conservation(net);
+	net_close(net);
+}
+
+TEST_CASE(path, pause_at_the_peer)
+{
+	check_pause_there(false);
+	check_pause_there(true);
 }
 
 /* ---- what a peer does not take ---- */

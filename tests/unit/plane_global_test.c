@@ -195,6 +195,59 @@ TEST_CASE(plane_global, a_heap_of_answers)
 	pair_close(&pair);
 }
 
+/* ---- a process that stood still ---- */
+
+static void send_to_both(void *arg)
+{
+	struct pair *pair = arg;
+
+	send_flow(&pair->a, 1);
+	send_flow(&pair->b, 1);
+}
+
+/* What came meanwhile is dropped, but not if it is to wait for the next process. */
+TEST_CASE(plane_global, after_a_stall_what_waits_is_late)
+{
+	struct pair pair;
+
+	REQUIRE(pair_open(&pair, 0));
+	host_tick(&pair.a);
+	host_tick(&pair.b);
+	plane_rest_taps(pair.b.plane, true);
+	WAIT_UNTIL(process_rests());
+	stop_process(send_to_both, &pair);
+	host_tick(&pair.a);
+	host_tick(&pair.b);
+	WAIT_UNTIL(read_port(&pair.a).drops[DROP_PARK_LATE] == 1);
+	CHECK_U64(read_port(&pair.a).dispatch.packets, 0);
+
+	send_flow(&pair.a, 2);
+	CHECK_INT(answer_misses(&pair.a, 2, PLANE_KEEP_FLOW), 1);
+	WAIT_UNTIL(read_port(&pair.a).dispatch.answers == 1);
+	send_flow(&pair.a, 2); /* if the first one is late, this one is not */
+	WAIT_UNTIL(read_link(pair.cable.link[1]).delivered_frames > 0);
+	plane_rest_taps(pair.b.plane, false);
+	CHECK_INT(answer_misses(&pair.b, 2, PLANE_KEEP_FLOW), 1);
+	CHECK_U64(read_port(&pair.b).dispatch.packets, 1);
+	WAIT_UNTIL(read_port(&pair.a).dispatch.parked == 0);
+	pair_close(&pair);
+}
+
+/* A worker that slept did not stand still, even if control is slow. */
+TEST_CASE(plane_global, an_idle_worker_is_not_stalled)
+{
+	struct pair pair;
+
+	REQUIRE(pair_open(&pair, 0));
+	host_tick(&pair.a);
+	WAIT_UNTIL(process_rests());
+	pause_ms(STALL_NS / 1000000 * 5 / 4);
+	send_flow(&pair.a, 1);
+	CHECK_INT(answer_misses(&pair.a, 2, PLANE_KEEP_FLOW), 1);
+	CHECK_U64(read_port(&pair.a).dispatch.packets, 1);
+	pair_close(&pair);
+}
+
 /* ---- a peer that doesn't read ---- */
 
 /* What is there; the room is given back. */

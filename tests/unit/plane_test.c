@@ -187,6 +187,27 @@ TEST_CASE(plane, blocked_queue_outlives_its_link)
 	host_close(&a);
 }
 
+/* One whose peer is paused has nothing to wait for either: its frames are dropped. */
+TEST_CASE(plane, blocked_queue_of_a_paused_peer)
+{
+	struct link_counters final;
+	struct cable cable;
+	struct host a;
+
+	REQUIRE(host_open(&a, 1, 2, 0) && cable_plug_played(&cable, &a, 2));
+	send_many(&a, 1, 2, 0, STUCK_FRAMES, 5000);
+	WAIT_UNTIL(read_link(cable.link[0]).sent_frames >= 30);
+	WAIT_UNTIL(process_rests());
+	plane_pause_link(a.plane, cable.link[0], true);
+	WAIT_UNTIL(read_link(cable.link[0]).sent_frames == STUCK_FRAMES);
+	CHECK(read_link(cable.link[0]).drops[DROP_PAUSED] > 0);
+	WAIT_UNTIL(process_rests());
+	cable_detach(&cable, 0, true, &final);
+	CHECK_U64(sum_drops(&final, true), STUCK_FRAMES);
+	cable_free_played(&cable);
+	host_close(&a);
+}
+
 /* ---- links that come and go ---- */
 
 struct pump {
@@ -310,6 +331,162 @@ TEST_CASE(plane, dead_peer_is_salvaged_and_what_it_left_unread_counted)
 	receive_many(&a, 1, 2, 0, 5);
 	cable_free_played(&cable);
 	host_close(&a);
+}
+
+/* ---- a process that stood still ---- */
+
+static void played_publish(void *arg)
+{
+	struct cable *cable = arg;
+
+	cable->fabric[1]->ops->publish(cable->fabric[1], &cable->tx);
+}
+
+/* What is in the rings waits until control knows of whom. */
+TEST_CASE(plane, after_a_stall_control_is_first)
+{
+	struct link_counters finals[2];
+	struct cable given_up, other;
+	struct host a, c;
+
+	REQUIRE(host_open(&a, 1, 3, 0) && host_open(&c, 3, 2, 0));
+	REQUIRE(cable_plug_played(&given_up, &a, 2));
+	host_tick(&a);
+	WAIT_UNTIL(process_rests());
+	for (unsigned i = 0; i < 5; i++)
+		played_submit(&given_up, i);
+	stop_process(played_publish, &given_up);
+
+	REQUIRE(cable_plug(&other, &c, &a)); /* its view is taken up meanwhile */
+	send_many(&c, 1, 1, 0, 10, 300);
+	WAIT_UNTIL(read_link(other.link[0]).sent_frames == 10);
+	CHECK_U64(read_link(given_up.link[0]).delivered_frames, 0);
+	CHECK_U64(read_link(other.link[1]).delivered_frames, 0);
+	cable_detach(&given_up, 0, false, &finals[0]);
+	CHECK_U64(finals[0].delivered_frames, 0);
+	host_tick(&a);
+	receive_many(&a, 2, 3, 0, 10);
+
+	WAIT_UNTIL(process_rests());
+	cable_hang_up(&given_up);
+	cable_detach(&other, 0, false, &finals[0]);
+	cable_detach(&other, 1, false, &finals[1]);
+	check_conservation(&finals[0], &finals[1]);
+	cable_free_played(&given_up);
+	host_close(&a);
+	host_close(&c);
+}
+
+/* Two peers, 2 and 3, and a stop when the worker calls upon a fabric. */
+struct stop {
+	struct host host;
+	struct cable cables[2];
+	const struct fabric_ops *ops; /* as they were */
+	struct fabric_ops stopping;
+	bool in_poll;
+	bool in_publish;
+};
+
+static struct stop stop;
+
+static int poll_and_stop(struct fabric *fabric, struct shmnet_ring_rx *rx,
+			 struct shmnet_ring_tx *tx)
+{
+	if (__atomic_exchange_n(&stop.in_poll, false, __ATOMIC_ACQUIRE)) {
+		played_publish(&stop.cables[0]);
+		played_publish(&stop.cables[1]);
+		stop_process(NULL, NULL);
+	}
+	return stop.ops->poll(fabric, rx, tx);
+}
+
+static int publish_and_stop(struct fabric *fabric, struct shmnet_ring_tx *tx)
+{
+	if (__atomic_exchange_n(&stop.in_publish, false, __ATOMIC_ACQUIRE))
+		stop_process(NULL, NULL);
+	return stop.ops->publish(fabric, tx);
+}
+
+static bool stop_open(void)
+{
+	if (!host_make(&stop.host, 1, 3, 0) ||
+	    !cable_plug_played(&stop.cables[0], &stop.host, 2) ||
+	    !cable_plug_played(&stop.cables[1], &stop.host, 3))
+		return false;
+	stop.ops = stop.cables[0].fabric[0]->ops;
+	stop.stopping = *stop.ops;
+	stop.stopping.poll = poll_and_stop;
+	stop.stopping.publish = publish_and_stop;
+	stop.cables[0].fabric[0]->ops = &stop.stopping;
+	stop.cables[1].fabric[0]->ops = &stop.stopping;
+	if (plane_start(stop.host.plane) < 0)
+		return false;
+	host_tick(&stop.host);
+	WAIT_UNTIL(process_rests());
+	return true;
+}
+
+/* One of the cables is still attached. */
+static void stop_close(struct cable *cable)
+{
+	cable_detach(cable, 0, false, NULL);
+	for (unsigned i = 0; i < 2; i++)
+		cable_free_played(&stop.cables[i]);
+	host_close(&stop.host);
+}
+
+/* What is left of a turn is left, too. */
+TEST_CASE(plane, a_stall_in_the_middle_of_a_turn)
+{
+	struct cable *first = &stop.cables[0], *second = &stop.cables[1];
+	struct link_counters final;
+
+	REQUIRE(stop_open());
+	played_submit(first, 0);
+	played_submit(second, 0);
+	__atomic_store_n(&stop.in_poll, true, __ATOMIC_RELEASE);
+	plane_wake(stop.host.plane);
+	WAIT_UNTIL(read_link(first->link[0]).delivered_frames == 1);
+	cable_detach(second, 0, false, &final);
+	CHECK_U64(final.received_frames, 0);
+
+	host_tick(&stop.host);
+	played_submit(first, 1);
+	played_publish(first);
+	WAIT_UNTIL(read_link(first->link[0]).delivered_frames == 2);
+	stop_close(first);
+}
+
+static uint64_t sent_by(const struct cable *cable)
+{
+	return read_link(cable->link[0]).sent_frames;
+}
+
+/* So are queues: whichever comes second is read when control has spoken. */
+TEST_CASE(plane, a_stall_between_two_queues)
+{
+	struct cable *first = &stop.cables[0], *second = &stop.cables[1];
+	struct link_counters final;
+
+	REQUIRE(stop_open());
+	plane_rest_taps(stop.host.plane, true);
+	send_many(&stop.host, 1, 2, 0, 10, 300);
+	send_many(&stop.host, 2, 3, 0, 10, 300);
+	__atomic_store_n(&stop.in_publish, true, __ATOMIC_RELEASE);
+	plane_rest_taps(stop.host.plane, false);
+	WAIT_UNTIL(sent_by(first) + sent_by(second) > 0);
+	if (sent_by(second) > 0) {
+		first = &stop.cables[1];
+		second = &stop.cables[0];
+	}
+	cable_detach(second, 0, false, &final);
+	CHECK_U64(sent_by(first), 10);
+	CHECK_U64(final.sent_frames, 0);
+	CHECK_U64(unrouted(&stop.host), 0);
+
+	host_tick(&stop.host);
+	WAIT_UNTIL(unrouted(&stop.host) == 10);
+	stop_close(first);
 }
 
 /* Its bell is gone, its memory is not: nobody turns in vain, the other peer works. */

@@ -674,6 +674,15 @@ TEST_CASE(rendezvous, only_the_id_of_a_dead_node_can_be_held)
 	rig_close(&rig);
 }
 
+static void leave_lock(const struct rig *rig, const char *text)
+{
+	int fd = open(address_of(rig, "node-2.lock").sun_path,
+		      O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+
+	CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
 /* One that was killed left its file, which is not ours to remove. */
 TEST_CASE(rendezvous, holding_leaves_the_file_of_a_killed_node)
 {
@@ -682,12 +691,26 @@ TEST_CASE(rendezvous, holding_leaves_the_file_of_a_killed_node)
 
 	REQUIRE(rig_open(&rig));
 	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
-	close(open(address_of(&rig, "node-2.lock").sun_path, O_RDWR | O_CREAT | O_CLOEXEC,
-		   0640));
+	leave_lock(&rig, "4711\n");
 	REQUIRE(rendezvous_hold_id(rig.a.rendezvous, 2, &hold) == 0);
 	rendezvous_release_id(rig.a.rendezvous, &hold);
 	CHECK(has_file(&rig, "node-2.lock"));
 	unlink(address_of(&rig, "node-2.lock").sun_path);
+	rig_close(&rig);
+}
+
+/* Another one made it for the same reason, and found it locked by us. */
+TEST_CASE(rendezvous, holding_removes_a_file_that_nobody_lives_by)
+{
+	struct rendezvous_hold hold;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig));
+	REQUIRE(node_new(&rig, &rig.a, 1) == 0);
+	leave_lock(&rig, "");
+	REQUIRE(rendezvous_hold_id(rig.a.rendezvous, 2, &hold) == 0);
+	rendezvous_release_id(rig.a.rendezvous, &hold);
+	CHECK(!has_file(&rig, "node-2.lock"));
 	rig_close(&rig);
 }
 

@@ -24,6 +24,7 @@ struct facts {
 	/* Our own kernel. */
 	int exact;
 	bool is_over;
+	bool is_half;
 	/* The others. */
 	unsigned others;
 	enum resolve_answer answer;
@@ -61,6 +62,7 @@ static int on_kernel(void *arg, const struct flow_key *key,
 	(void)key;
 	facts->looked = true;
 	ret_match->is_over = facts->is_over;
+	ret_match->is_half = facts->is_half;
 	return facts->exact;
 }
 
@@ -330,6 +332,28 @@ TEST_CASE(resolve, own_kernel_remembers)
 	facts.is_over = true;
 	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, 1 flow +table");
 	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "kernel, asks: 4 flow +table +told");
+}
+
+/* The client may have the answer of another one. */
+TEST_CASE(resolve, own_kernel_has_answered_an_opener)
+{
+	struct facts facts = with_entry(60);
+
+	facts.exact = 1;
+	facts.is_half = true;
+	CHECK_STR(decide(facts, RESOLVE_OPENER, 2), "kernel, 1 flow +table");
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 not");
+	facts.is_unsure = true;
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: no-owner short");
+	facts.owner = SELF;
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 1 not");
+	facts.answer = RESOLVE_ANSWER_YES;
+	facts.answered_by = 3;
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: 3 flow +table");
+	facts.answer = RESOLVE_ANSWER_SILENT;
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, asks: no-owner short");
+	facts.others = 0;
+	CHECK_STR(decide(facts, RESOLVE_SEGMENT, 2), "kernel, 1 not");
 }
 
 TEST_CASE(resolve, own_kernel_fails)

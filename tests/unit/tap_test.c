@@ -183,6 +183,61 @@ TEST_CASE(tap, what_a_killed_process_leaves_is_adopted_with_any_number_of_queues
 	CHECK(get_link("tap0").is_tap);
 }
 
+/* As a process that has its queues' duplicates from elsewhere. */
+static unsigned duplicate_queues(const struct tap *tap, int queues[TAP_QUEUES_MAX])
+{
+	for (unsigned i = 0; i < tap->num_queues; i++)
+		queues[i] = dup(tap->queues[i]);
+	return tap->num_queues;
+}
+
+TEST_CASE(tap, what_another_life_left_open_has_its_carrier)
+{
+	int queues[TAP_QUEUES_MAX];
+	enum tap_error why;
+	struct tap tap, next;
+	unsigned num;
+
+	ENTER();
+	REQUIRE(tap_open(&tap, "tap0", 4, TAP_CREATE, &why) == 0);
+	CHECK_INT(system("ip link set tap0 up"), 0);
+	CHECK_INT(tap_set_carrier(&tap, true), 0);
+	num = duplicate_queues(&tap, queues);
+	tap_close(&tap);
+	CHECK(get_link("tap0").running);
+	CHECK_INT(get_link("tap0").tap_queues, num);
+
+	REQUIRE(tap_inherit(&next, "tap0", queues, num, num, &why) == 0);
+	CHECK_INT(next.num_queues, num);
+	CHECK_INT(next.steering_map >= 0, num > 1);
+	CHECK(get_link("tap0").running);
+	CHECK_INT(get_link("tap0").tap_queues, num);
+	CHECK_INT(tap_persist(&next), 0);
+	CHECK_INT(tap_unpersist(&next), 0);
+	tap_close(&next);
+	CHECK(get_link("tap0").gone);
+}
+
+TEST_CASE(tap, inheriting_refuses_what_is_no_queue_of_it)
+{
+	int queues[TAP_QUEUES_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	enum tap_error why;
+	struct tap tap, next;
+
+	ENTER();
+	REQUIRE(tap_open(&tap, "tap0", 1, TAP_CREATE, &why) == 0);
+	duplicate_queues(&tap, queues);
+	CHECK_INT(tap_inherit(&next, "tap1", queues, 1, 1, &why), -EINVAL);
+	CHECK_INT(why, TAP_ERROR_NOT_A_TAP);
+	CHECK_INT(tap_inherit(&next, "tap0", &null, 1, 1, &why), -EINVAL);
+	CHECK_INT(tap_inherit(&next, "tap0", queues, 0, 1, &why), -EINVAL);
+	CHECK_INT(next.num_queues, 0);
+	CHECK_INT(fcntl(queues[0], F_GETFD) >= 0, 1);
+	close(queues[0]);
+	close(null);
+	tap_close(&tap);
+}
+
 TEST_CASE(tap, refuses_bad_arguments)
 {
 	static const char *const names[] = {"",	   "tap%d", "a/b", "a:b",

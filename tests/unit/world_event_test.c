@@ -343,6 +343,23 @@ TEST_CASE(world_event, messages_come_in_order_and_whole)
 	rig_close(&rig);
 }
 
+/* So many of one channel, and then others have their turn. */
+TEST_CASE(world_event, what_has_come_is_read_in_one_turn)
+{
+	struct ear caller;
+	struct rig rig;
+
+	REQUIRE(rig_open(&rig) && rig_connect(&rig, &caller));
+	for (unsigned i = 0; i < 40; i++)
+		CHECK_INT(ear_send(&caller, 'a', 10, -1), 0);
+	event_base_loop(rig.loop.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	CHECK_INT(rig.b.ear.messages, 32);
+	event_base_loop(rig.loop.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	CHECK_INT(rig.b.ear.messages, 40);
+	ear_free(&caller);
+	rig_close(&rig);
+}
+
 TEST_CASE(world_event, descriptor_comes_with_its_message)
 {
 	struct ear caller;

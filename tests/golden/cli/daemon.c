@@ -5,8 +5,8 @@
  *
  * MODE says what it is: ready, degraded, empty (no network, no node), starting
  * (ready from its third answer to "status" on), hostile (strings as a bad peer
- * would choose them), mute (accepts, never answers), failing (every handler
- * fails). Prints "listening" when it does; SIGTERM ends it.
+ * would choose them), paused (lan0 here and svc0 at n2), mute (accepts, never answers),
+ * failing (every handler fails). Prints "listening" when it does; SIGTERM ends it.
  */
 #include "control/ctlsock.h"
 
@@ -18,10 +18,10 @@
 
 #include <event2/event.h>
 
-enum mode { READY, DEGRADED, EMPTY, STARTING, HOSTILE, MUTE, FAILING, MODE_NUM_ };
+enum mode { READY, DEGRADED, EMPTY, STARTING, HOSTILE, PAUSED, MUTE, FAILING, MODE_NUM_ };
 
-static const char *const mode_names[] = {"ready",   "degraded", "empty",  "starting",
-					 "hostile", "mute",	"failing"};
+static const char *const mode_names[] = {"ready",   "degraded", "empty", "starting",
+					 "hostile", "paused",	"mute",	 "failing"};
 _Static_assert(sizeof(mode_names) / sizeof(mode_names[0]) == MODE_NUM_,
 	       "a name per mode");
 
@@ -46,6 +46,7 @@ static int members_fill(const struct fake *fake, struct report_network *network)
 		members[i].weight = i ? 1 : 256;
 		members[i].connections = i * 12345;
 	}
+	members[1].is_paused = fake->mode == PAUSED;
 	if (fake->mode != DEGRADED)
 		return 0;
 	members[0].announces = true;
@@ -92,6 +93,11 @@ static int networks_fill(const struct fake *fake, unsigned *count,
 	networks[1].num_addresses = 1;
 	REPORT_SET(networks[1].addresses[0], "10.99.0.1/32");
 	networks[1].links_up = fake->mode == DEGRADED ? 0 : 2;
+	if (fake->mode == PAUSED) {
+		networks[0].state = REPORT_STATE_PAUSED;
+		networks[0].is_paused = true;
+		networks[0].paused_ms = 12345;
+	}
 	*count = 2;
 	*list = networks;
 	return members_fill(fake, &networks[1]);
@@ -105,6 +111,12 @@ static void node_set(struct report_node *node, const char *name, uint32_t id,
 	node->state = REPORT_STATE_UP;
 	REPORT_SET(node->fabric, fabric);
 	node->incarnation = incarnation;
+}
+
+static void node_pause(struct report_node *node, const char *network)
+{
+	REPORT_SET(node->paused[node->num_paused], network);
+	node->num_paused++;
 }
 
 /* Itself last, so that "status" can leave it out. */
@@ -135,6 +147,11 @@ static int nodes_fill(const struct fake *fake, bool with_self, unsigned *count,
 		nodes[1].state = REPORT_STATE_DOWN;
 		nodes[1].incarnation = 0;
 		REPORT_SET(nodes[1].reason, "socket closed 12 s ago");
+	}
+	if (fake->mode == PAUSED) {
+		node_pause(&nodes[0], "lan0");
+		node_pause(&nodes[0], "svc0");
+		node_pause(&nodes[others], "lan0"); /* of status nobody's */
 	}
 	return 0;
 }
@@ -193,6 +210,8 @@ static int fake_status(void *arg, struct report_status *report)
 		REPORT_SET(report->netns, "blue");
 	report->nodes_known = fake->mode == EMPTY ? 0 : 2;
 	report->nodes_up = report->nodes_known;
+	if (fake->mode == PAUSED)
+		report->state = REPORT_HEALTH_PAUSED;
 	if (fake->mode == STARTING && ++fake->asked < 3)
 		report->state = REPORT_HEALTH_STARTING;
 	if (fake->mode == DEGRADED) {
@@ -243,7 +262,39 @@ static int links_fill(const struct fake *fake, unsigned *count, struct report_li
 	link_set(&links[4], "svc0", "n1", "n2");
 	link_set(&links[5], "svc0", "n2", "n1");
 	links[4].state = links[5].state = REPORT_STATE_DOWN;
+	for (unsigned i = 0; i < 6 && fake->mode == PAUSED; i++)
+		links[i].state = REPORT_STATE_PAUSED;
 	*count = 6;
+	return 0;
+}
+
+/* A border that announces all, and one that announces nothing. */
+static int borders_fill(const struct fake *fake, struct report_topology *report)
+{
+	struct report_border *borders = report_list_new(2, sizeof(*borders));
+
+	if (!borders)
+		return -ENOMEM;
+	report->borders = borders;
+	if (fake->mode == EMPTY || fake->mode == PAUSED)
+		return 0;
+	report->num_borders = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		borders[i].num_nics = 1;
+		REPORT_SET(borders[i].nics[0].name, "eth0");
+		borders[i].nics[0].mtu = 1500;
+	}
+	REPORT_SET(borders[0].node, fake->mode == HOSTILE ? "e\033[31mvil\"\\\n" : "n1");
+	REPORT_SET(borders[1].node, "n2");
+	borders[0].nics[0].is_up = true;
+	borders[0].num_announces = 2;
+	REPORT_SET(borders[0].announces[0].network, "svc0");
+	borders[0].announces[0].num_addresses = 2;
+	REPORT_SET(borders[0].announces[0].addresses[0], "10.99.0.1");
+	REPORT_SET(borders[0].announces[0].addresses[1], "fd99::1");
+	REPORT_SET(borders[0].announces[1].network, "elsewhere");
+	borders[1].num_nics = 2;
+	REPORT_SET(borders[1].nics[1].name, "eth1");
 	return 0;
 }
 
@@ -258,6 +309,8 @@ static int fake_topology(void *arg, struct report_topology *report)
 	rc = networks_fill(fake, &report->num_networks, &report->networks);
 	if (!rc)
 		rc = nodes_fill(fake, true, &report->num_nodes, &report->nodes);
+	if (!rc)
+		rc = borders_fill(fake, report);
 	return rc ? rc : links_fill(fake, &report->num_links, &report->links);
 }
 
@@ -388,6 +441,14 @@ static void event_set(struct report_events *report, enum events_kind kind,
 	REPORT_SET(event->cause, cause);
 }
 
+static void event_set_gap(struct report_events *report, uint64_t gap_ms)
+{
+	struct report_event *event = &report->events[report->num_events - 1];
+
+	event->has_gap = true;
+	event->gap_ms = gap_ms;
+}
+
 static int fake_events(void *arg, struct report_events *report)
 {
 	struct fake *fake = arg;
@@ -410,6 +471,7 @@ static int fake_events(void *arg, struct report_events *report)
 		return 0;
 	event_set(report, EVENTS_NODE, "n2", EVENTS_UP, EVENTS_DOWN,
 		  "its connection ended");
+	event_set_gap(report, 112);
 	event_set(report, EVENTS_NETWORK, "lan0", EVENTS_ON, EVENTS_OFF, "no live peer");
 	event_set(report, EVENTS_NODE, fake->mode == HOSTILE ? "n\033[31m\"3\\\nx" : "n3",
 		  EVENTS_DOWN, EVENTS_REFUSED,
@@ -567,6 +629,72 @@ static int fake_drain(void *arg, const struct ctl_drain_request *request,
 	return 0;
 }
 
+static void change_set(struct report_reload *report, const char *key,
+		       enum report_change_state state, const char *reason)
+{
+	struct report_change *to = &report->changes[report->num_changes++];
+
+	REPORT_SET(to->key, key);
+	REPORT_SET(to->reason, reason);
+	to->state = state;
+}
+
+/* Of a bad file, of one that is as it was, and of one with all kinds of changes. */
+static int fake_reload(void *arg, struct report_reload *report)
+{
+	const struct fake *fake = arg;
+
+	if (fake->mode == FAILING)
+		return -EIO;
+	REPORT_SET(report->node, "n1");
+	REPORT_SET(report->file, "/etc/shmnet/n1.yaml");
+	report->errors = report_list_new(2, REPORT_ERROR_MAX);
+	report->changes = report_list_new(4, sizeof(*report->changes));
+	if (!report->errors || !report->changes)
+		return -ENOMEM;
+	if (fake->mode == EMPTY)
+		return 0;
+	if (fake->mode == DEGRADED) {
+		report->num_errors = 2;
+		REPORT_SET(report->errors[0], "/etc/shmnet/n1.yaml:1:7: error: no");
+		REPORT_SET(report->errors[1], "/etc/shmnet/n1.yaml:3:9: error: nor this");
+		return 0;
+	}
+	change_set(report, "networks.lan0.mtu", REPORT_CHANGE_NEEDS_RESTART, NULL);
+	change_set(report, "networks.svc0.weight", REPORT_CHANGE_DONE, NULL);
+	if (fake->mode == HOSTILE)
+		change_set(report, "networks.lan1", REPORT_CHANGE_FAILED,
+			   "interface \033[31mshm1 is held");
+	return 0;
+}
+
+/* In mode paused lan0 is already. */
+static int fake_pause(void *arg, const struct ctl_pause_request *request,
+		      struct report_pause *report, struct report_refusal *ret_refusal)
+{
+	static const char *const names[] = {"lan0", "svc0"};
+	const struct fake *fake = arg;
+
+	REPORT_SET(report->node, "n1");
+	report->is_resume = request->is_resume;
+	for (unsigned i = 0; i < 2; i++) {
+		struct report_paused *network = &report->networks[report->num_networks];
+		bool was = fake->mode == PAUSED && i == 0;
+
+		if (*request->network && strcmp(request->network, names[i]) != 0)
+			continue;
+		report->num_networks++;
+		REPORT_SET(network->network, names[i]);
+		network->is_paused = !request->is_resume;
+		network->has_changed = network->is_paused != was;
+		network->paused_ms = was ? 12345 : 0;
+	}
+	if (report->num_networks)
+		return 0;
+	return refuse(ret_refusal, "unknown-name",
+		      "no network 'svc1' here; there are: lan0 svc0");
+}
+
 static void step_add(struct report_explain *report, const char *step, const char *result)
 {
 	REPORT_SET(report->steps[report->num_steps].step, step);
@@ -626,6 +754,8 @@ static const struct ctlsock_handler handler = {
 	.flows = fake_flows,
 	.listeners = fake_listeners,
 	.drain = fake_drain,
+	.reload = fake_reload,
+	.pause = fake_pause,
 	.ping = fake_ping,
 	.explain = fake_explain,
 	.cancel = fake_cancel,

@@ -133,6 +133,10 @@ golden usage-ping-third "$ctl" ping n2 lan0 lan1
 golden usage-ping-timeout "$ctl" ping n2 -T 61
 golden usage-help-explain "$ctl" help explain
 golden usage-help-drain "$ctl" drain --help
+golden usage-help-pause "$ctl" help pause
+golden usage-help-resume "$ctl" resume --help
+golden usage-pause-second "$ctl" pause lan0 svc0
+golden usage-pause-utf8 "$ctl" pause $'\xff'
 golden usage-explain "$ctl" explain tcp 198.51.100.7:40112
 golden usage-explain-fourth "$ctl" explain tcp 1.2.3.4:5 10.99.0.1:80 svc0
 golden usage-flows-count "$ctl" flows -c 0
@@ -151,10 +155,10 @@ golden_json ready-topology-json '
 	([.networks[] | keys] | unique) ==
 		[["addresses", "kind", "members", "mtu", "name", "state", "tap"]] and
 	([.nodes[] | keys] | unique) ==
-		[["fabric", "fabric_reason", "id", "incarnation", "name", "state"],
-		 ["fabric", "id", "incarnation", "name", "state"]] and
+		[["fabric", "fabric_reason", "id", "incarnation", "name", "paused", "state"],
+		 ["fabric", "id", "incarnation", "name", "paused", "state"]] and
 	([.links[] | keys] | unique) == [["fabric", "from", "network", "state", "to"]] and
-	keys == ["links", "networks", "node", "nodes", "schema"] and
+	keys == ["borders", "links", "networks", "node", "nodes", "schema"] and
 	([.networks[].addresses | type] | unique) == ["array"]' \
 	"$ctl" --json topology
 golden ready-stats "$ctl" stats
@@ -215,6 +219,15 @@ golden ready-undrain "$ctl" undrain --network svc0
 golden ready-drain-unknown "$ctl" drain n4
 golden_json ready-drain-json '.networks[0].drained == true and .networks[0].member == "n1"' \
 	"$ctl" drain -j
+golden ready-reload "$ctl" reload
+golden_json ready-reload-json '.changes[0].state == "needs-restart" and .errors == []' \
+	"$ctl" reload --json
+golden ready-pause "$ctl" pause
+golden ready-pause-unknown "$ctl" pause svc1
+golden_json ready-pause-json '
+	.networks == [{"network": "svc0", "paused": true, "changed": true, "paused_ms": 0}]' \
+	"$ctl" pause svc0 -j
+golden ready-resume "$ctl" resume
 golden_json ready-version-json '.node.name == "n1"' "$ctl" version --json
 golden ready-wait "$ctl" status --wait ready
 golden ready-option "$ctl" --version
@@ -233,6 +246,7 @@ golden output-full bash -c '"$1" topology >/dev/full' bash "$ctl"
 # ---- several ----
 start degraded
 start empty
+start paused
 golden several "$ctl" status
 golden several-version "$ctl" version
 golden_json several-json '.error.code == "usage"' "$ctl" status -j
@@ -245,6 +259,10 @@ golden_json degraded-explain-json '.verdict == "drop" and .reason == "no-listene
 for verb in flows listeners drain; do
 	golden empty-$verb "$ctl" -n empty $verb
 done
+golden empty-reload "$ctl" -n empty reload
+golden degraded-reload "$ctl" -n degraded reload
+golden_json degraded-reload-json '(.errors | length) == 2 and .changes == []' \
+	"$ctl" -n degraded reload -j
 golden_json empty-explain-json '.error.code == "no-global-network"' \
 	"$ctl" -n empty explain tcp 198.51.100.7:40112 10.99.0.1:80 -j
 golden_json degraded-status-json '.state == "degraded"' "$ctl" -n degraded status --json
@@ -252,6 +270,22 @@ golden degraded-wait "$ctl" -n degraded -T 0.3 status --wait ready
 golden degraded-topology "$ctl" -n degraded topology
 golden_json degraded-topology-json '[.nodes[].state] == ["suspect", "down", "up"]' \
 	"$ctl" -n degraded topology --json
+golden paused-status "$ctl" -n paused status
+golden_json paused-status-json '
+	.state == "paused" and [.networks[] | .paused] == [true, false] and
+	[.networks[].paused_ms] == [12345, null]' "$ctl" -n paused status --json
+golden paused-wait "$ctl" -n paused -T 0.3 status --wait ready
+golden paused-networks "$ctl" -n paused networks
+golden paused-nodes "$ctl" -n paused nodes
+golden_json paused-nodes-json '
+	[.nodes[].paused] == [["lan0"], ["lan0", "svc0"], []]' "$ctl" -n paused nodes -j
+golden paused-topology "$ctl" -n paused topology
+golden_json paused-topology-json '
+	[.networks[].state] == ["paused", "up"] and
+	([.links[].state] | unique) == ["paused"]' "$ctl" -n paused topology --json
+golden paused-dot "$ctl" -n paused topology --format dot
+golden paused-pause "$ctl" -n paused pause
+golden paused-resume "$ctl" -n paused resume
 golden degraded-stats "$ctl" -n degraded stats
 golden_json degraded-stats-json '.links[0].sent_drops[0].reason == "ring-full"' \
 	"$ctl" -n degraded stats --json
@@ -341,7 +375,7 @@ completes() { # name, line, words
 }
 golden complete-by-hand "$ctl" --complete
 completes commands 'shmnetctl ' \
-	'status topology networks nodes rings stats events ping flows listeners explain drain undrain keygen version help'
+	'status topology networks nodes rings stats events ping flows listeners explain drain undrain pause resume reload neighbors keygen version help'
 completes prefix 'shmnetctl st' 'status stats'
 completes nothing 'shmnetctl x' ''
 completes program 'shmnetctl' ''
@@ -356,7 +390,7 @@ completes words 'shmnetctl topology --format ' 'tree dot json'
 completes equals 'shmnetctl topology --format=d' 'dot'
 completes equals-of-none 'shmnetctl topology --=' ''
 completes dash-equals 'shmnetctl -=' ''
-completes nodes-here 'shmnetctl -n ' 'degraded empty ready'
+completes nodes-here 'shmnetctl -n ' 'degraded empty paused ready'
 completes nodes-here-equals 'shmnetctl --node=r' 'ready'
 completes nodes-letters 'shmnetctl -jn d' 'degraded'
 completes command-behind 'shmnetctl -n ready -j netw' 'networks'
@@ -374,9 +408,11 @@ completes explain 'shmnetctl explain ' 'tcp udp sctp icmp'
 completes explain-no-second 'shmnetctl explain tcp ' ''
 completes drain 'shmnetctl -n ready drain n' 'n1 n2 n3'
 completes drain-network 'shmnetctl -n ready drain --network ' 'lan0 svc0'
+completes pause 'shmnetctl -n ready pause ' 'lan0 svc0'
+completes resume 'shmnetctl -n ready resume l' 'lan0'
 completes flows-network 'shmnetctl -n ready flows --network=s' 'svc0'
 completes keygen-options 'shmnetctl keygen node n1 --d' '--dir --days'
-completes help 'shmnetctl help n' 'networks nodes'
+completes help 'shmnetctl help n' 'networks nodes neighbors'
 completes unknown-command 'shmnetctl nodse n' ''
 completes several-daemons 'shmnetctl nodes ' ''
 completes no-daemon 'shmnetctl -n none nodes ' ''
@@ -399,6 +435,7 @@ golden hostile-dot "$ctl" -n hostile topology --format dot
 completes hostile 'shmnetctl -n hostile nodes ' 'n1 n2'
 golden hostile-events "$ctl" -n hostile events
 golden hostile-flows "$ctl" -n hostile flows
+golden hostile-reload "$ctl" -n hostile reload
 golden hostile-ping "$ctl" -n hostile ping n2 -c 1
 golden hostile-nodes-unknown "$ctl" -n hostile nodes n4
 golden_json hostile-status-json '.nodes[1].name == "n\u001b[31m\"3\\\nx"' \

@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+complete -o default -C 'shmnetctl --complete' shmnetctl

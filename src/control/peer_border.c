@@ -1,0 +1,111 @@
+/*
+ * What a pair tells each other of being borders: the NICs, and which global networks each
+ * leads to from the outside. See peer_internal.h.
+ *
+ * BORDER follows READY if there is something to say, and then each change. It is a hint,
+ * for people: nothing of the pair depends on it. A peer that speaks version 5 is not told
+ * and must not tell.
+ *
+ * Control thread.
+ */
+#include "control/peer_internal.h"
+
+#include <stdio.h>
+
+/* Each change is acted on, but who makes them at will would fill the log with them. */
+static const struct budget_rule told = {.interval_ns = 1000000000, .burst = 32};
+
+/* ---- ours ---- */
+
+static enum peer_event send_border(struct peer *peer)
+{
+	struct peer_message message = {.type = PEER_MESSAGE_BORDER};
+
+	message.border = peer->owner->border;
+	return peer_send(peer, &message, -1);
+}
+
+bool peer_says_border(const struct peer *peer)
+{
+	return peer_wire_version(peer) >= peer_message_version(PEER_MESSAGE_BORDER);
+}
+
+enum peer_event peer_say_border(struct peer *peer)
+{
+	const struct peer_border *border = &peer->owner->border;
+
+	if (!peer_says_border(peer) || !(border->num_nics || border->num_announces))
+		return EVENT_NONE;
+	return send_border(peer);
+}
+
+/* Before READY it isn't told: that comes then. */
+void peer_send_border(struct peer *peer)
+{
+	if (peer->session.has_said_ready && peer_says_border(peer))
+		peer_happen(peer, send_border(peer));
+}
+
+/* ---- the peer's ---- */
+
+const struct peer_border *peer_get_border(const struct peer *peer)
+{
+	return &peer->session.border;
+}
+
+static enum events_state state_of(const struct peer_border *border)
+{
+	return border->num_announces ? EVENTS_ANNOUNCING : EVENTS_WITHDRAWN;
+}
+
+static void tell(struct peer *peer, enum events_state old)
+{
+	const struct peer_border *border = &peer->session.border;
+	const uint64_t now_ns = peer_now(peer);
+	const struct events_change change = {
+		.level = LOG_LEVEL_INFO,
+		.kind = EVENTS_NODE,
+		.subject = peer_name(peer),
+		.old = old,
+		.state = state_of(border),
+	};
+	char text[PEER_BORDER_TEXT_MAX], held[64] = "";
+
+	if (!budget_spend(&peer->borders, &told, now_ns)) {
+		peer->borders_held++;
+		return;
+	}
+	if (peer->borders_held)
+		snprintf(held, sizeof(held), " (and %u changes before)",
+			 peer->borders_held);
+	peer->borders_held = 0;
+	peer_border_text(border, text);
+	events_tell(peer->owner->events, now_ns, &change, "%s%s", text, held);
+}
+
+void peer_tell_border(struct peer *peer)
+{
+	const struct peer_border *border = &peer->session.border;
+
+	if (border->num_nics || border->num_announces)
+		tell(peer, EVENTS_WITHDRAWN);
+}
+
+enum peer_event peer_take_border(struct peer *peer, const struct peer_message *message,
+				 struct world_parcel *parcel)
+{
+	const struct peer_border former = peer->session.border;
+
+	(void)parcel;
+	if (!peer_says_border(peer))
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent BORDER in wire version %u", peer->name,
+				     peer_wire_version(peer));
+	if (!peer->session.is_ready)
+		return peer_complain(peer, PEER_REFUSAL_PROTOCOL,
+				     "%s sent BORDER before READY", peer->name);
+	peer->session.border = message->border;
+	if (peer->session.up_since_ns && !peer_border_is_same(&former, &message->border))
+		tell(peer, state_of(&former));
+	return EVENT_NONE;
+}
