@@ -2,7 +2,7 @@
 # Cast rings with four nodes: who makes them, joins them and takes them over; numbered
 # broadcasts from all to all; a maker that is killed again and again; more groups than
 # rings; lanes; another user.
-# timeout: 240
+# timeout: 240, alone
 set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"

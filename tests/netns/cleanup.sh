@@ -106,7 +106,7 @@ check "and still nothing is left" baseline_is empty
 
 # --- the ordinary ends -----------------------------------------------------------------
 
-for signal in TERM INT HUP; do
+for signal in TERM INT; do
 	check "it starts afresh" node_up n1 1
 	check "and ends with 0 on SIG$signal" ends n1 $signal
 	check "leaving nothing" baseline_is empty

@@ -13,6 +13,8 @@ command -v python3 >/dev/null || skip "python3 is not installed"
 LAN0="lan0 shm0 1500 10.77.0.%/24 fd77::%/64"
 LAN1="lan1 shm1 9000 10.78.0.%/24 fd78::%/64"
 NETWORK_KEYS="ring_size: 256K"
+# A node that stands still for a while stays up.
+NODE_KEYS="liveness: {interval_ms: 1000, misses: 10}"
 
 # After the command, exactly so many frames more are dropped on lan0 for the reason.
 drops_by() { # count, node, reason, command...

@@ -21,7 +21,7 @@ log_agrees() { # node
 	local cause
 	ctl "$1" events --json | jq -r '.events[] | .name + ": " + .state + " " + .cause' |
 		sed -E 's/: (ready|up|down) /: \1: /; s/: (on|off) /: carrier \1: /
-			s/: (refused|removed) /: /; s/: made /: ring made: /
+			s/: (refused|quarantined|removed) /: /; s/: made /: ring made: /
 			s/: taken-over /: ring taken over: /; s/: remade /: ring made anew: /' >"$LAB/lines"
 	[ -s "$LAB/lines" ] || return
 	while read -r cause; do
@@ -52,13 +52,15 @@ start follower n1 "$(program shmnetctl)" -s "$LAB/run/n1.sock" events --follow -
 kill -KILL "$(pid_of n2)"
 finish n2
 check "n1 tells that n2 was killed" wait_for 5 has_event n1 '.name == "n2" and
-	.old == "up" and .state == "down" and (.cause | test("ended|died"))'
+	.old == "up" and .state == "down" and (.cause | test("ended|died")) and .gap_ms < 1000'
 check "a follower hears of it" wait_for 5 follower_has '.name == "n2" and .state == "down"'
 check "n1 tells that the carrier went" wait_for 5 has_event n1 '.name == "lan0" and
 	.old == "on" and .state == "off" and .cause == "no live peer"'
 node_up n2 2 || exit 1
 check "n1 tells that n2 is back" wait_for 5 has_event n1 '.name == "n2" and
-	.state == "up" and .sequence > 4'
+	.state == "up" and .sequence > 4 and .gap_ms >= 0'
+check "and how long the carrier was off" wait_for 5 has_event n1 '.name == "lan0" and
+	.state == "on" and .gap_ms >= 0'
 check "the log of n1 says the same" log_agrees n1
 
 ip -n "$(host_ns n2)" link delete shm0

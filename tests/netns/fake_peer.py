@@ -20,6 +20,7 @@ ADD_SEALS = 1033
 SHRINK, GROW, SEAL = 2, 4, 1
 NAMES = {1: "HELLO", 2: "READY", 3: "RING", 4: "BELL", 5: "INCARNATION", 6: "REFUSE"}
 NAMES |= {7: "PROBE", 8: "PROBED", 9: "CAST", 10: "READS", 11: "WANT"}
+NAMES |= {12: "LOOK", 13: "PAUSE"}
 
 
 def varint(n):
@@ -43,12 +44,13 @@ def text(field, value):
     return varint(field << 3 | 2) + varint(len(value)) + value
 
 
-def hello(ident, version=4, cluster="default", name=None, network="lan0", mtu=1500):
+def hello(ident, version=6, cluster="default", name=None, networks=(("lan0", 1500),)):
     nonce = int.from_bytes(os.urandom(8), "little")
     body = number(1, version) + text(2, cluster) + text(3, name or f"fake{ident}")
     body += number(4, ident) + fixed(5, nonce)
-    body += text(6, text(1, network) + number(2, 0) + number(3, mtu) + number(6, 0) +
-                 number(7, 7))
+    for network, mtu in networks:
+        body += text(6, text(1, network) + number(2, 0) + number(3, mtu) + number(6, 0) +
+                     number(7, 7))
     return text(1, body)
 
 
@@ -59,6 +61,12 @@ def ready(floor=0, incarnation=1, beat_ms=200):
 def ring(network="lan0", size=RING_SIZE):
     body = text(1, network) + number(2, size) + fixed(3, 0x1234567) + number(4, 1)
     return text(3, body)
+
+
+def cast(network="lan0", ident=1, depth=256, epoch=5, maker=1, lane=0):
+    body = text(1, network) + fixed(2, ident) + number(3, depth)
+    body += fixed(4, (1 << 48) - 1) + number(5, epoch) + number(6, maker) + number(7, lane)
+    return text(9, body)
 
 
 def bell():
@@ -157,6 +165,13 @@ def bad_bell(channel, *fds):
     send(channel, bell(), *fds)
 
 
+def meet(channel, message, *fds):
+    """A whole handshake, then this."""
+    ours = offer(channel, ring(), memory())
+    send(channel, message, *fds)
+    return ours
+
+
 DIAL = {
     "good": lambda c: offer(c, ring(), memory()),
     "version": lambda c: send(c, hello(1, version=77)),
@@ -190,6 +205,27 @@ DIAL = {
     "ring-odd-size": lambda c: offer(c, ring(size=300000), memory(HEADER + 300000)),
     "ring-huge": lambda c: offer(c, ring(size=1 << 40), memory()),
     "ring-foreign": lambda c: offer(c, ring("lan9"), memory()),
+    "hello-empty": lambda c: send(c, text(1, b"")),
+    "hello-cut": lambda c: send(c, hello(1)[:-3]),
+    "hello-network-twice": lambda c: send(c, hello(1, networks=[("lan0", 1500)] * 2)),
+    "hello-mtu-zero": lambda c: send(c, hello(1, networks=[("lan0", 0)])),
+    "two-in-one": lambda c: send(c, hello(1) + ready()),
+    "unknown-message": lambda c: send(c, text(99, b"new")),
+    "ready-no-incarnation": lambda c: [send(c, hello(1)), send_bell(c),
+                                       send(c, ring(), memory()),
+                                       send(c, ready(incarnation=0))],
+    "ready-beat-zero": lambda c: [send(c, hello(1)), send_bell(c),
+                                  send(c, ring(), memory()), send(c, ready(beat_ms=0))],
+    "cast-no-fd": lambda c: meet(c, cast()),
+    "cast-two-fds": lambda c: meet(c, cast(), memory(), memory()),
+    "cast-no-memfd": lambda c: meet(c, cast(), plain_file()),
+    "cast-short": lambda c: meet(c, cast(), memory(4096)),
+    "cast-unsealed": lambda c: meet(c, cast(), memory(seals=0)),
+    "cast-odd-depth": lambda c: meet(c, cast(depth=300), memory()),
+    "cast-no-id": lambda c: meet(c, cast(ident=0), memory()),
+    "cast-no-epoch": lambda c: meet(c, cast(epoch=0), memory()),
+    "cast-foreign": lambda c: meet(c, cast("lan9"), memory()),
+    "lane-of-another": lambda c: meet(c, cast(maker=7, epoch=0, lane=1), memory()),
 }
 
 LISTEN = {

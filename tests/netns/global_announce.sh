@@ -11,41 +11,6 @@ set -u
 
 GLOBAL_KEYS="announce: nic0"
 
-# --- one LAN ---------------------------------------------------------------------------
-
-lan_make() {
-	site_host switch && site_host client &&
-		ip -n "$(host_ns switch)" link add br0 type bridge mcast_snooping 0 &&
-		ip -n "$(host_ns switch)" link set br0 up && lan_join client 9
-}
-
-lan_join() { # host, id
-	veth "$1" nic0 switch "to-$1" &&
-		ip -n "$(host_ns switch)" link set "to-$1" master br0 &&
-		address "$1" nic0 "10.99.0.1$2/24" "fd99::1$2/64"
-}
-
-link_mac() { # host
-	ip -n "$(host_ns "$1")" -j link show nic0 | jq -r '.[0].address'
-}
-
-# The client takes this node for the address's owner.
-entry_is() { # node, address
-	ip -n "$(host_ns client)" neigh show "$2" dev nic0 | tee "$LAB/entry"
-	grep -q "lladdr $(link_mac "$1") " "$LAB/entry"
-}
-
-entries_are() { # node
-	entry_is "$1" "$G" && entry_is "$1" "$G6"
-}
-
-# These nodes, by number of distinct MAC addresses, answer a question of the client's.
-answer_arp() { # number, sender
-	in_ns client python3 "$global_here/global_who.py" nic0 "$2" "$G" >"$LAB/who"
-	cat "$LAB/who"
-	[ "$(wc -l <"$LAB/who")" -eq "$1" ]
-}
-
 forgets() {
 	ip -n "$(host_ns client)" neigh flush dev nic0
 	ip -n "$(host_ns client)" -6 neigh flush dev nic0

@@ -33,6 +33,16 @@ live_by_both() {
 		[ $(($(arrived n2) - two)) -gt $((NUMBER / 4)) ]
 }
 
+# While connections are opened by both; its host goes on, and so do those of others.
+stands_still() { # border
+	hold_tell held open 400 200
+	sleep 0.3
+	kill -STOP "$(pid_of "$1")"
+	sleep 1.5
+	kill -CONT "$(pid_of "$1")"
+	hold_hear held && answered '.opened == 400 and .broken == {}'
+}
+
 lab_begin "$@"
 check "a client and a router" site_make || lab_end
 check "three members" members_up n1:1 n2:2 n3:3 || lab_end
@@ -49,6 +59,8 @@ check "and come by n2" live_by n2 n1
 check "both are: they go on" borders_are n1 n2
 check "by both" live_by_both
 check "$NUMBER more by both" hold_opens held "$NUMBER"
+check "n1 stands still for a while: all are opened, none is reset" stands_still n1
+check "all see each other again" mesh_is_whole n1 n2 n3
 check "all go on by n1 alone" borders_are n1
 check "by n1" live_by n1 n2
 

@@ -7,7 +7,7 @@
 The server says its name (8 bytes) on every connection, then sends back what it gets.
 The holder reads commands from the file COMMANDS, and answers each by a line of JSON:
 
-    open N           N more: {"opened", "failed", "errors", "by": {NAME: number}}
+    open N [RATE]    N more, RATE of them a second: {"opened", "failed", "errors", "by": {NAME: number}}
     check [NAME...]  sends a byte on those that NAME serves (all), and waits for it:
                      {"alive", "broken", "silent": {NAME: number}}
     ports            {"ports": [...]}, its own
@@ -19,6 +19,7 @@ import argparse
 import collections
 import errno
 import json
+import os
 import resource
 import select
 import socket
@@ -128,19 +129,25 @@ class Holder:
                 fds.discard(fd)
             yield None, None
 
-    def open(self, number):
+    def open(self, number, rate=1e9):
         by, errors, waiting, left = collections.Counter(), collections.Counter(), set(), number
         broken = collections.Counter()
-        deadline = time.monotonic() + DEADLINE
+        start = time.monotonic()
+        deadline = start + number / rate + DEADLINE
+
+        def may_begin():
+            return left and len(waiting) < IN_FLIGHT and \
+                number - left < (time.monotonic() - start) * rate + 1
+
         while (left or waiting) and time.monotonic() < deadline:
-            while left and len(waiting) < IN_FLIGHT:
+            while may_begin():
                 left -= 1
                 try:
                     waiting.add(self.begin())
                 except OSError as error:
                     errors[str(error)] += 1
             for fd, error in self.wait(waiting, deadline):
-                if fd is None and left and len(waiting) < IN_FLIGHT:
+                if fd is None and may_begin():
                     break
                 if fd is None:
                     continue
@@ -183,11 +190,13 @@ class Holder:
 def hold(args):
     holder = Holder(args)
     print("ready", flush=True)
-    with open(args.commands, encoding="ascii") as commands:
+    # Open for writing, too: a fifo ends when nobody writes to it any more.
+    with open(args.commands, encoding="ascii",
+              opener=lambda path, _: os.open(path, os.O_RDWR | os.O_CLOEXEC)) as commands:
         for line in commands:
             verb, *words = line.split()
             if verb == "open":
-                answer = holder.open(int(words[0]))
+                answer = holder.open(*map(int, words))
             elif verb == "check":
                 answer = holder.check(words)
             else:

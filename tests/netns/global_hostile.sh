@@ -19,10 +19,6 @@ FLOOD_SECONDS=8
 [ -z "${SHMNET_TEST_LONG-}" ] || FLOOD_SECONDS=180
 NODES=(n1 n2 n3)
 
-link_mac() { # host, interface
-	ip -n "$(host_ns "$1")" -j link show "$2" | jq -r '.[0].address'
-}
-
 # From the router, so that nothing is dropped on the way.
 attack() { # kind
 	in_ns router python3 "$global_here/global_hostile.py" to-n1 "$(link_mac n1 nic0)" \

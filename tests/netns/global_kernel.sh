@@ -235,7 +235,6 @@ check "an address that another node of the host has: it says so" \
 stop changes
 check "and not a packet of the other one was lost" not grep . "$LAB/changes.log"
 stop n1
-unset kept
 
 in_ns n1 ip route add blackhole 10.1.0.0/16 table 83
 host_keep n1 theirs

@@ -75,7 +75,7 @@ questions() {
 		to = ("ff02::1:ff00:1", 0, 0, socket.if_nametoindex(sys.argv[1]))
 		out.sendto(bytes([135]) + bytes(7) + socket.inet_pton(socket.AF_INET6, sys.argv[2]), to)
 	PYTHON
-	send n1 shmg0 ff:ff:ff:ff:ff:ff "$(in_ns n1 cat /sys/class/net/shmg0/address)" 88b5 64 5
+	send n1 shmg0 ff:ff:ff:ff:ff:ff "$(link_mac n1 shmg0)" 88b5 64 5
 }
 
 counted() { # reason, least

@@ -3,8 +3,9 @@
 # tests that set $golden and $daemon.
 #
 # With GOLDEN_UPDATE=1 in the environment the files are written instead of compared. In
-# them LAB stands for the directory of the test, PID, PORT, N and DATE for what changes; the
-# warning of a config without certificates is left out.
+# them LAB stands for the directory of the test, PID, PORT, N and DATE for what changes; left
+# out are the warning of a config without certificates, what privileges are kept, and that
+# the machine was busy.
 
 golden=''   # the directory
 daemon=''   # the path of shmnet-node
@@ -12,7 +13,9 @@ lab_prefix=${lab_prefix-}
 
 # Numbers that differ from run to run, and only those.
 normalise() {
-	sed -E "/security is none/d; s|$LAB|LAB|g; s|^$daemon:|shmnet-node:|; s|$lab_prefix|PREFIX|g; s/\bpid [0-9]+/pid PID/g
+	sed -E "/security is none/d; /keeps of all privileges|did not run for/d; s|$LAB|LAB|g; s|^$daemon:|shmnet-node:|; s|$lab_prefix|PREFIX|g; s/\bpid [0-9]+/pid PID/g
+		s/\(gap [0-9]+ ms\)/(gap N ms)/
+		s/\bLinux [0-9][^ :]*:/Linux RELEASE:/
 		s/[0-9.]+ MiB (are left|are available)/N MiB \1/g
 		s/[0-9-]{10} [0-9:]{8} UTC/DATE/g; s/(192\.0\.2\.1):[1-9][0-9]{4}\b/\1:PORT/g"
 }

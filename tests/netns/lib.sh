@@ -40,6 +40,8 @@ NODE_KEYS=''
 NETWORK_KEYS=''
 # And for every global network: "announce: eth0".
 GLOBAL_KEYS=''
+# The processes that a baseline looks at: a regular expression for their names.
+BASELINE_OF=''
 FABRIC=${SHMNET_FABRIC:-shm}
 RDMA_DEVICE=${SHMNET_RDMA_DEVICE:-rxe0}
 RDMA_ADDRESS=${SHMNET_RDMA_ADDRESS:-192.0.2.1}
@@ -341,11 +343,12 @@ node_up() { # node, id
 # --- baselines -----------------------------------------------------------------
 
 # What a process holds, without what differs from one life to the next: number and
-# kind of its fds, memfds mapped.
+# kind of its fds, memfds mapped. A TAP's file that came from another life is seen without
+# the mount it was opened in.
 baseline_process() { # name
 	local fds=(/proc/"${lab_pids[$1]}"/fd/*) fd
 	for fd in "${fds[@]}"; do
-		readlink "$fd" | sed 's/\[[0-9]*\]//'
+		readlink "$fd" | sed 's/\[[0-9]*\]//; s|^/dev/net/tun$|/net/tun|'
 	done | sort | uniq -c | sed "s/^/$1 fds: /"
 	echo "$1 memfd mappings: $(grep -c /memfd: "/proc/${lab_pids[$1]}/maps")"
 }
@@ -355,6 +358,7 @@ baseline_sockets() { # host
 }
 
 # What decides where packets go, but for what comes and goes by itself with interfaces.
+# A take-over swaps two names of a table.
 # Runs in a host.
 baseline_kernel() {
 	local v conf=/proc/sys/net/ipv4/conf
@@ -364,7 +368,7 @@ baseline_kernel() {
 		ip $v neigh show nud permanent | sed "s/^/neighbour: /"
 		ip $v neigh show proxy | sed "s/^/proxy: /"
 	done
-	nft list tables 2>/dev/null
+	nft list tables 2>/dev/null | sed 's|^\(table netdev .*\)/other$|\1|'
 	grep -s . $conf/*/{rp_filter,accept_local,arp_announce,arp_ignore} \
 		/proc/sys/net/ipv6/conf/*/{keep_addr_on_down,proxy_ndp} \
 		/proc/sys/net/ipv4/ip_local_port_range
@@ -384,7 +388,7 @@ baseline_now() {
 	[ "$NODES_IN" != self ] || baseline_sockets self | sort
 	(cd "$LAB" && find run fabric -mindepth 1 | sort)
 	for name in $(printf '%s\n' "${!lab_pids[@]}" | sort); do
-		is_alive "$name" && baseline_process "$name"
+		[[ $name =~ $BASELINE_OF ]] && is_alive "$name" && baseline_process "$name"
 	done
 	return 0
 }

@@ -3,6 +3,7 @@
 # none of UDP (as before Linux 6.2), c takes all, d none at all. Each gets what it said
 # that it takes, whole where it may be, with every byte right and none dropped, also
 # while the others are sent to.
+# timeout: 300
 set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"

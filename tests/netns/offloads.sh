@@ -18,7 +18,8 @@ capture() { # host, filter, command...
 	local host=$1 filter=$2 status
 	shift 2
 	: >"$LAB/tcpdump.log"
-	start tcpdump "$host" tcpdump -i shm0 -s 128 -B 16384 -w "$LAB/pcap" -Q in "$filter"
+	start tcpdump "$host" tcpdump -i shm0 -s 128 -B 16384 -U --immediate-mode \
+		-w "$LAB/pcap" -Q in "$filter"
 	wait_for 5 grep -q 'listening on' "$LAB/tcpdump.log" || return
 	"$@"
 	status=$?
@@ -72,7 +73,8 @@ fresh_talk() {
 	ip -n "$(host_ns n1)" neigh flush dev shm0
 	ip -n "$(host_ns n2)" neigh flush dev shm0
 	pings n1 10.77.0.2 && pings n1 -6 fd77::2 &&
-		in_ns n1 bash -c 'echo hello | socat -u - TCP:10.77.0.2:7100'
+		in_ns n1 bash -c 'echo hello | socat -u - TCP:10.77.0.2:7100' &&
+		wait_for 10 sees 'Flags \[S\]' >/dev/null
 }
 
 # A datagram of 10 segments by one call, cut by who must cut it: 10 arrive.

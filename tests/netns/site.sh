@@ -52,6 +52,10 @@ address() { # host, interface, address...
 	done
 }
 
+link_mac() { # host, interface
+	ip -n "$(host_ns "$1")" -j link show "$2" | jq -r '.[0].address'
+}
+
 default_route() { # host, IPv4 gateway, IPv6 gateway
 	ip -n "$(host_ns "$1")" route replace default via "$2" &&
 		ip -n "$(host_ns "$1")" -6 route replace default via "$3"
@@ -98,6 +102,38 @@ borders_are() { # node...
 		ip -n "$(host_ns router)" -6 route replace "$G6" "${hops6[@]}"
 }
 
+# --- one LAN instead of a router ------------------------------------------------------
+
+# Members announce the addresses there: GLOBAL_KEYS="announce: nic0".
+lan_make() {
+	site_host switch && site_host client &&
+		ip -n "$(host_ns switch)" link add br0 type bridge mcast_snooping 0 &&
+		ip -n "$(host_ns switch)" link set br0 up && lan_join client 9
+}
+
+lan_join() { # host, id
+	veth "$1" nic0 switch "to-$1" &&
+		ip -n "$(host_ns switch)" link set "to-$1" master br0 &&
+		address "$1" nic0 "10.99.0.1$2/24" "fd99::1$2/64"
+}
+
+# The client takes this node for the address's owner.
+entry_is() { # node, address
+	ip -n "$(host_ns client)" neigh show "$2" dev nic0 | tee "$LAB/entry"
+	grep -q "lladdr $(link_mac "$1" nic0) " "$LAB/entry"
+}
+
+entries_are() { # node
+	entry_is "$1" "$G" && entry_is "$1" "$G6"
+}
+
+# These nodes, by number of distinct MAC addresses, answer a question of the client's.
+answer_arp() { # number, sender
+	in_ns client python3 "$global_here/global_who.py" nic0 "$2" "$G" >"$LAB/who"
+	cat "$LAB/who"
+	[ "$(wc -l <"$LAB/who")" -eq "$1" ]
+}
+
 # --- services ------------------------------------------------------------------------
 
 # A node knows that these listen at an address and a port, or, as ":80", at all addresses
@@ -124,7 +160,7 @@ all_know() { # end of the address, node...
 
 # --- connections that are held -------------------------------------------------------
 
-declare -A hold_fds=()
+declare -A hold_lines=() # that it had said before
 
 log_has() { # name, line
 	grep -qx "$2" "$LAB/$1.log"
@@ -144,13 +180,10 @@ holds_serve() { # node...
 }
 
 hold_start() { # name, host, address, more arguments of global_conns.py...
-	local fd
 	mkfifo "$LAB/$1.fifo" || return
 	: >"$LAB/$1.log"
 	start "$1" "$2" python3 "$global_here/global_conns.py" \
 		hold "$LAB/$1.fifo" "$3" "$HOLD_PORT" "${@:4}"
-	exec {fd}>"$LAB/$1.fifo"
-	hold_fds[$1]=$fd
 	wait_for 10 log_has "$1" ready
 }
 
@@ -158,13 +191,20 @@ hold_said() { # name, lines
 	[ "$(wc -l <"$LAB/$1.log")" -gt "$2" ]
 }
 
-# Tells the holder to "open N" or "check [NODE...]"; its answer is in $LAB/answer.
-hold() { # name, command...
-	local lines
-	lines=$(wc -l <"$LAB/$1.log")
-	echo "${@:2}" >&"${hold_fds[$1]}"
-	wait_for 30 hold_said "$1" "$lines" || return
+# Tells the holder to "open N [RATE]" or "check [NODE...]", and does not wait.
+hold_tell() { # name, command...
+	hold_lines[$1]=$(wc -l <"$LAB/$1.log")
+	echo "${@:2}" >"$LAB/$1.fifo"
+}
+
+# Its answer is in $LAB/answer.
+hold_hear() { # name
+	wait_for 30 hold_said "$1" "${hold_lines[$1]}" || return
 	tail -n 1 "$LAB/$1.log" >"$LAB/answer"
+}
+
+hold() { # name, command...
+	hold_tell "$@" && hold_hear "$1"
 }
 
 # What a jq expression says of the last answer.
