@@ -1,7 +1,7 @@
 #!/bin/bash
 # What measures RDMA still does: one short round of rows that use all of it. No figure is
 # looked at.
-# timeout: 300
+# timeout: 300, alone
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
 out=$(mktemp -d) || exit 1

@@ -3,22 +3,21 @@
 # RDMA. A client that knows n1 only is served by n2 and n3 in turn, by whole segments and
 # by fragments; what they answer leaves by ordinary routing. One machine goes, and the
 # other's nodes serve.
-# timeout: 300
+# timeout: 300, alone
 set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/vm/nodes.sh
 . "$(dirname "$0")/nodes.sh"
+# shellcheck source=tests/netns/echo.sh
+. "$(dirname "$0")/../netns/echo.sh"
 
 MACHINE=([n1]=1 [n2]=1 [n3]=2)
 SEEDS=([n2]=1 [n3]=1)
 NETWORKS=("lan0 shm0 1500 10.77.0.%/24 fd77::%/64")
 GLOBALS=("web shmg0 10.99.0.1 fd99::1")
 NODE_KEYS='liveness: {interval_ms: 500, misses: 6}'
-PORT=8000
 ASKS=12
-
-echo_py=$lab_top/tests/netns/echo.py
 
 # client - n1 = n2, n1 - n3
 client_make() {
@@ -45,16 +44,7 @@ routes_back() { # node...
 	done
 }
 
-is_ready() { # server
-	grep -q ready "$LAB/$1.log"
-}
-
-serve() { # server, host, address
-	start "$1" "$2" python3 "$echo_py" serve "$2" "$3" "$PORT"
-	wait_for 10 is_ready "$1"
-}
-
-# The server's name and our address as it sees it, of each connection or datagram.
+# What asked() sees, of so many, one after another.
 asks() { # host, number, tcp or udp, address, more arguments...
 	# shellcheck disable=SC2016 # the machine's shell expands them
 	in_ns "$1" sh -c 'num=$1; shift
@@ -62,10 +52,6 @@ asks() { # host, number, tcp or udp, address, more arguments...
 		"$echo_py" ask "$3" "$4" "$PORT" --tries "$SLOW" "${@:5}" </dev/null |
 		tee "$LAB/asked"
 	[ "$(wc -l <"$LAB/asked")" -eq "$2" ]
-}
-
-asked() { # host, "NAME ADDRESS", tcp or udp, address, more arguments...
-	asks "$1" 1 "${@:3}" && [ "$(cat "$LAB/asked")" = "$2" ]
 }
 
 # A third of the last asks, at the least, each of these served.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The probes of verbs: what the rdma fabric relies on holds for the Soft-RoCE of the lab's
 # kernel and for the libraries of this machine.
-# timeout: 300
+# timeout: 300, alone
 set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -2,7 +2,7 @@
 # What a node says when the RDMA device, its limits, its certificate or a peer is not as
 # it must be: the words are in tests/golden/rdma/CASE; netns/golden.sh says how. All of it
 # happens in one machine, where this script runs again.
-# timeout: 400
+# timeout: 900, alone
 set -u
 here=$(dirname "$(realpath "$0")")
 # shellcheck source=tests/vm/lib.sh

@@ -2,7 +2,7 @@
 # The rdma fabric without nodes (tests/bench/qp_pair.c): numbered records with a checked
 # payload arrive, all of them, in order, in one machine and between two, also when packets
 # are lost on the way; and no immediate ever finds its receiver without a receive.
-# timeout: 400
+# timeout: 400, alone
 set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"

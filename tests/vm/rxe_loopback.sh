@@ -2,7 +2,7 @@
 # Nodes that are joined by one RDMA device, which sends to itself: the scripts of the
 # network namespaces, with rxe0 in a machine. If this machine has an RDMA device that is
 # up, with that one. A machine of the lab has SCTP, too, as this one may not.
-# timeout: 1200
+# timeout: 1200, alone
 set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"

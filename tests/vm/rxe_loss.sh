@@ -1,7 +1,7 @@
 #!/bin/bash
 # Two machines whose wire loses packets of the RDMA stream: what arrives is right and
 # complete all the same, and nobody is taken for dead.
-# timeout: 300
+# timeout: 300, alone
 set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"

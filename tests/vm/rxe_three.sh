@@ -1,7 +1,7 @@
 #!/bin/bash
 # Three machines, and a network that mixes ways: two nodes in one machine, by shared
 # memory, others by RDMA. Who is there spreads along a chain of seeds.
-# timeout: 420
+# timeout: 900, alone
 set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -62,6 +62,12 @@ iperf() { # what, from, address, more of iperf3's arguments
 	check "$1" iperf_run "${@:2}" && iperf_figure "$1"
 }
 
+# Each of a run of pings; the last one may have been on its way when it was ended.
+all_answered() { # log of ping
+	tail -n 3 "$1"
+	sed -n 's/.*icmp_seq=\([0-9]*\) .*/\1/p' "$1" | awk '$1 != NR { lost = 1 } END { exit lost || NR < 10 }'
+}
+
 vm_begin "$@"
 vm_up 3 --mem 512
 cluster_make
@@ -116,7 +122,7 @@ check "and all see each other" mesh_is_whole "${NODES[@]}"
 check "by the same ways" has_ways n3 "n1 $RDMA, n2 $RDMA, n4 shm"
 check "each pings each" pings_all 10.77.0
 stop pinger INT
-check "n1 and n2 noticed nothing" grep ' 0% packet loss' "$LAB/pinger.log"
+check "n1 and n2 noticed nothing" all_answered "$LAB/pinger.log"
 check "queue pairs and memory of machine 1 are as many as before" \
 	wait_for 5 rdma_objects_are 1 "$objects1"
 check "of machine 2, too" wait_for 5 rdma_objects_are 2 "$objects2"

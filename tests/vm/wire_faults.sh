@@ -1,7 +1,7 @@
 #!/bin/bash
 # What may happen to a wire and to who is at its other end: it is named, others don't
 # notice, and when it is over the nodes find each other again, with nothing left behind.
-# timeout: 480
+# timeout: 900, alone
 set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"
