@@ -7,14 +7,12 @@ border and servers is the same.
 """
 
 import itertools
-import json
-import subprocess
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 
 import vm
 from lab import Namespace, wait_until
-from paths import Wire, veth_add
+from paths import Wire, is_ready, veth_add
 
 GLOBAL = "10.99.0.1"
 IPVS_ADDRESS = "10.99.0.2"
@@ -76,18 +74,6 @@ def node_start(stack, programs, directory, number, namespace):
         programs.find("src/shmnet-node"), "--config", str(config)))
 
 
-def is_ready(programs, nodes, directory, number, host):
-    for node in nodes:
-        node.check_alive()
-    done = subprocess.run(host.command(
-        programs.find("cli/shmnetctl"), "-s", f"{directory}/n{number}.sock", "--json",
-        "status"), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return False
-    status = json.loads(done.stdout)
-    return status["state"] == "ready" and status["nodes_up"] == len(nodes) - 1
-
-
 def ports_widen(hosts):
     """Who connects, the client or a proxy, must not run out of ports: looking for one
     that is not in TIME_WAIT would be what is measured."""
@@ -112,7 +98,7 @@ def cluster_start(stack, programs, where, count):
     nodes = [node_start(stack, programs, directory, number, host)
              for number, host in enumerate(hosts, 1)]
     for number, host in enumerate(hosts, 1):
-        wait_until(lambda: is_ready(programs, nodes, directory, number, host),
+        wait_until(lambda: is_ready(programs, nodes, host, f"{directory}/n{number}.sock"),
                    f"node n{number} ready with its peers", where.patience)
     for host in hosts[1:]:
         host.ip("route", "add", "default", "via", LAN % 1)

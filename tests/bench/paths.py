@@ -145,8 +145,9 @@ class Shmnet:
             (directory / part).mkdir(mode=0o700)
         nodes = [self.start_node(stack, programs, directory, number, *end)
                  for number, end in enumerate(ends, 1)]
-        for number in range(1, len(nodes) + 1):
-            wait_until(lambda: is_ready(programs, nodes, directory, number),
+        for number, (host, _) in enumerate(ends, 1):
+            wait_until(lambda: is_ready(programs, nodes, host,
+                                        directory / f"run/n{number}.sock"),
                        f"node n{number} ready with its peers")
         return nodes
 
@@ -180,12 +181,13 @@ def set_uso(namespace, wanted):
         namespace.run("ethtool", "-K", "tap0", "tx-udp-segmentation", "off")
 
 
-def is_ready(programs, nodes, directory, number):
+def is_ready(programs, nodes, host, socket):
+    """Asked at its socket, as seen on a host, a node sees all the others."""
     for node in nodes:
         node.check_alive()
     done = subprocess.run(
-        [programs.find("cli/shmnetctl"), "-s", str(directory / f"run/n{number}.sock"),
-         "--json", "status"], capture_output=True, text=True, check=False)
+        host.command(programs.find("cli/shmnetctl"), "-s", str(socket), "--json",
+                     "status"), capture_output=True, text=True, check=False)
     if done.returncode not in (0, 3, 4):
         raise BenchError(f"shmnetctl: exit {done.returncode}: {done.stderr.strip()}")
     if done.returncode != 0:

@@ -7,7 +7,6 @@ too: what measures namespaces measures machines.
 """
 
 import functools
-import json
 import re
 import subprocess
 from contextlib import contextmanager, ExitStack
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import BenchError, Missing, Namespace, Process, last_words, run, wait_until
-from paths import CLIENT, SERVER, Wire
+from paths import CLIENT, SERVER, Wire, is_ready
 
 VM_LAB = str(Path(__file__).parents[2] / "deploy/lab/vm-lab.sh")
 LAB = (VM_LAB, "--name", "bench")
@@ -125,7 +124,8 @@ class ShmnetRdma:
             nodes = [stack.enter_context(self.start_node(programs, directory, machine))
                      for machine in ends]
             for machine in ends:
-                wait_until(lambda: is_ready(programs, nodes, machine),
+                wait_until(lambda: is_ready(programs, nodes, machine,
+                                            f"/run/shmnet/n{machine.number}.sock"),
                            f"node n{machine.number} ready with its peer", PATIENCE)
             wait_until(lambda: ends[0].can_ping(SERVER), f"ping of {SERVER}")
             yield Wire(*ends, SERVER)
@@ -138,15 +138,3 @@ class ShmnetRdma:
             mtu=self.mtu, address=(CLIENT, SERVER)[number - 1]), encoding="ascii")
         machine.run("mkdir", "-p", "-m", "700", "/run/shmnet")
         return machine.spawn(programs.find("src/shmnet-node"), "--config", str(config))
-
-
-def is_ready(programs, nodes, machine):
-    for node in nodes:
-        node.check_alive()
-    done = subprocess.run(machine.command(
-        programs.find("cli/shmnetctl"), "-s", f"/run/shmnet/n{machine.number}.sock",
-        "--json", "status"), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return False
-    status = json.loads(done.stdout)
-    return status["state"] == "ready" and status["nodes_up"] == 1
