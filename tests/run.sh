@@ -5,14 +5,15 @@
 #   tests/run.sh [--quick | --long] [--only PATTERN] [--list]
 #
 #     --quick          the unit tests of the plain build, nothing else
-#     --long           more rounds, longer streams, a minute of each fuzzer
+#     --long           more rounds, longer streams, a minute of each fuzzer, the Debian
+#                      package in a root of its own
 #     --only PATTERN   tests whose name matches the regular expression
 #     --list           names what would run
 #     -h, --help       this text
 #
 # The names are BUILD/TEST: gcc/... is the plain build, asan/... clang with the
 # address and undefined behaviour sanitizers, tsan/... clang with the thread
-# sanitizer; static/..., netns/..., vm/..., fuzz/... and demo/... stand beside them.
+# sanitizer; static/..., netns/..., vm/..., fuzz/..., deploy/... and demo/... stand beside them.
 # A line per test; a unit test program counts with each of its cases, and a case
 # that is skipped has a line of its own. At the end the output of what failed, and
 # "N passed, N failed, N skipped". Exit 0 if nothing failed, 1 if something did, 2 on
@@ -25,6 +26,8 @@
 #     SHMNET_NETNS_PREFIX    for its network namespaces
 #     SHMNET_TEST_DIR        its directory
 #     SHMNET_TEST_LONG=1     under --long
+# Two run at a time, or as many as SHMNET_TEST_LANES says, but for those that need the
+# machine for themselves.
 # A namespace with the prefix, or a process with that directory in its environment,
 # that is still there afterwards is removed and makes the test fail.
 set -u
@@ -43,15 +46,22 @@ ci_may_skip=(
 	# vm/rxe_loopback runs both.
 	'netns(-asan)?/global_sctp: this kernel has no SCTP.*'
 	'(gcc|asan)/sockets/.*: the kernel has no SCTP'
+	'vm/ospf: takes some minutes without KVM.*'
 	# It preloads a library; netns/ runs it.
-	"netns-asan/global_kill_steps: a sanitizer's run-time library .*"
+	"netns-asan/(global_kill_steps|failures): a sanitizer's run-time library .*"
+	# Without the filter there is nothing to see; gcc/ and netns/ run these.
+	"asan/confine/.*: a sanitizer makes calls of its own"
+	"netns-asan/confine: a sanitizer makes calls of its own"
 )
 
 quick='' long='' only='' list=''
 passed=0 failed=0 skipped=0
 failed_logs=()
 number=0
-child=''
+# Tests that run: by their pid, "number|protocol|test|seconds|log".
+declare -A lanes=()
+# So many at once. Most of them wait most of the time.
+LANES=${SHMNET_TEST_LANES:-2}
 
 usage() {
 	sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//p}' "$0"
@@ -148,10 +158,14 @@ remove_leftovers() { # directory, prefix
 	done
 }
 
-# The child runs in the background, for a trap only interrupts `wait`.
-execute() { # directory, prefix, seconds, log, command...
-	local dir=$1 prefix=$2 seconds=$3 log=$4
-	shift 4
+# Runs a test in the background, and leaves in NUMBER.result its exit status, or
+# "untidy", and how long it took in milliseconds.
+perform() { # number, seconds, log, command...
+	local number=$1 seconds=$2 log=$3 dir=$work/$1 prefix=st$$x$1- left started status child
+	shift 3
+	started=$(now_ms)
+	trap 'kill -TERM "$child" && wait "$child"; remove_leftovers "$dir" "$prefix"; exit 130' TERM
+	mkdir "$dir"
 	(
 		cd "$dir" || exit 1
 		export SHMNET_TEST_DIR=$dir SHMNET_NETNS_PREFIX=$prefix TMPDIR=$dir
@@ -159,9 +173,15 @@ execute() { # directory, prefix, seconds, log, command...
 	) >"$log" 2>&1 </dev/null &
 	child=$!
 	wait $child
-	local status=$?
-	child=''
-	return $status
+	status=$?
+	local took=$(($(now_ms) - started))
+	left=$(remove_leftovers "$dir" "$prefix")
+	rm -rf "$dir"
+	if [ -n "$left" ]; then
+		echo "$left" >>"$log"
+		[ $status -ne 0 ] || status=untidy
+	fi
+	echo "$status $took" >"$work/$number.result"
 }
 
 # The skipped cases of a log, "case|reason"; a script has no cases.
@@ -217,25 +237,40 @@ judge() {
 	report_skips "$2" "$3"
 }
 
-run_test() { # protocol, test, seconds, command...
-	local protocol=$1 test=$2 seconds=$3
+judge_lane() { # its pid
+	local protocol test log seconds number status took
+	IFS='|' read -r number protocol test seconds log <<<"${lanes[$1]}"
+	unset "lanes[$1]"
+	read -r status took <"$work/$number.result" || status=untidy took=0
+	judge "$protocol" "$test" "$log" "$took" "$seconds" "$status"
+}
+
+# Until no more than so many tests are running; each that ends is judged. `wait -n` can't
+# be asked: it forgets who ended before it was called.
+wait_for_lanes() { # number
+	local pid
+	while [ ${#lanes[@]} -gt "$1" ]; do
+		for pid in "${!lanes[@]}"; do
+			kill -0 "$pid" 2>/dev/null || judge_lane "$pid"
+		done
+		[ ${#lanes[@]} -le "$1" ] || sleep 0.05
+	done
+}
+
+# Starts a test when there is a lane for it, or, "alone", when no other runs. It is judged
+# when it has ended, which wait_for_lanes 0 waits for.
+run_test() { # protocol, test, seconds[:alone], command...
+	local protocol=$1 test=$2 seconds=${3%:alone} room=$((LANES - 1))
+	[ "$seconds" = "$3" ] || room=0
 	shift 3
 	selected "$test" || return 0
 	[ -z "$list" ] || { echo "$test" && return 0; }
+	local log=$logs/${test//\//.}.log
+	wait_for_lanes $room
 	number=$((number + 1))
-	local dir=$work/$number prefix=st$$x$number- log=$logs/${test//\//.}.log left started
-	mkdir "$dir"
-	started=$(now_ms)
-	execute "$dir" "$prefix" "$seconds" "$log" "$@"
-	local status=$?
-	local took=$(($(now_ms) - started))
-	left=$(remove_leftovers "$dir" "$prefix")
-	rm -rf "$dir"
-	if [ -n "$left" ]; then
-		echo "$left" >>"$log"
-		[ $status -ne 0 ] || status=untidy
-	fi
-	judge "$protocol" "$test" "$log" $took "$seconds" $status
+	perform $number "$seconds" "$log" "$@" &
+	lanes[$!]="$number|$protocol|$test|$seconds|$log"
+	[ $room -gt 0 ] || wait_for_lanes 0
 }
 
 # --- builds --------------------------------------------------------------------
@@ -296,7 +331,8 @@ run_meson_tests() { # first part of their names, build; JSON lines on stdin
 	local row name seconds protocol cmd vars arg
 	while read -r row <&3; do
 		IFS='|' read -r name seconds protocol \
-			< <(jq -r '"\(.name)|\(.timeout)|\(.protocol)"' <<<"$row")
+			< <(jq -r '"\(.name)|\(.timeout)\(if any(.suite[]; IN("model", "netns"))
+				then ":alone" else "" end)|\(.protocol)"' <<<"$row")
 		mapfile -d '' cmd < <(jq -j '.cmd[] + "\u0000"' <<<"$row")
 		# Meson names a program that is an argument relative to the build.
 		for arg in "${!cmd[@]}"; do
@@ -335,8 +371,8 @@ run_build() { # build, "all" or the tests' programs alone, suite...
 
 run_static() {
 	[ -d build/gcc ] && run_meson_tests static gcc < <(tests_of gcc static)
-	for check in format shell spelling; do
-		run_test exitcode static/$check 120 "$top/tests/static.sh" $check
+	for check in format shell spelling service; do
+		run_test exitcode static/$check 300 "$top/tests/static.sh" $check
 	done
 }
 
@@ -359,11 +395,13 @@ run_fuzzers() {
 	done
 }
 
-# A script says in its head if it needs more time: "# timeout: 300".
+# A script says in its head if it needs more time, and if others would disturb it:
+# "# timeout: 300" or "# timeout: 300, alone".
 script_timeout() { # script
-	local seconds
-	seconds=$(sed -n '1,30s/^# timeout: \([0-9]*\)$/\1/p' "$1")
-	echo "${seconds:-120}"
+	local limit
+	limit=$(sed -nE '1,30s/^# timeout: ([0-9]+)(, (alone))?$/\1:\3/p' "$1")
+	limit=${limit:-120}
+	echo "${limit%:}"
 }
 
 run_scripts() { # prefix of the test's name, build, scripts...
@@ -389,20 +427,35 @@ run_networks() {
 		return
 	fi
 	run_scripts netns gcc tests/netns/*.sh
-	[ -z "$long" ] || run_scripts netns-asan asan tests/netns/*.sh
+	# What a liar does to a node is for the sanitizers to see in every run.
+	if [ -n "$long" ]; then
+		run_scripts netns-asan asan tests/netns/*.sh
+	elif selected netns-asan/hostile; then
+		[ -n "$list" ] || make_build asan all >"$logs/build.netns-asan.log" 2>&1
+		run_scripts netns-asan asan tests/netns/hostile.sh
+	fi
 	run_scripts demo gcc deploy/demo.sh
 	run_scripts vm gcc tests/vm/*.sh
 }
 
+# Takes a minute and what a root needs from Debian's mirror.
+run_packages() {
+	{ [ -n "$long" ] || [ -n "$only" ]; } && selected deploy/package || return 0
+	[ -n "$list" ] || tests/install.sh package || return 0
+	run_scripts deploy gcc tests/deploy/*.sh
+}
+
 run_all() {
 	run_build gcc all
-	[ -z "$quick" ] || return 0
+	[ -z "$quick" ] || { wait_for_lanes 0 && return; }
 	run_static
 	run_build asan all
 	run_build tsan tests tsan
 	run_networks
+	run_packages
 	run_tidy
 	[ -z "$long" ] || run_fuzzers
+	wait_for_lanes 0
 }
 
 # --- the whole -----------------------------------------------------------------
@@ -416,8 +469,11 @@ show_failures() {
 }
 
 stop() {
-	[ -z "$child" ] || { kill -TERM "$child" && wait "$child"; } 2>/dev/null
-	remove_leftovers "$work/$number" "st$$x$number-"
+	local pid
+	for pid in "${!lanes[@]}"; do
+		kill -TERM "$pid"
+	done 2>/dev/null
+	wait
 	exit 130
 }
 
