@@ -11,6 +11,7 @@
 # namespace if the packages are there, and otherwise names the command that installs
 # them. Exit: 0 if every step passed, 1 if not, 77 if this machine can't run it.
 set -u
+# timeout: 300, alone
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$top/build/demo
 interactive='' no_build=''
@@ -31,7 +32,7 @@ done
 build_programs() {
 	"$top/tests/install.sh" build demo || exit 77
 	[ -d "$build" ] || meson setup "$build" "$top" >"$build.log" 2>&1 || return
-	meson compile -C "$build" >"$build.log" 2>&1
+	meson compile -C "$build" shmnet-node shmnetctl >"$build.log" 2>&1
 }
 
 # Before a user namespace is entered, in which nothing can be installed. This script
@@ -54,6 +55,10 @@ export SHMNET_BIN=${SHMNET_BIN:-$build}
 . "$top/tests/netns/traffic.sh"
 # shellcheck source=../tests/netns/site.sh
 . "$top/tests/netns/site.sh"
+# shellcheck source=../tests/netns/recipes.sh
+. "$top/tests/netns/recipes.sh"
+# shellcheck source=../tests/netns/frr.sh
+. "$top/tests/netns/frr.sh"
 
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
 	bold=$'\033[1m' green=$'\033[32m' red=$'\033[31m' plain=$'\033[0m'
@@ -305,6 +310,82 @@ hold_all_live() {
 	wait_for 10 all_see_all && hold_lives held
 }
 
+# The client gets a second way, and a router; n1 and n2 are borders.
+join_router() {
+	local name
+	[ -n "${lab_hosts[client]-}" ] || join_client || return
+	veth client nic1 n2 nic0 && address client nic1 198.51.100.2/24 &&
+		address n2 nic0 198.51.100.1/24 || return
+	for name in client n2 n3; do
+		ip -n "$(host_ns $name)" route del default || return
+	done
+	cat >"$LAB/client.conf" <<-CONF
+		ip router-id 192.0.2.2
+		$(printf 'interface nic%s\n ip ospf area 0\n ip ospf hello-interval 1\n ip ospf dead-interval 2\nexit\n' 0 1)
+		router ospf
+		exit
+	CONF
+	frr_up client "$LAB/client.conf"
+}
+
+# The files get the section "routing", and the nodes load them again.
+speak_ospf() { # node, section
+	printf '  %s# echo "routing: %s" >>%s.yaml; shmnetctl reload; deploy/frr/render\n' \
+		"$1" "$2" "$1"
+	echo "routing: $2" >>"$LAB/$1.yaml"
+	sed -i '/kind: global/s/}$/, announce: routing}/' "$LAB/$1.yaml"
+	ctl "$1" reload >"$LAB/reload" 2>&1 || {
+		cat "$LAB/reload"
+		return 1
+	}
+	SHMNET_NODE=$(program shmnet-node) "$top/deploy/frr/render" --nic-timers 1/2 \
+		-o "$LAB/rendered" "$LAB/$1.yaml" >"$LAB/files" &&
+		frr_up "$1" "$LAB/rendered/$1/frr.conf"
+}
+
+client_goes_by() { # gateways...
+	frr_route client 10.77.0.0/24 "$@" && frr_route client "$G" "$@"
+}
+
+show_routing() {
+	title "Two borders, and one dies: OSPF"
+	if ! frr_need; then
+		echo "  left out: $frr_lacks"
+		return
+	fi
+	claim "the client is a router beside n1 and n2" join_router
+	claim "n1 is a border" speak_ospf n1 '{nics: [nic0]}'
+	claim "so is n2" speak_ospf n2 '{nics: [nic0]}'
+	claim "n3 has no NIC" speak_ospf n3 '{}'
+	claim "the client learns the ways by both" \
+		wait_for 20 client_goes_by 192.0.2.1 198.51.100.1
+	run_shown client ip route show "$G"
+	claim "n3 learns its way out" wait_for 20 frr_route n3 default 10.77.0.1 10.77.0.2
+	run_shown n3 ip route show default
+	claim "the client asks n3, again and again" way_open asked client n3 10.77.0.3
+	ways_mark asked
+	printf '  # kill -9 %s (n1)\n' "$(pid_of n1)"
+	stop n1 KILL
+	claim "the ways go by n2" wait_for 20 client_goes_by 198.51.100.1
+	claim "n3's way out, too" wait_for 20 frr_route n3 default 10.77.0.2
+	claim "the client's connection goes on" ways_live "after kill -9" asked
+	ways_figures
+	node_up n1 1
+	claim "n1 is back, and on the ways" \
+		wait_for 20 client_goes_by 192.0.2.1 198.51.100.1
+	leave_routing
+}
+
+leave_routing() {
+	local name
+	stop asked KILL
+	stop serve-asked KILL
+	for name in client n1 n2 n3; do
+		frr_down "$name"
+	done
+	claim "all see each other" wait_for 10 all_see_all
+}
+
 leftovers() {
 	local name
 	for name in n1 n2 n3; do
@@ -348,6 +429,7 @@ show_all() {
 	show_multicast
 	show_dhcp
 	show_global
+	show_routing
 	show_failure
 	show_stopped
 	[ -z "$interactive" ] || open_shell
