@@ -210,6 +210,7 @@ static void enter(struct dispatch *dispatch, const struct flow_key *key, uint16_
 
 	if (ret == -ENOSPC)
 		dispatch->counters.full++;
+	dispatch_learn(dispatch, key);
 }
 
 static void pin_to(struct dispatch *dispatch, struct member *member,
@@ -283,8 +284,31 @@ void dispatch_settle(struct dispatch *dispatch, const struct resolve *resolve)
 	} else if (resolve->is_hashed) {
 		dispatch->counters.hashed++;
 		flowtable_remove(dispatch->table, key); /* of the former one */
+		dispatch_learn(dispatch, key);
 	}
 	answer(dispatch, key, &resolve->verdict);
+}
+
+static bool is_in_kernel(struct dispatch *dispatch, const struct flow_key *key)
+{
+	struct socket_match match = {.is_over = false};
+
+	return find_in_kernel(dispatch, key, &match) == 1 && !match.is_over &&
+	       !match.is_half;
+}
+
+void dispatch_settle_late(struct dispatch *dispatch, const struct flow_key *key,
+			  enum resolve_class class, uint16_t owner)
+{
+	const struct dispatch_verdict verdict = {
+		.owner = owner, .reason = DROP_NUM_, .keep = resolve_keep(class)};
+
+	if (is_in_kernel(dispatch, key)) {
+		dispatch_learn(dispatch, key);
+		return;
+	}
+	enter(dispatch, key, owner, FLOW_VIA_ANSWER);
+	answer(dispatch, key, &verdict);
 }
 
 /* Kinds that the data plane decides by itself. */
@@ -352,14 +376,11 @@ static bool is_contested(struct dispatch *dispatch, const struct dispatch_pin *p
  * first packet just now would insist. */
 static bool is_our_connection(struct dispatch *dispatch, const struct dispatch_pin *pin)
 {
-	struct socket_match match = {.is_over = false};
 	struct flowtable_entry entry;
 
 	return pin->owner != dispatch->self->id &&
 	       find_entry(dispatch, &pin->key, &entry) &&
-	       entry.owner == dispatch->self->id &&
-	       find_in_kernel(dispatch, &pin->key, &match) == 1 && !match.is_over &&
-	       !match.is_half;
+	       entry.owner == dispatch->self->id && is_in_kernel(dispatch, &pin->key);
 }
 
 static void take_pin(struct dispatch *dispatch, struct member *from,
@@ -383,6 +404,8 @@ static void take_pin(struct dispatch *dispatch, struct member *from,
 	owner->placed++;
 	if (!is_flooded(dispatch) || find_entry(dispatch, &pin->key, &entry))
 		enter(dispatch, &pin->key, pin->owner, FLOW_VIA_PIN);
+	else
+		dispatch_learn(dispatch, &pin->key);
 	dispatch_stop_asking(dispatch, &pin->key);
 	answer(dispatch, &pin->key, &verdict);
 }

@@ -16,7 +16,10 @@
  *
  * Members are asked by a message that may be lost, 30 ms long, twice. There is one
  * question at a time about a flow, and not more than DISPATCH_ASKED_MAX in all; what is
- * beyond is placed by its hash, or dropped until it comes again.
+ * beyond is placed by its hash, or dropped until it comes again. A member that is busy
+ * answers later than that: what it has counts for two seconds more, if nothing else was
+ * learned of the flow since (dispatch_late.c). Who got an opener since keeps it, for the
+ * client may have heard from it.
  *
  * When the table is nearly full (DISPATCH_FLOOD of its cap), openers are placed by
  * their hash without an entry, and nobody is told; every border chooses alike.
@@ -45,6 +48,7 @@
 
 #define DISPATCH_MEMBERS_MAX  BALANCE_NODES_MAX /* with ourselves; more are left out */
 #define DISPATCH_ASKED_MAX    1024		/* flows that members are asked for */
+#define DISPATCH_LATE_MAX     4096		/* questions that ran out */
 #define DISPATCH_EXPLAINS_MAX 16
 #define DISPATCH_WORDS_MAX    256
 
@@ -56,7 +60,7 @@ struct dispatch_ops {
 	void (*random)(void *arg, void *bytes, size_t length);
 	/* To another member; may be lost. 0 or -errno. */
 	int (*send)(void *arg, uint16_t peer_id, const uint8_t *bytes, size_t length);
-	/* To the data plane, asked or (a pin) unasked. 0 or -errno. */
+	/* To the data plane, asked or (a pin, a late answer) unasked. 0 or -errno. */
 	int (*answer)(void *arg, const struct flow_key *key,
 		      const struct dispatch_verdict *verdict);
 	/* The data plane is to forget its verdicts of DISPATCH_KEEP_DATAGRAM. */
@@ -208,6 +212,7 @@ struct dispatch_totals {
 
 	uint64_t hashed; /* openers without an entry: flood, or too many questions */
 	uint64_t asked, asked_again, silent, busy;
+	uint64_t late;		      /* answers, after `silent` */
 	uint64_t queries;	      /* of others, that we answered */
 	uint64_t pins_sent, pins_got; /* told to all others at once; taken */
 	uint64_t pins_refused; /* of a member that is not up, that lost, or of ours */

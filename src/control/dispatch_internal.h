@@ -8,6 +8,7 @@
 #define NSEC_PER_SEC  1000000000ull
 
 #define DISPATCH_ANSWER_NS (30 * NSEC_PER_MSEC) /* so long an answer may take */
+#define DISPATCH_LATE_NS   (2 * NSEC_PER_SEC)	/* and so long it counts */
 #define DISPATCH_REPEAT_NS                                                               \
 	(200 * NSEC_PER_MSEC)			/* what has to be heard is said again    \
 						 */
@@ -94,6 +95,22 @@ struct queries {
 	struct query pool[DISPATCH_ASKED_MAX];
 };
 
+/* A question that has run out. */
+struct late {
+	struct late *chain; /* of the same bucket */
+	uint64_t token;	    /* 0: none */
+	uint64_t until_ns;
+	uint64_t pending[DISPATCH_PENDING_WORDS]; /* who may still answer it, by slot */
+	struct flow_key key;
+	enum resolve_class class;
+	bool is_known; /* who has the flow was learned since */
+};
+
+struct late_ones {
+	struct late *buckets[DISPATCH_LATE_MAX];
+	struct late places[DISPATCH_LATE_MAX]; /* by the serials of tokens */
+};
+
 struct dispatch_explain {
 	void (*done)(void *arg, const struct dispatch_explanation *);
 	void *arg;
@@ -115,6 +132,7 @@ struct dispatch {
 	struct flowtable *table;
 	struct balance *balance;
 	struct queries queries;
+	struct late_ones late;
 
 	uint64_t generation; /* of our own list */
 	unsigned unlisted;   /* own listeners that were too many */
@@ -149,6 +167,10 @@ void dispatch_arm(struct dispatch *dispatch);
 
 /* The decision is made, and this is what follows from it. */
 void dispatch_settle(struct dispatch *dispatch, const struct resolve *resolve);
+
+/* A member has a flow, and says so late. */
+void dispatch_settle_late(struct dispatch *dispatch, const struct flow_key *key,
+			  enum resolve_class class, uint16_t owner);
 
 /* May another one have the connection, or nobody? */
 bool dispatch_is_doubtful(const struct dispatch *dispatch,
@@ -224,6 +246,22 @@ void dispatch_take_queries(struct dispatch *dispatch, struct member *member,
 			   const struct dispatch_message *message);
 void dispatch_take_answers(struct dispatch *dispatch, const struct member *member,
 			   const struct dispatch_message *message);
+/* The member has the flow, as it says to a former question: that answers the one that is
+ * under way, if the member was asked that one, too. False: there is none. */
+bool dispatch_answer_next(struct dispatch *dispatch, const struct member *member,
+			  const struct flow_key *key);
+
+/* ---- dispatch_late.c ---- */
+
+/* It has run out. */
+void dispatch_remember(struct dispatch *dispatch, const struct query *query);
+/* Who has the flow is known, or who got its opener: no late answer changes that. */
+void dispatch_learn(struct dispatch *dispatch, const struct flow_key *key);
+/* It doesn't answer any more. */
+void dispatch_late_lost(struct dispatch *dispatch, const struct member *member);
+/* False: nothing that it was asked for. */
+bool dispatch_take_late(struct dispatch *dispatch, const struct member *member,
+			const struct dispatch_answer *answer);
 
 /* ---- dispatch_report.c ---- */
 

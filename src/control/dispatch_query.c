@@ -242,6 +242,8 @@ void dispatch_query_timer(struct dispatch *dispatch)
 	while ((query = dispatch->queries.oldest) && query->deadline_ns <= now) {
 		if (query->is_second) {
 			dispatch->counters.silent++;
+			if (!query->explain)
+				dispatch_remember(dispatch, query);
 			finish_query(dispatch, query, RESOLVE_ANSWER_SILENT, 0);
 			continue;
 		}
@@ -256,6 +258,7 @@ void dispatch_query_lost(struct dispatch *dispatch, const struct member *member)
 {
 	struct query *query, *newer;
 
+	dispatch_late_lost(dispatch, member);
 	for (query = dispatch->queries.oldest; query; query = newer) {
 		newer = query->newer;
 		if (!is_pending(query, member->slot))
@@ -272,7 +275,8 @@ static void take_answer(struct dispatch *dispatch, const struct member *member,
 	struct query *query = find_by_token(&dispatch->queries, answer->token);
 
 	if (!query || !is_pending(query, member->slot)) {
-		dispatch->counters.odd_messages++; /* late, mostly */
+		if (!dispatch_take_late(dispatch, member, answer))
+			dispatch->counters.odd_messages++; /* not needed, mostly */
 		return;
 	}
 	query->pending[member->slot / 64] &= ~(1ull << member->slot % 64);
@@ -284,6 +288,18 @@ static void take_answer(struct dispatch *dispatch, const struct member *member,
 		query->over = member->id;
 	if (is_answered(query))
 		finish_query(dispatch, query, RESOLVE_ANSWER_NO, 0);
+}
+
+bool dispatch_answer_next(struct dispatch *dispatch, const struct member *member,
+			  const struct flow_key *key)
+{
+	struct query *query = find_by_key(&dispatch->queries, key);
+
+	if (!query)
+		return false;
+	if (is_pending(query, member->slot))
+		finish_query(dispatch, query, RESOLVE_ANSWER_YES, member->id);
+	return true;
 }
 
 void dispatch_take_answers(struct dispatch *dispatch, const struct member *member,

@@ -56,9 +56,9 @@ static enum step_result drop(struct resolve *resolve, enum drop_reason reason,
 }
 
 /* Of one that has a connection for it. */
-static enum dispatch_keep keep_of(const struct resolve *resolve)
+enum dispatch_keep resolve_keep(enum resolve_class class)
 {
-	return is_of(resolve, DATAGRAMS) ? DISPATCH_KEEP_DATAGRAM : DISPATCH_KEEP_FLOW;
+	return 1u << class & DATAGRAMS ? DISPATCH_KEEP_DATAGRAM : DISPATCH_KEEP_FLOW;
 }
 
 static enum step_result give_connection(struct resolve *resolve, uint16_t owner,
@@ -66,7 +66,7 @@ static enum step_result give_connection(struct resolve *resolve, uint16_t owner,
 {
 	resolve->via = via;
 	resolve->enters = true;
-	return give(resolve, owner, keep_of(resolve));
+	return give(resolve, owner, resolve_keep(resolve->class));
 }
 
 /* ---- the steps ---- */
@@ -95,7 +95,7 @@ static enum step_result step_table(struct resolve *resolve)
 		say(resolve, "%s, for %u s, by %s", name_of(resolve, entry.owner),
 		    entry.made_s, flow_via_name(entry.via));
 		resolve->hears = true;
-		return give(resolve, entry.owner, keep_of(resolve));
+		return give(resolve, entry.owner, resolve_keep(resolve->class));
 	}
 	if (owner == RESOLVE_MEMBER_UP) {
 		say(resolve, "%s, but that is %u s old", name_of(resolve, entry.owner),

@@ -156,6 +156,9 @@ enum resolve_outcome { RESOLVE_DECIDED, RESOLVE_ASK };
 /* Of what kind it is; false: it needs no decision (echo, reply, fragment). */
 bool resolve_class_of(const struct flow_packet *packet, enum resolve_class *ret_class);
 
+/* For a packet of a flow that its owner has. */
+enum dispatch_keep resolve_keep(enum resolve_class class);
+
 void resolve_start(struct resolve *resolve, const struct resolve_ops *ops, void *arg,
 		   uint16_t self, const struct flow_key *key, enum resolve_class class);
 

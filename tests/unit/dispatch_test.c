@@ -369,6 +369,14 @@ static struct dispatch_totals counters_of(const struct rig *rig)
 	return counters;
 }
 
+static uint32_t count_flows(const struct rig *rig)
+{
+	uint32_t count, cap;
+
+	dispatch_read_table(rig->dispatch, &count, &cap);
+	return count;
+}
+
 /* Everybody has heard everything, and the start is long ago. */
 static struct rig *open_settled(uint32_t flows)
 {
@@ -515,10 +523,6 @@ TEST_CASE(dispatch, who_does_not_answer_is_asked_once_more)
 	CHECK_INT(rig->num_answers, 0);
 	pass(rig, 30 * MS);
 	check_verdict(rig, 0, DROP_NO_OWNER, DISPATCH_KEEP_SHORT);
-	/* An answer that comes too late is about nothing. */
-	answer(rig, 7, token, DISPATCH_HAVE_LIVE);
-	CHECK_INT(rig->num_answers, 1);
-	CHECK_U64(counters_of(rig).odd_messages, 1);
 	CHECK_U64(counters_of(rig).silent, 1);
 	close_rig(rig);
 }
@@ -604,6 +608,417 @@ TEST_CASE(dispatch, only_who_was_asked_may_answer)
 	CHECK_U64(counters_of(rig).odd_messages, 3);
 	dispatch_message(rig->dispatch, 8, (const uint8_t *)"\xff", 1);
 	CHECK_U64(counters_of(rig).bad_messages, 1);
+	close_rig(rig);
+}
+
+/* ---- late answers ---- */
+
+/* A question about it that nobody answers in time; its token. */
+static uint64_t run_out(struct rig *rig, struct flow_packet packet)
+{
+	uint64_t token;
+
+	rig->num_sent = 0;
+	miss(rig, packet);
+	pass(rig, 0);
+	token = asked(rig, 7);
+	pass(rig, 61 * MS);
+	CHECK_INT(rig->num_answers, 1);
+	rig->num_sent = 0;
+	return token;
+}
+
+/* Members 7 and 8, and no listener of our own. */
+static struct rig *open_slow(void)
+{
+	struct rig *rig = open_settled(1024);
+
+	join_settled(rig, 7);
+	join_settled(rig, 8);
+	dispatch_set_listeners(rig->dispatch, NULL, 0);
+	heard_all(rig, 7, 0);
+	heard_all(rig, 8, 0);
+	return rig;
+}
+
+/* It is as it was, though something was said late. */
+static void check_vain(const struct rig *rig, uint64_t late)
+{
+	CHECK_INT(rig->num_answers, 0);
+	CHECK_U64(counters_of(rig).late, late);
+	CHECK_U64(counters_of(rig).odd_messages, 0);
+}
+
+static void check_odd(const struct rig *rig, uint64_t odd)
+{
+	CHECK_INT(rig->num_answers, 0);
+	CHECK_U64(counters_of(rig).late, 0);
+	CHECK_U64(counters_of(rig).odd_messages, odd);
+}
+
+static void answer_late(struct rig *rig, uint16_t from, uint64_t token,
+			enum dispatch_have have)
+{
+	rig->num_answers = 0;
+	answer(rig, from, token, have);
+}
+
+/* Whose flow it is, without a question. */
+static void check_known(struct rig *rig, struct flow_packet packet, uint16_t owner)
+{
+	rig->num_sent = 0;
+	miss(rig, packet);
+	CHECK_INT(rig->num_answers, 1);
+	CHECK_INT(rig->verdict.owner, owner);
+	pass(rig, 0);
+	CHECK_INT(count_sent(rig, DISPATCH_MESSAGE_QUERY), 0);
+}
+
+TEST_CASE(dispatch, a_late_yes_is_taken_as_one_in_time)
+{
+	struct rig *rig = open_slow();
+	uint64_t token = run_out(rig, segment(1));
+	struct dispatch_totals counters;
+
+	CHECK_INT(rig->verdict.owner, 0);
+	pass(rig, 1900 * MS);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	CHECK_INT(rig->key.foreign_port, 1);
+	check_known(rig, segment(1), 7);
+	/* It was asked twice, and may say so twice. */
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_vain(rig, 2);
+	counters = counters_of(rig);
+	CHECK_U64(counters.misses, counters.by_table + counters.no_owner);
+	CHECK_U64(counters.by_answer, 0);
+	CHECK_U64(counters.pins_sent, 0);
+	close_rig(rig);
+}
+
+TEST_CASE(dispatch, a_late_no_is_only_counted)
+{
+	struct rig *rig = open_slow();
+	uint64_t token = run_out(rig, segment(1));
+
+	answer_late(rig, 7, token, DISPATCH_HAVE_NONE);
+	check_vain(rig, 1);
+	answer_late(rig, 8, token, DISPATCH_HAVE_OVER);
+	check_vain(rig, 2);
+	CHECK_INT(count_flows(rig), 0);
+	/* One says no and the other one yes. */
+	answer_late(rig, 8, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 8, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	close_rig(rig);
+}
+
+TEST_CASE(dispatch, nobody_answers_late_what_it_was_not_asked)
+{
+	struct rig *rig = open_slow();
+	uint64_t token = run_out(rig, segment(1));
+
+	join_settled(rig, 9);
+	answer_late(rig, 9, token, DISPATCH_HAVE_LIVE);
+	check_odd(rig, 1);
+	answer_late(rig, 7, token + 1, DISPATCH_HAVE_LIVE);
+	answer_late(rig, 7, token + DISPATCH_ASKED_MAX, DISPATCH_HAVE_LIVE);
+	answer_late(rig, 7, token - DISPATCH_ASKED_MAX, DISPATCH_HAVE_LIVE);
+	answer_late(rig, 7, token + (uint64_t)DISPATCH_ASKED_MAX * DISPATCH_LATE_MAX,
+		    DISPATCH_HAVE_LIVE);
+	answer_late(rig, 7, 0, DISPATCH_HAVE_LIVE);
+	check_odd(rig, 6);
+	CHECK_INT(count_flows(rig), 0);
+	close_rig(rig);
+}
+
+/* Who has said no in time does not say yes later. */
+TEST_CASE(dispatch, only_who_was_silent_answers_late)
+{
+	struct rig *rig = open_slow();
+	uint64_t token;
+
+	miss(rig, segment(1));
+	pass(rig, 0);
+	token = asked(rig, 7);
+	answer(rig, 8, token, DISPATCH_HAVE_NONE);
+	pass(rig, 61 * MS);
+	CHECK_INT(rig->num_answers, 1);
+	answer_late(rig, 8, token, DISPATCH_HAVE_LIVE);
+	check_odd(rig, 1);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	close_rig(rig);
+}
+
+/* Whoever has its id or its place then. */
+TEST_CASE(dispatch, another_life_does_not_answer_late)
+{
+	struct rig *rig = open_slow();
+	uint64_t token = run_out(rig, segment(1));
+
+	dispatch_peer_down(rig->dispatch, 7);
+	join_settled(rig, 7);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_odd(rig, 1);
+	dispatch_peer_up(rig->dispatch, 8, "n8"); /* that it was down wasn't seen */
+	answer_late(rig, 8, token, DISPATCH_HAVE_LIVE);
+	check_odd(rig, 2);
+	close_rig(rig);
+}
+
+TEST_CASE(dispatch, what_has_run_out_is_forgotten_after_a_while)
+{
+	struct rig *rig = open_slow();
+	uint64_t token = run_out(rig, segment(1));
+
+	pass(rig, 2 * S);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_odd(rig, 1);
+	/* A flow that is asked for all the time. */
+	for (unsigned i = 0; i < 100; i++)
+		token = run_out(rig, segment(1));
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	close_rig(rig);
+}
+
+#define RUN_OUT_AT_ONCE (DISPATCH_ASKED_MAX / 4 * 3)
+
+/* The token of the first of them. */
+static uint64_t run_many_out(struct rig *rig, unsigned first)
+{
+	uint64_t token;
+
+	rig->num_sent = 0;
+	for (unsigned i = 0; i < RUN_OUT_AT_ONCE; i++)
+		miss(rig, segment((uint16_t)(first + i)));
+	pass(rig, 0);
+	CHECK_INT(rig->num_sent, RUN_OUT_AT_ONCE / DISPATCH_QUERIES_MAX);
+	token = rig->sent[0].message.queries[0].token;
+	rig->send_error = -EAGAIN;
+	pass(rig, 61 * MS);
+	rig->send_error = 0;
+	return token;
+}
+
+TEST_CASE(dispatch, the_oldest_of_too_many_that_ran_out_is_forgotten)
+{
+	struct rig *rig = open_settled(1024);
+	unsigned batches = DISPATCH_LATE_MAX / RUN_OUT_AT_ONCE + 1;
+	uint64_t tokens[DISPATCH_LATE_MAX / RUN_OUT_AT_ONCE + 1];
+
+	join_settled(rig, 7);
+	for (unsigned i = 0; i < batches; i++)
+		tokens[i] = run_many_out(rig, 1 + i * RUN_OUT_AT_ONCE);
+	answer_late(rig, 7, tokens[0], DISPATCH_HAVE_LIVE);
+	check_odd(rig, 1);
+	for (unsigned i = 1; i < batches; i++) {
+		answer_late(rig, 7, tokens[i], DISPATCH_HAVE_LIVE);
+		check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+		CHECK_INT(rig->key.foreign_port, 1 + i * RUN_OUT_AT_ONCE);
+	}
+	CHECK_INT(count_flows(rig), batches - 1);
+	close_rig(rig);
+}
+
+/* Of all those that are remembered it is known when something was learned. */
+TEST_CASE(dispatch, too_many_that_ran_out_are_told_apart)
+{
+	struct rig *rig = open_settled(1024);
+	uint64_t tokens[RUN_OUT_AT_ONCE];
+	unsigned first = 1;
+
+	join_settled(rig, 7);
+	for (; first < 10 * DISPATCH_LATE_MAX; first += RUN_OUT_AT_ONCE)
+		run_many_out(rig, first);
+	first -= RUN_OUT_AT_ONCE;
+	for (unsigned i = 0; i < RUN_OUT_AT_ONCE; i++)
+		tokens[i] = rig->sent[i / DISPATCH_QUERIES_MAX]
+				    .message.queries[i % DISPATCH_QUERIES_MAX]
+				    .token;
+	for (unsigned i = 0; i < RUN_OUT_AT_ONCE; i++) {
+		pin(rig, 7, opener((uint16_t)(first + i)), 7);
+		answer_late(rig, 7, tokens[i], DISPATCH_HAVE_LIVE);
+		check_vain(rig, i + 1);
+	}
+	close_rig(rig);
+}
+
+/* By us, or by another border: the client may have its answer. */
+TEST_CASE(dispatch, who_got_an_opener_since_keeps_it)
+{
+	struct rig *rig = open_slow();
+	uint64_t token = run_out(rig, segment(1));
+	uint16_t owner;
+
+	miss(rig, opener(1));
+	owner = rig->verdict.owner;
+	CHECK(owner == 7 || owner == 8);
+	answer_late(rig, owner == 7 ? 8 : 7, token, DISPATCH_HAVE_LIVE);
+	check_vain(rig, 1);
+	check_known(rig, segment(1), owner);
+
+	token = run_out(rig, segment(2));
+	pin(rig, 8, opener(2), 8);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_vain(rig, 2);
+	check_known(rig, segment(2), 8);
+	close_rig(rig);
+}
+
+/* The opener itself was asked for. */
+TEST_CASE(dispatch, an_opener_that_was_placed_unanswered_stays_there)
+{
+	struct rig *rig = open_slow();
+	const struct flow_packet packet = opener(1);
+	uint16_t owner;
+	uint64_t token;
+
+	dispatch_miss_of_old(rig->dispatch, &packet);
+	pass(rig, 0);
+	token = asked(rig, 7);
+	pass(rig, 61 * MS);
+	owner = rig->verdict.owner;
+	CHECK(owner == 7 || owner == 8);
+	answer_late(rig, owner == 7 ? 8 : 7, token, DISPATCH_HAVE_LIVE);
+	check_vain(rig, 1);
+	check_known(rig, segment(1), owner);
+	/* If nobody would have it, it is the member's. */
+	dispatch_set_paused(rig->dispatch, 7, true);
+	dispatch_set_paused(rig->dispatch, 8, true);
+	token = run_out(rig, segment(2));
+	miss(rig, opener(2));
+	CHECK(rig->verdict.owner == 0);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	close_rig(rig);
+}
+
+/* Without an entry that would show it. */
+TEST_CASE(dispatch, who_got_an_opener_during_a_flood_keeps_it)
+{
+	struct rig *rig = open_slow();
+	uint64_t tokens[2];
+
+	rig->send_error = -EAGAIN;
+	for (unsigned i = 0; count_flows(rig) < 1024 / 5 * 4; i++)
+		miss(rig, opener((uint16_t)(1 + i)));
+	rig->send_error = 0;
+	pass(rig, 10 * MS);
+	tokens[0] = run_out(rig, segment(50000));
+	tokens[1] = run_out(rig, segment(50001));
+	miss(rig, opener(50000));
+	CHECK_U64(counters_of(rig).hashed, 1);
+	pin(rig, 8, opener(50001), 8);
+	answer_late(rig, rig->verdict.owner == 7 ? 8 : 7, tokens[0], DISPATCH_HAVE_LIVE);
+	check_vain(rig, 1);
+	answer_late(rig, 7, tokens[1], DISPATCH_HAVE_LIVE);
+	check_vain(rig, 2);
+	CHECK_INT(count_flows(rig), 1024 / 5 * 4);
+	close_rig(rig);
+}
+
+TEST_CASE(dispatch, what_was_remembered_before_the_question_gives_way_to_a_late_yes)
+{
+	struct rig *rig = open_slow();
+	uint64_t token;
+
+	pin(rig, 8, segment(1), 8);
+	pass(rig, 61 * S);
+	token = run_out(rig, segment(1));
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	check_known(rig, segment(1), 7);
+	close_rig(rig);
+}
+
+TEST_CASE(dispatch, the_first_late_yes_is_taken)
+{
+	struct rig *rig = open_slow();
+	uint64_t tokens[2];
+
+	tokens[0] = run_out(rig, segment(1));
+	tokens[1] = run_out(rig, segment(1));
+	answer_late(rig, 8, tokens[1], DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 8, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	answer_late(rig, 7, tokens[1], DISPATCH_HAVE_LIVE);
+	check_vain(rig, 2);
+	answer_late(rig, 7, tokens[0], DISPATCH_HAVE_LIVE);
+	check_vain(rig, 3);
+	check_known(rig, segment(1), 8);
+	close_rig(rig);
+}
+
+TEST_CASE(dispatch, no_late_yes_takes_what_our_kernel_has)
+{
+	struct rig *rig = open_slow();
+	const struct flow_key key = segment(2).key;
+	uint64_t token = run_out(rig, segment(1));
+
+	rig->exact = 1;
+	rig->lookups = 0;
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_vain(rig, 2);
+	CHECK_INT(rig->lookups, 1); /* nobody makes us look as often as it likes */
+	rig->exact = 0;
+	/* A walk has seen it. */
+	token = run_out(rig, segment(2));
+	dispatch_set_connections(rig->dispatch, &key, 1);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_vain(rig, 3);
+	check_known(rig, segment(2), 5);
+	/* That our kernel has answered an opener of it is less than a connection. */
+	rig->exact = 1;
+	rig->is_half = true;
+	token = run_out(rig, segment(3));
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	close_rig(rig);
+}
+
+/* What went by the hash is gone; what follows goes to who has a socket for it. */
+TEST_CASE(dispatch, a_late_yes_corrects_where_datagrams_go)
+{
+	struct rig *rig = open_slow();
+	struct listener port_80_udp = port_80;
+	struct flow_packet packet = packet_of(FLOW_DATAGRAM, IPPROTO_UDP, 1);
+	uint64_t token;
+
+	port_80_udp.protocol = IPPROTO_UDP;
+	dispatch_set_listeners(rig->dispatch, &port_80_udp, 1);
+	token = run_out(rig, packet);
+	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_DATAGRAM);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_DATAGRAM);
+	check_known(rig, packet, 7);
+	close_rig(rig);
+}
+
+/* What asked once more needs not wait for an answer of its own. */
+TEST_CASE(dispatch, a_late_yes_answers_the_next_question)
+{
+	struct rig *rig = open_slow();
+	uint64_t token = run_out(rig, segment(1));
+	struct dispatch_totals counters;
+
+	miss(rig, segment(1));
+	pass(rig, 1 * MS);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_verdict(rig, 7, DROP_NUM_, DISPATCH_KEEP_FLOW);
+	rig->num_answers = 0;
+	pass(rig, 100 * MS);
+	CHECK_INT(rig->num_answers, 0);
+	counters = counters_of(rig);
+	CHECK_U64(counters.by_answer, 1);
+	CHECK_U64(counters.misses, counters.by_answer + counters.no_owner);
+	/* Who has answered that one already has said what is true now. */
+	token = run_out(rig, segment(2));
+	miss(rig, segment(2));
+	pass(rig, 1 * MS);
+	answer(rig, 7, asked(rig, 7), DISPATCH_HAVE_NONE);
+	answer_late(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_vain(rig, 2);
 	close_rig(rig);
 }
 
@@ -908,14 +1323,6 @@ TEST_CASE(dispatch, nothing_is_reset_right_after_the_start)
 	miss(rig, segment(1));
 	check_verdict(rig, 5, DROP_NUM_, DISPATCH_KEEP_NOT);
 	close_rig(rig);
-}
-
-static uint32_t count_flows(const struct rig *rig)
-{
-	uint32_t count, cap;
-
-	dispatch_read_table(rig->dispatch, &count, &cap);
-	return count;
 }
 
 TEST_CASE(dispatch, own_connections_are_in_the_table_as_long_as_they_live)
@@ -1570,6 +1977,7 @@ TEST_CASE(dispatch, explain_can_be_cancelled_and_is_bounded)
 	const struct flow_packet packet = segment(1);
 	struct explained explained = {0};
 	struct dispatch_explain *handles[DISPATCH_EXPLAINS_MAX + 1];
+	uint64_t token;
 
 	join_settled(rig, 7);
 	for (unsigned i = 0; i <= DISPATCH_EXPLAINS_MAX; i++)
@@ -1585,6 +1993,17 @@ TEST_CASE(dispatch, explain_can_be_cancelled_and_is_bounded)
 	CHECK_INT(explained.count, DISPATCH_EXPLAINS_MAX - 1);
 	CHECK_STR(explained.explanation.node, "");
 	CHECK_INT(explained.explanation.verdict.reason, DROP_NO_OWNER);
+	CHECK_INT(dispatch_explain(rig->dispatch, &packet, on_done, &explained,
+				   &handles[0]),
+		  0);
+	/* What was asked for it counts for nothing else. */
+	rig->num_sent = 0;
+	pass(rig, 1 * MS);
+	token = asked(rig, 7);
+	pass(rig, S);
+	answer(rig, 7, token, DISPATCH_HAVE_LIVE);
+	check_odd(rig, 1);
+	CHECK_INT(count_flows(rig), 0);
 	CHECK_INT(dispatch_explain(rig->dispatch, &packet, on_done, &explained,
 				   &handles[0]),
 		  0);
