@@ -442,6 +442,8 @@ static Shmnet__Ctl__Decisions *decisions_encode(struct ctl_scratch *scratch,
 	to->not_sent = from->not_sent;
 	to->not_answered = from->not_answered;
 	to->full = from->full;
+	to->late = from->late;
+	to->has_late = true;
 	return to;
 }
 

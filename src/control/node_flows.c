@@ -476,6 +476,7 @@ static void fill_decisions(const struct dispatch_totals *totals,
 		.not_sent = totals->not_sent,
 		.not_answered = totals->not_answered,
 		.full = totals->full,
+		.late = totals->late,
 	};
 }
 

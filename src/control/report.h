@@ -253,6 +253,7 @@ struct report_decisions {
 	uint64_t not_sent;
 	uint64_t not_answered;
 	uint64_t full;
+	uint64_t late;
 };
 
 struct report_network_stats {
