@@ -1,8 +1,8 @@
 /*
  * Several dispatchers in one process, made of a seed: a network of messages that delays
- * and loses them, kernels that are sets of connections and listeners, members that come
- * and go, and clients whose packets come in at any border. Every packet is a miss: the
- * data plane's cache is nothing but a delay.
+ * and loses them, members that are busy and answer late, kernels that are sets of
+ * connections and listeners, members that come and go, and clients whose packets come in
+ * at any border. Every packet is a miss: the data plane's cache is nothing but a delay.
  *
  * After each event:
  *
@@ -29,17 +29,19 @@
 #define MS 1000000ull
 #define S  1000000000ull
 
-#define NODES_MAX  5
-#define FLOWS	   48
-#define PORTS	   3
-#define PORT	   80	     /* the first */
-#define DELAY_NS   (5 * MS)  /* of a message, at most */
-#define SETTLE_NS  (3 * S)   /* until everybody has heard of something */
-#define REUSE_NS   (61 * S)  /* of a client's port */
-#define CACHE_NS   (50 * MS) /* a packet waits no longer */
-#define WALK_NS	   (10 * S)
-#define EVENTS_MAX 65536
-#define NOBODY	   NODES_MAX
+#define NODES_MAX   5
+#define FLOWS	    48
+#define PORTS	    3
+#define PORT	    80	      /* the first */
+#define DELAY_NS    (5 * MS)  /* of a message, at most */
+#define SLOW_MIN_NS (60 * MS) /* of the answer of one that is busy */
+#define SLOW_MAX_NS (500 * MS)
+#define SETTLE_NS   (3 * S)   /* until everybody has heard of something */
+#define REUSE_NS    (61 * S)  /* of a client's port */
+#define CACHE_NS    (50 * MS) /* a packet waits no longer */
+#define WALK_NS	    (10 * S)
+#define EVENTS_MAX  65536
+#define NOBODY	    NODES_MAX
 
 struct sim;
 
@@ -87,6 +89,7 @@ struct sim {
 	struct node nodes[NODES_MAX];
 	struct flow flows[FLOWS];
 	unsigned loss; /* of 1000 messages */
+	bool is_busy;  /* all members: answers take longer than anybody waits */
 	unsigned lan;  /* whose address a neighbour learned last */
 	unsigned num_events;
 	struct event *events[EVENTS_MAX]; /* a heap */
@@ -333,6 +336,22 @@ static void check_message(struct node *from, const struct node *to, const uint8_
 		check_query(from, to, &message.queries[i]);
 }
 
+static bool is_answer(const uint8_t *bytes, size_t length)
+{
+	struct dispatch_message message;
+	const char *why;
+
+	return codec_dispatch_decode(bytes, length, &message, &why) == 0 &&
+	       message.type == DISPATCH_MESSAGE_ANSWER;
+}
+
+static uint64_t delay_of(struct sim *sim, const uint8_t *bytes, size_t length)
+{
+	if (sim->is_busy && is_answer(bytes, length))
+		return SLOW_MIN_NS + chance(sim, SLOW_MAX_NS - SLOW_MIN_NS);
+	return 10 * US + chance(sim, DELAY_NS);
+}
+
 static int on_send(void *arg, uint16_t peer_id, const uint8_t *bytes, size_t length)
 {
 	struct node *from = arg;
@@ -348,7 +367,7 @@ static int on_send(void *arg, uint16_t peer_id, const uint8_t *bytes, size_t len
 	check_message(from, to, bytes, length);
 	if (chance(sim, 1000) < sim->loss)
 		return chance(sim, 2) ? -EAGAIN : 0;
-	event.at_ns = sim->now_ns + 10 * US + chance(sim, DELAY_NS);
+	event.at_ns = sim->now_ns + delay_of(sim, bytes, length);
 	if (event.at_ns < to->arrival_ns[from->index])
 		event.at_ns = to->arrival_ns[from->index]; /* rings keep the order */
 	to->arrival_ns[from->index] = event.at_ns;
@@ -771,6 +790,7 @@ static void act(struct sim *sim)
 static void heal(struct sim *sim)
 {
 	sim->loss = 0;
+	sim->is_busy = false;
 	run(sim, SETTLE_NS);
 	for (unsigned i = 0; i < sim->num_nodes; i++) {
 		struct node *node = &sim->nodes[i];
@@ -885,6 +905,7 @@ static void live(struct sim *sim)
 	uint64_t walk_ns = 0;
 
 	sim->loss = losses[chance(sim, 3)];
+	sim->is_busy = chance(sim, 3) == 0;
 	run(sim, SETTLE_NS);
 	for (unsigned i = 0; i < 1500 && !sim->error[0]; i++) {
 		act(sim);
@@ -1021,6 +1042,82 @@ TEST_CASE(sim_dispatch, after_parts_have_met_neighbours_know_who_announces)
 			fprintf(stderr, "  seed %llu: %s\n", (unsigned long long)seed,
 				sim->error);
 		CHECK_STR(sim->error, "");
+		close_sim(sim);
+	}
+}
+
+/* ---- members that are busy ---- */
+
+/* Which of these flows somebody has. */
+static unsigned open_all(struct sim *sim, struct node *border)
+{
+	unsigned opened = 0;
+
+	for (unsigned i = 0; i < FLOWS; i++) {
+		packet(sim, &sim->flows[i], FLOW_OPENER, border);
+		run(sim, 20 * MS);
+		opened += sim->flows[i].owner != NOBODY;
+	}
+	return opened;
+}
+
+/* Of those that others have, how many does the border know at once? */
+static unsigned count_known(struct sim *sim, struct node *border, unsigned *ret_all)
+{
+	unsigned known = 0;
+
+	*ret_all = 0;
+	for (unsigned i = 0; i < FLOWS; i++) {
+		unsigned moved = sim->moved;
+
+		if (sim->flows[i].owner == NOBODY || sim->flows[i].owner == border->index)
+			continue;
+		(*ret_all)++;
+		packet(sim, &sim->flows[i], FLOW_SEGMENT, border);
+		known += sim->moved > moved;
+	}
+	return known;
+}
+
+/* Its clients send again as long as nobody answers. */
+static void start_busy(struct sim *sim, struct node *border)
+{
+	struct dispatch_totals counters;
+	unsigned all, known;
+
+	CHECK(open_all(sim, border) > 0);
+	kill_node(border);
+	run(sim, S);
+	sim->is_busy = true;
+	start(border);
+	run(sim, 100 * MS);
+	known = count_known(sim, border, &all);
+	CHECK_INT(known, 0);
+	run(sim, 100 * MS);
+	count_known(sim, border, &all); /* and asks once more */
+	run(sim, SLOW_MAX_NS);
+	known = count_known(sim, border, &all);
+	CHECK(all > 0);
+	CHECK_INT(known, all);
+	dispatch_read_counters(border->dispatch, &counters);
+	CHECK(counters.late > 0);
+	CHECK_INT(sim->reset, 0);
+	CHECK_STR(sim->error, "");
+}
+
+TEST_CASE(sim_dispatch, a_border_that_starts_among_busy_members_finds_the_owners)
+{
+	for (uint64_t seed = 1; seed <= 200 && !test_failed(); seed++) {
+		struct sim *sim = open_sim(seed, 2 + (unsigned)(seed % (NODES_MAX - 1)));
+
+		for (unsigned i = 0; i < sim->num_nodes; i++) {
+			if (!sim->nodes[i].listens[0])
+				toggle_listener(&sim->nodes[i], 0);
+		}
+		run(sim, SETTLE_NS);
+		start_busy(sim, any_node(sim));
+		if (test_failed())
+			fprintf(stderr, "  seed %llu\n", (unsigned long long)seed);
 		close_sim(sim);
 	}
 }
