@@ -43,6 +43,33 @@ stands_still() { # border
 	hold_hear held && answered '.opened == 400 and .broken == {}'
 }
 
+late_answers() { # border
+	ctl "$1" stats --json >"$LAB/late.stats" || return
+	jq -e '[.networks[].decisions.late // 0] | add > 0' "$LAB/late.stats"
+}
+
+# The border knows nobody's connection, and asks while the others stand still for longer
+# than it waits, but not for so long that they are suspected.
+members_are_late() {
+	stop n1 KILL
+	node_up n1 1 && mesh_is_whole n1 n2 n3 || return
+	kill -STOP "$(pid_of n2)" "$(pid_of n3)"
+	hold_tell held check
+	sleep 0.15
+	kill -CONT "$(pid_of n2)" "$(pid_of n3)"
+	hold_hear held && answered '.broken == {} and .silent == {}'
+}
+
+# Whether they were is a matter of luck.
+lives_by_late_answers() {
+	local i
+	for ((i = 0; i < 10; i++)); do
+		members_are_late || return
+		late_answers n1 && return
+	done
+	return 1
+}
+
 lab_begin "$@"
 check "a client and a router" site_make || lab_end
 check "three members" members_up n1:1 n2:2 n3:3 || lab_end
@@ -63,6 +90,7 @@ check "n1 stands still for a while: all are opened, none is reset" stands_still 
 check "all see each other again" mesh_is_whole n1 n2 n3
 check "all go on by n1 alone" borders_are n1
 check "by n1" live_by n1 n2
+check "it starts anew, and the members answer late: all live" lives_by_late_answers
 
 stop n1 KILL
 ip -n "$(host_ns n1)" link set nic0 down
