@@ -32,6 +32,7 @@ static void on_stop(evutil_socket_t signal, short what, void *arg)
 	(void)what;
 	log_info(node->config->name, "stopping: signal %d (%s)", (int)signal,
 		 strsignal((int)signal));
+	node->is_for_good |= signal == SIGINT;
 	service_tell_stopping();
 	event_base_loopbreak(node->base);
 }
@@ -749,14 +750,20 @@ int node_run(struct node *node)
 	return event_base_dispatch(node->base) < 0 ? -EIO : 0;
 }
 
-/* Whether it is stopped or restarted a service is not told: its TAPs go with the store.
+/*
+ * Who sends SIGTERM may mean a restart: what the service manager keeps stays, and goes
+ * with the store. SIGINT is the end.
  */
+static bool has_next_life(const struct node *node)
+{
+	return node->successor >= 0 || (service_has_store() && !node->is_for_good);
+}
+
 void node_free(struct node *node)
 {
 	if (!node)
 		return;
-	node_close(node, node->successor >= 0 || service_has_store() ? ADAPTER_LEAVE
-								     : ADAPTER_REMOVE);
+	node_close(node, has_next_life(node) ? ADAPTER_LEAVE : ADAPTER_REMOVE);
 	alive = NULL;
 }
 

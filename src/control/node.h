@@ -31,7 +31,7 @@ int node_succeed(struct node_config *config, struct node **ret_node);
  * had to give up. */
 int node_run(struct node *node);
 
-/* Leaves nothing behind. Accepts NULL. */
+/* Leaves nothing behind, unless after SIGTERM there is a next life. Accepts NULL. */
 void node_free(struct node *node);
 
 /*

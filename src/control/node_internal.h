@@ -64,7 +64,8 @@ struct node {
 	char mark[NODE_MARK_MAX];
 	uint64_t started_ns;
 	bool is_stopping;
-	int error; /* what the clean-up could not do */
+	bool is_for_good; /* and nothing is to be kept for a next life */
+	int error;	  /* what the clean-up could not do */
 
 	struct event_base *base;
 	struct event *signals[2]; /* to stop */

@@ -110,11 +110,15 @@ class Manager:
         self.pid = pid
 
     def stop(self, number):
+        """Its last words are heard meanwhile: it may wait for that."""
         os.kill(self.pid, number)
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        while self.take():
-            pass
-        return status
+        pid = 0
+        while pid == 0:
+            select.select([self.notify], [], [], 0.01)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            while self.take():
+                pass
+        return os.waitstatus_to_exitcode(status)
 
     def obey(self, verb, *words):
         if verb == "restart":

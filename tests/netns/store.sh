@@ -78,6 +78,9 @@ check "a start with that" restarts KILL
 check "makes the TAP anew" wait_for 5 queues_kept shm1 16
 check "n1 reaches n2" wait_for 5 pings n1 10.78.0.2
 
+check "after SIGINT it has none" eval 'hold manager "restart INT" && answered ".fds == 0"'
+check "the TAPs are made anew" wait_for 5 queues_kept shm1 16
+check "n1 reaches n2" wait_for 5 pings n1 10.78.0.2
 check "the service is stopped for good" eval 'hold manager end && finish manager 10'
 check "--cleanup removes the rest" in_ns n1 "$(program shmnet-node)" --cleanup \
 	--config "$LAB/n1.yaml"
