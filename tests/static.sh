@@ -5,7 +5,8 @@
 #
 # Exit 0, 1 with the offending lines, or 77 with "SKIP: reason" if the tool is missing.
 # tidy reads how a file is compiled from BUILD_DIR/compile_commands.json; service asks
-# systemd about the unit file, and fails if the exposure that it sees is above 2.5.
+# systemd about the unit file, and fails if the exposure that it sees is above 2.5, or not
+# what the README says.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -46,6 +47,10 @@ check_spelling() {
 }
 
 # The unit as an instance, with a program that is there: systemd looks for it.
+exposure_said() {
+	tr '\n' ' ' <README.md | sed -n 's/.*gives it an exposure of \([0-9]*\.[0-9]*\).*/\1/p'
+}
+
 check_service() {
 	local dir unit
 	need systemd-analyze
@@ -53,8 +58,10 @@ check_service() {
 	unit=$dir/shmnet-node@n1.service
 	sed 's|@[a-z]*@/shmnet[a-z-]*|/bin/true|' deploy/systemd/shmnet-node@.service.in >"$unit"
 	systemd-analyze --no-pager verify --man=no "$unit" &&
-		systemd-analyze --no-pager security --offline=true --threshold=25 "$unit"
+		systemd-analyze --no-pager security --offline=true --threshold=25 "$unit" >"$dir/out" &&
+		grep -F "level for shmnet-node@n1.service: $(exposure_said) " "$dir/out"
 	local status=$?
+	[ $status -eq 0 ] || cat "$dir/out"
 	rm -rf "$dir"
 	return $status
 }
