@@ -87,7 +87,9 @@ dpkg-dev            | package         | likewise
 lintian             | package         | looks at it
 mmdebstrap          | package         | makes a root to install it into
 man-db              | package         | reads the manual pages
-systemd-container   | package         | boots the root
+systemd-container   | test,package    | boots a root
+udev                | test            | what it does to a TAP
+dbus                | test            | who stops a service asks systemd by it
 '
 
 fields() { # groups wanted: prints the packages

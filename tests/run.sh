@@ -185,7 +185,7 @@ perform() { # number, seconds, log, command...
 	status=$?
 	local took=$(($(now_ms) - started))
 	left=$(remove_leftovers "$dir" "$prefix")
-	rm -rf "$dir"
+	rm -rf --one-file-system "$dir"
 	if [ -n "$left" ]; then
 		echo "$left" >>"$log"
 		[ $status -ne 0 ] || status=untidy
@@ -321,7 +321,7 @@ configure() { # build
 		ninja -C "$dir" build.ninja # set up again if a meson.build has changed
 		return
 	fi
-	rm -rf "$dir" # what an attempt that failed has left
+	rm -rf --one-file-system "$dir" # what an attempt that failed has left
 	case $1 in
 	gcc) export CC=gcc CXX=g++ ;;
 	asan | fuzz) export CC=clang CXX=clang++ && options+=("-Db_sanitize=address,undefined") ;;
@@ -472,11 +472,24 @@ run_networks() {
 	run_scripts vm gcc tests/vm/*.sh
 }
 
-# Takes a minute and what a root needs from Debian's mirror.
-run_packages() {
-	{ [ -n "$long" ] || [ -n "$only" ]; } && selected deploy/package || return 0
-	[ -n "$list" ] || tests/install.sh package || return 0
-	run_scripts deploy gcc tests/deploy/*.sh
+# The package takes two minutes and what a root needs from Debian's mirror.
+run_deploy() {
+	local script name scripts=()
+	for script in tests/deploy/*.sh; do
+		name=$(basename "$script" .sh)
+		{ [ -x "$script" ] && selected "deploy/$name"; } || continue
+		if [ "$name" = package ]; then
+			[ -n "$long" ] || [ -n "$only" ] || continue
+			[ -n "$list" ] || tests/install.sh package || continue
+		fi
+		scripts+=("$script")
+	done
+	[ ${#scripts[@]} -gt 0 ] || return 0
+	if [ -z "$list" ] && ! make_build gcc >"$logs/build.deploy.log" 2>&1; then
+		fail build/gcc '' "no programs for the deploy tests" "$logs/build.deploy.log"
+		return
+	fi
+	run_scripts deploy gcc "${scripts[@]}"
 }
 
 run_all() {
@@ -486,7 +499,7 @@ run_all() {
 	run_build asan all
 	run_build tsan tests tsan
 	run_networks
-	run_packages
+	run_deploy
 	run_tidy
 	[ -z "$long" ] || run_fuzzers
 }
@@ -526,7 +539,7 @@ main() {
 	mkdir -p "$logs"
 	work=$(mktemp -d /tmp/shmnet-test.XXXXXX) || exit 1
 	chmod 755 "$work" # some tests act as another user
-	trap 'rm -rf "$work"' EXIT
+	trap 'rm -rf --one-file-system "$work"' EXIT
 	trap stop INT TERM HUP
 	[ -z "$long" ] || export SHMNET_TEST_LONG=1
 	run_all

@@ -1,23 +1,50 @@
 #!/bin/bash
 # The Debian package: built, installed into a clean root, upgraded, purged; then the same
-# under a systemd of its own (systemd-nspawn), with two nodes as services.
+# under a systemd of its own (systemd-nspawn), with two nodes as services, from the version
+# before and on a full disk, beside TCP connections that have to live on.
 # timeout: 1500
 set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/../netns/lib.sh"
 
-# shellcheck disable=SC2054
-NSPAWN=(systemd-nspawn --quiet --register=no --keep-unit --private-network --console=pipe
-	--link-journal=no --capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_BPF --bind=/dev/net/tun)
+# shellcheck source=tests/netns/traffic.sh
+. "$(dirname "$0")/../netns/traffic.sh"
+# shellcheck source=tests/netns/site.sh
+. "$(dirname "$0")/../netns/site.sh"
+# shellcheck source=tests/netns/recipes.sh
+. "$(dirname "$0")/../netns/recipes.sh"
+# shellcheck source=tests/deploy/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 # --- the package -----------------------------------------------------------------
 
-builds() { # version: $deb is the package
+build_in() { # tree, version: prints the package's path
 	local cache
 	cache=$(ccache -k cache_dir 2>/dev/null)
 	${cache:+env CCACHE_DIR="$cache" CCACHE_BASEDIR="$LAB" CCACHE_NOHASHDIR=1} \
-		"$lab_top/deploy/package.sh" -o "$LAB" --version "$1" >"$LAB/path" || return
+		"$1/deploy/package.sh" -o "$LAB" --version "$2"
+}
+
+builds() { # version: $deb is the package
+	build_in "$lab_top" "$1" >"$LAB/path" || return
 	deb=$(cat "$LAB/path") && [ -f "$deb" ]
+}
+
+# What the one before this is: the first package there was, or what the history here goes
+# back to. Without a history it is the same with another version.
+version_before() {
+	git -C "$lab_top" log --diff-filter=A --format=%H -- deploy/package.sh 2>/dev/null | tail -n 1
+}
+
+builds_older() { # version: $older is the package
+	local commit
+	commit=$(version_before)
+	if [ -z "$commit" ]; then
+		repacks "$1" && older=$newer
+		return
+	fi
+	mkdir "$LAB/before" && git -C "$lab_top" archive "$commit" | tar -x -C "$LAB/before" &&
+		build_in "$LAB/before" "$1" >"$LAB/path" && older=$(cat "$LAB/path") && rm -r "$LAB/before"
 }
 
 # The same with another version.
@@ -105,107 +132,40 @@ nothing_left() {
 	has_user
 }
 
-# --- the root with a systemd ---------------------------------------------------------
-
-# The first process of the container.
-first_pid() {
-	pgrep -P "$(pid_of machine)" | head -n 1
-}
-
-in_machine() { # command...
-	timeout --foreground 60 nsenter -t "$(first_pid)" -a -r -w -- env -i \
-		PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"
-}
-
-is_booted() {
-	in_machine systemctl is-system-running | grep -qE '^(running|degraded)$'
-} 2>/dev/null
-
-boots() {
-	start machine self "${NSPAWN[@]}" -D "$root" --machine "${lab_prefix%-}" --boot
-	wait_for 60 is_booted || { tail "$LAB/machine.log" && return 1; }
-}
-
-writes_configs() {
-	for id in 1 2; do
-		cat <<-END >"$root/etc/shmnet/n$id.yaml" || return
-			node: {name: n$id, id: $id}
-			fabrics:
-			  - {name: local, kind: shm}
-			networks:
-			  - {name: lan0, tap: shm$id, address: 10.77.0.$id/24}
-		END
-	done
-	echo "  - {name: svc0, kind: global, tap: shmg1, address: 10.99.0.1}" >>"$root/etc/shmnet/n1.yaml"
-}
-
-are_active() {
-	in_machine systemctl is-active shmnet-node@n1 shmnet-node@n2 || {
-		in_machine journalctl --no-pager -n 30
-		return 1
-	}
-}
+# --- nodes that run ------------------------------------------------------------------
 
 sends() {
 	in_machine shmnetctl -n n1 ping n2 lan0 -c 1
 }
 
-main_pid() { # node
-	in_machine systemctl show -P MainPID "shmnet-node@$1"
+upgrades() { # package
+	in_machine apt-get -q -y install "/root/${1##*/}"
 }
 
-tap_index() { # tap
-	in_machine cat "/sys/class/net/$1/ifindex"
-}
-
-# Another process, the same TAP.
-was_restarted() { # pid and index before
-	[ "$(main_pid n1)" != "$1" ] && [ "$(tap_index shm1)" = "$2" ]
-}
-
-upgrades_running() {
-	local pid index
-	pid=$(main_pid n1) index=$(tap_index shm1)
-	in_machine apt-get -q -y install "/root/${newer##*/}" && was_restarted "$pid" "$index"
-}
-
-restarts() {
-	local pid index
-	pid=$(main_pid n1) index=$(tap_index shm1)
-	in_machine systemctl restart shmnet-node@n1 && was_restarted "$pid" "$index"
-}
-
-# The node goes on as it was.
-refuses_reload() {
-	local pid status
+# The place of what the package brings is full: dpkg names the file and leaves all as it was.
+is_refused_by_full_disk() { # package
+	local doc=/usr/share/doc/shmnet pid status
 	pid=$(main_pid n1)
-	sed -i 's/^node:/nude:/' "$root/etc/shmnet/n1.yaml"
-	not in_machine systemctl reload shmnet-node@n1
+	in_machine mount -t tmpfs -o size=8k tmpfs "$doc" || return
+	not upgrades "$1" >"$LAB/refused"
 	status=$?
-	sed -i 's/^nude:/node:/' "$root/etc/shmnet/n1.yaml"
-	[ "$status" -eq 0 ] && [ "$(main_pid n1)" = "$pid" ] && are_active
-}
-
-no_tap_left() {
-	in_machine sh -c 'ls /sys/class/net; ip rule; ! ls /sys/class/net | grep shm && ! ip rule | grep 10.99'
-}
-
-ends() {
-	in_machine systemctl --no-block poweroff && finish machine 30
+	in_machine umount "$doc"
+	cat "$LAB/refused"
+	[ "$status" -eq 0 ] && grep "No space left on device" "$LAB/refused" && are_active &&
+		[ "$(main_pid n1)" = "$pid" ]
 }
 
 # --- the test -----------------------------------------------------------------------
 
-[ "$(id -u)" -eq 0 ] || skip "not root: a root of its own needs that"
-for tool in dpkg-buildpackage mmdebstrap lintian man systemd-nspawn; do
-	command -v $tool >/dev/null || skip "$tool is missing; tests/install.sh package"
-done
+need_root
+need_tools package dpkg-buildpackage mmdebstrap lintian man systemd-nspawn
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 lab_begin "$@"
 root=$LAB/root
 
 check "wrong use is refused" says 2 "'1-2' is no version" "$lab_top/deploy/package.sh" --version 1-2
 check "the package is built" builds 0.1.0+r1.gtest || lab_end
+check "the version before" builds_older 0.1.0+r0.gtest || lab_end
 check "a newer one" repacks 0.1.0+r2.gtest
 check "lintian has nothing to say" pleases_lintian
 check "a clean root" makes_root || lab_end
@@ -230,20 +190,31 @@ check "and the config is kept" cmp "$root/usr/share/doc/shmnet/examples/one-mach
 check "it is purged" purges
 check "and leaves nothing" nothing_left
 
-cp "$deb" "$newer" "$root/root/"
-check "the root gets a systemd" in_root apt-get -q -y install --no-install-recommends \
-	systemd-sysv udev dbus iproute2 "/root/${deb##*/}" || lab_end
+cp "$older" "$deb" "$newer" "$root/root/"
+check "the root gets a systemd, and the version before" in_root apt-get -q -y install \
+	--no-install-recommends systemd-sysv udev dbus iproute2 "/root/${older##*/}" || lab_end
 writes_configs
 check "it boots" boots || lab_end
+check "a namespace, with the drop-in that the unit names" makes_blue
 check "nodes start" in_machine systemctl enable --now shmnet-node@n1 shmnet-node@n2
 check "and frames cross" wait_for 30 sends
-check "a restart keeps the TAP" restarts
-check "an upgrade restarts nodes, and keeps the TAP" upgrades_running
-check "and frames cross again" wait_for 30 sends
-check "a bad file is refused, and the node goes on" refuses_reload
+check "connections from and to n1's host" opens_ways
+check "a full disk is named, and the nodes go on" is_refused_by_full_disk "$deb"
+check "an upgrade from the version before: connections live on" survives "upgrade" upgrades "$deb"
+check "and from this one to a newer one" survives "next upgrade" upgrades "$newer"
+check "which is there" has_version "$newer"
+ways_figures
+check "it is removed while nodes run" in_machine apt-get -q -y remove shmnet
+check "it leaves no TAP and no rule" no_tap_left
+check "and no process" not in_machine pgrep shmnet-node
+check "but the config" ls "$root/etc/shmnet/n1.yaml"
+check "it is installed again" upgrades "$newer"
+check "nodes of that config start" in_machine systemctl start shmnet-node@n1 shmnet-node@n2
+check "and frames cross" wait_for 30 sends
 check "purged while nodes run" in_machine apt-get -q -y purge shmnet
 check "it leaves no TAP and no rule" no_tap_left
 check "and no process" not in_machine pgrep shmnet-node
-check "it ends" ends
+check "it ends" shuts_down
+rm -rf "$root"/etc/systemd/system/shmnet-node@*.service.{d,wants} # of this test
 check "nothing is left" nothing_left
 lab_end
