@@ -123,7 +123,7 @@ lab_cleanup() {
 	for name in "${!lab_hosts[@]}"; do
 		ip netns delete "$lab_prefix$name"
 	done
-	[ -z "$LAB" ] || rm -rf "$LAB"
+	[ -z "$LAB" ] || rm -rf --one-file-system "$LAB"
 }
 
 # The verdict; leaves the script.

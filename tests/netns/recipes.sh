@@ -25,6 +25,37 @@ recipe() { # words
 		END { exit !printed }' "$recipes_readme"
 }
 
+# Goes on in a machine of its own, as far as a script can have one: /run and the first network
+# namespace are nobody else's. Before lab_begin.
+own_machine() { # the script's arguments
+	lab_become_root "$@"
+	if [ -z "${RECIPES_OWN-}" ]; then
+		exec 9</proc/self/ns/net
+		exec env RECIPES_OWN=1 unshare -mn --propagation private "$0" "$@"
+	fi
+	{ mount -t tmpfs tmpfs /run && mkdir /run/netns && ip link set lo up; } ||
+		skip "no /run of its own"
+}
+
+# In the network namespace that it has left.
+online() { # command...
+	nsenter --net=/proc/self/fd/9 -- "$@"
+}
+
+# The directory of a clone that was built.
+make_clone() { # directory
+	mkdir "$1" && ln -s "${SHMNET_BIN:-$lab_top/build/gcc}" "$1/build"
+}
+
+# What one types into a shell, block after block; what it has started ends with it.
+type_recipes() { # directory, words...
+	local words
+	echo "trap 'kill \$(jobs -p) 2>/dev/null || :; wait' EXIT; set -ex; cd '$1'"
+	for words in "${@:2}"; do
+		recipe "$words" || return
+	done
+}
+
 # As a shell in the host would.
 run_recipe() { # host, words
 	recipe "$2" >"$LAB/recipe" && in_ns "$1" sh -ec "$(cat "$LAB/recipe")"
