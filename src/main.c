@@ -6,18 +6,17 @@
 #include "base/log.h"
 #include "control/config.h"
 #include "control/confine.h"
+#include "control/kernel_version.h"
 #include "control/node.h"
 #include "control/wire_range.h"
 
 #include <shmnet/wire.h>
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_CLEANUP };
 
@@ -123,34 +122,15 @@ static struct arguments parse_arguments(int argc, char **argv)
 	return arguments;
 }
 
-static bool has_global(const struct node_config *config)
-{
-	for (unsigned i = 0; i < config->num_networks; i++) {
-		if (config->networks[i].kind == NETWORK_KIND_GLOBAL)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Said at once, before anything is set up, rather than by whatever call fails first. What
- * asks for more than these does without it on an older kernel.
- */
+/* Said at once, before anything is set up, rather than by whatever call fails first. */
 static int check_kernel(const struct node_config *config)
 {
-	/* 5.0: carrier of TAPs; 5.12: nftables tables that vanish with their owner. */
-	const unsigned major = 5, minor = has_global(config) ? 12 : 0;
-	unsigned has_major, has_minor;
-	struct utsname name;
+	char why[256];
+	int ret = kernel_version_check(config, why, sizeof(why));
 
-	if (uname(&name) < 0 ||
-	    sscanf(name.release, "%u.%u", &has_major, &has_minor) != 2)
-		return 0; /* who hides it knows better */
-	if (has_major > major || (has_major == major && has_minor >= minor))
-		return 0;
-	log_err("kernel", "Linux %s: %u.%u or later is needed%s", name.release, major,
-		minor, minor ? " for a network of kind global" : "");
-	return -ENOSYS;
+	if (ret < 0)
+		log_err("kernel", "%s", why);
+	return ret;
 }
 
 static int run(struct node_config *config, bool takes_over)
