@@ -6,27 +6,15 @@
  */
 #include "cli/cli.h"
 
+#include "cli/child.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define FRR_DIR	   "/run/frr"
-#define REPLY_MAX  (16u << 20)
-#define REPLY_STEP 65536
-
-struct reply {
-	char *text;
-	size_t used;
-	size_t room;
-};
+#define FRR_DIR "/run/frr"
 
 static const char *frr_dir(const struct cli *cli)
 {
@@ -81,99 +69,6 @@ static int check_socket(const struct cli *cli, struct cli_error *error)
 	return CLI_FAILED;
 }
 
-/* ---- the child ---- */
-
-static int start(const struct cli *cli, const char *command, pid_t *ret_pid, int *ret_fd)
-{
-	const char *const argv[] = {"vtysh", "--vty_socket", frr_dir(cli),
-				    "-c",    command,	     NULL};
-	posix_spawn_file_actions_t actions;
-	int pipes[2], error;
-
-	if (pipe2(pipes, O_CLOEXEC) < 0)
-		return -errno;
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY,
-					 0);
-	posix_spawn_file_actions_adddup2(&actions, pipes[1], STDOUT_FILENO);
-	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY,
-					 0);
-	error = posix_spawnp(ret_pid, argv[0], &actions, NULL, (char *const *)argv,
-			     environ);
-	posix_spawn_file_actions_destroy(&actions);
-	close(pipes[1]);
-	if (error)
-		close(pipes[0]);
-	else
-		*ret_fd = pipes[0];
-	return -error;
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
-/* 1 if there may be more, 0 at the end. */
-static int read_some(int fd, struct reply *reply)
-{
-	ssize_t n;
-
-	if (reply->room - reply->used < 2) {
-		char *text = realloc(reply->text, reply->room + REPLY_STEP);
-
-		if (!text)
-			return -ENOMEM;
-		reply->text = text;
-		reply->room += REPLY_STEP;
-	}
-	n = read(fd, reply->text + reply->used, reply->room - reply->used - 1);
-	if (n < 0)
-		return errno == EINTR ? 1 : -errno;
-	reply->used += (size_t)n;
-	reply->text[reply->used] = '\0';
-	return reply->used > REPLY_MAX ? -EMSGSIZE : n > 0;
-}
-
-static int read_all(int fd, int64_t deadline_ms, struct reply *reply)
-{
-	struct pollfd poller = {.fd = fd, .events = POLLIN};
-	int ret = 1;
-
-	while (ret > 0) {
-		int64_t left = deadline_ms - now_ms();
-		int ready = left > 0 ? poll(&poller, 1, (int)left) : 0;
-
-		if (ready < 0 && errno != EINTR)
-			return -errno;
-		if (ready == 0)
-			return -ETIMEDOUT;
-		if (ready > 0)
-			ret = read_some(fd, reply);
-	}
-	return ret;
-}
-
-/* What it said. It is gone afterwards in any case. */
-static int run(const struct cli *cli, const char *command, unsigned timeout_ms,
-	       struct reply *reply)
-{
-	pid_t pid = -1;
-	int fd = -1, ret = start(cli, command, &pid, &fd);
-
-	if (ret)
-		return ret;
-	ret = read_all(fd, now_ms() + timeout_ms, reply);
-	close(fd);
-	kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	return ret;
-}
-
 static void set_run_error(struct cli_error *error, const char *command,
 			  unsigned timeout_ms, int ret)
 {
@@ -210,21 +105,21 @@ int cli_ask_vtysh(const struct cli *cli, const char *command, json_t **ret_reply
 		  struct cli_error *ret_error)
 {
 	const unsigned timeout_ms = cli->timeout_ms ? cli->timeout_ms : CLI_TIMEOUT_MS;
-	struct reply reply = {calloc(1, REPLY_STEP), 0, REPLY_STEP};
-	json_t *document = NULL;
-	int ret = reply.text ? 0 : -ENOMEM;
+	const char *const argv[] = {"vtysh", "--vty_socket", frr_dir(cli),
+				    "-c",    command,	     NULL};
+	struct child_reply reply = {.text = NULL};
+	json_t *document;
+	int ret;
 
-	if (check_socket(cli, ret_error)) {
-		free(reply.text);
+	if (check_socket(cli, ret_error))
+		return CLI_FAILED;
+	ret = child_run(argv, NULL, timeout_ms, &reply);
+	if (ret) {
+		set_run_error(ret_error, command, timeout_ms, ret);
 		return CLI_FAILED;
 	}
-	if (!ret)
-		ret = run(cli, command, timeout_ms, &reply);
-	if (!ret)
-		document = json_loadb(reply.text, reply.used, 0, NULL);
-	if (ret)
-		set_run_error(ret_error, command, timeout_ms, ret);
-	else if (!json_is_object(document))
+	document = json_loadb(reply.text, reply.length, 0, NULL);
+	if (!json_is_object(document))
 		set_words_error(cli, ret_error, command, reply.text);
 	free(reply.text);
 	if (!json_is_object(document)) {
