@@ -326,6 +326,8 @@ static void node_status_encode(struct ctl_scratch *scratch, Shmnet__Ctl__NodeSta
 	to->reason = optional(from->reason);
 	to->has_pid = from->pid != 0;
 	to->pid = from->pid;
+	to->has_wire_version = from->wire_version != 0;
+	to->wire_version = from->wire_version;
 	to->paused = ctl_scratch_strings(scratch, from->paused[0], REPORT_NAME_MAX,
 					 from->num_paused, &to->n_paused);
 }

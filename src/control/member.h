@@ -60,8 +60,9 @@ struct member_report {
 	enum peer_state peer_state;
 	const char *fabric; /* it is reached by, or was; "" if it never was */
 	uint32_t incarnation;
-	const char *reason; /* "" if it is up */
-	pid_t pid;	    /* 0 if unknown */
+	const char *reason;    /* "" if it is up */
+	pid_t pid;	       /* 0 if unknown */
+	uint32_t wire_version; /* the highest that it speaks; 0 if unknown */
 };
 
 /* One peer on one network, both have it. */

@@ -47,6 +47,7 @@ void membership_each_peer(const struct membership *membership,
 			.incarnation = peer_incarnation(peer),
 			.reason = peer_reason(peer),
 			.pid = peer_pid(peer),
+			.wire_version = peer_spoken(peer),
 		};
 
 		if (is_worth_a_report(peer))

@@ -130,6 +130,7 @@ static void add_node(const struct member_report *member, void *arg)
 	report->state = state_of_member[member->state];
 	report->incarnation = member->incarnation;
 	report->pid = (uint32_t)member->pid;
+	report->wire_version = member->wire_version;
 }
 
 static void add_pause(const struct member_link_report *link, void *arg)

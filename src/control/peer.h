@@ -168,9 +168,10 @@ const char *peer_reason(const struct peer *peer); /* why it is not up; "" if it 
 const char *peer_fabric(const struct peer *peer);
 bool peer_is_remote(const struct peer *peer); /* as long as there is a channel */
 uint32_t peer_incarnation(const struct peer *peer);
-pid_t peer_pid(const struct peer *peer);     /* 0 if there is no channel */
-uid_t peer_uid(const struct peer *peer);     /* as long as there is a channel */
-bool peer_is_known(const struct peer *peer); /* it told its name once */
+pid_t peer_pid(const struct peer *peer);       /* 0 if there is no channel */
+uint32_t peer_spoken(const struct peer *peer); /* its highest wire version; 0: unknown */
+uid_t peer_uid(const struct peer *peer);       /* as long as there is a channel */
+bool peer_is_known(const struct peer *peer);   /* it told its name once */
 bool peer_is_present(const struct peer *peer);
 /* It is not there, and not out for breaking the rules. */
 bool peer_may_be_forgotten(const struct peer *peer);

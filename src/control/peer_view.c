@@ -62,6 +62,11 @@ pid_t peer_pid(const struct peer *peer)
 	return peer->session.credentials.pid;
 }
 
+uint32_t peer_spoken(const struct peer *peer)
+{
+	return peer->session.hello.wire_version;
+}
+
 uid_t peer_uid(const struct peer *peer)
 {
 	return peer->session.credentials.uid;

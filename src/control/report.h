@@ -123,6 +123,7 @@ struct report_node {
 	uint32_t incarnation;		/* 0: not known yet */
 	char reason[REPORT_REASON_MAX]; /* why it is not up, in words; may be empty */
 	uint32_t pid;			/* 0: unknown or on another machine */
+	uint32_t wire_version;		/* the highest that it speaks; 0: unknown */
 	unsigned num_paused;		/* networks that it has paused */
 	char paused[CONFIG_NETWORKS_MAX][REPORT_NAME_MAX];
 };

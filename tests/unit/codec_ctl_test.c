@@ -237,6 +237,7 @@ static void status_fill(struct report_status *report)
 	REPORT_SET(report->nodes[1].reason, "gone");
 	REPORT_SET(report->nodes[1].fabric_reason, "no other way");
 	report->nodes[1].pid = 7;
+	report->nodes[1].wire_version = 6;
 	report->nodes[1].state = REPORT_STATE_SUSPECT;
 }
 
@@ -268,6 +269,8 @@ TEST_CASE(codec_ctl, status_comes_back)
 	CHECK_STR(reply->status->nodes[1]->reason, "gone");
 	CHECK(reply->status->nodes[0]->fabric_reason == NULL);
 	CHECK_STR(reply->status->nodes[1]->fabric_reason, "no other way");
+	CHECK_INT(reply->status->nodes[0]->has_wire_version, 0);
+	CHECK_INT(reply->status->nodes[1]->wire_version, 6);
 	CHECK_INT(reply->status->nodes[1]->pid, 7);
 	CHECK_INT(reply->status->nodes[1]->state, SHMNET__CTL__STATE__STATE_SUSPECT);
 	CHECK_STR(reply->status->fabrics[0]->path, "/run/x");

@@ -136,6 +136,8 @@ static int nodes_fill(const struct fake *fake, bool with_self, unsigned *count,
 		return 0;
 	node_set(&nodes[0], "n2", 2, "shm", 3);
 	nodes[0].pid = 812;
+	nodes[0].wire_version = 2;
+	nodes[1].wire_version = fake->mode == DEGRADED ? 1 : 2;
 	REPORT_SET(nodes[0].fabric_reason, "same rendezvous directory");
 	node_set(&nodes[1], fake->mode == HOSTILE ? "n\033[31m\"3\\\nx" : "n3", 65534,
 		 fake->mode == HOSTILE ? "sh\xff\xfem" : "rdma/rxe0", 1);
