@@ -50,6 +50,7 @@ struct cli {
 	const char *cluster;
 	unsigned days; /* 0: not given */
 	const char *frr;
+	bool pre;
 };
 
 enum cli_value { CLI_FLAG, CLI_WORD, CLI_SECONDS, CLI_NUMBER };
@@ -198,6 +199,7 @@ extern const struct cli_option cli_explain_options[];
 extern const struct cli_option cli_drain_options[];
 extern const struct cli_option cli_neighbors_options[];
 extern const struct cli_option cli_keygen_options[];
+extern const struct cli_option cli_check_options[];
 
 int cli_run_status(struct cli *cli, const char *argument);
 int cli_run_topology(struct cli *cli, const char *argument);
@@ -217,6 +219,7 @@ int cli_run_pause(struct cli *cli, const char *argument);
 int cli_run_resume(struct cli *cli, const char *argument);
 int cli_run_neighbors(struct cli *cli, const char *argument);
 int cli_run_keygen(struct cli *cli, const char *argument);
+int cli_run_check(struct cli *cli, const char *argument);
 int cli_run_version(struct cli *cli, const char *argument);
 
 #endif

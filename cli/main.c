@@ -1,6 +1,6 @@
 /*
- * shmnetctl: asks a running node; keygen alone needs none. This file is the table of
- * commands; each family of verbs has a file of its own.
+ * shmnetctl: asks a running node; keygen and check --pre need none. This file is the
+ * table of commands; each family of verbs has a file of its own.
  */
 #include "cli/cli.h"
 
@@ -133,6 +133,19 @@ static const struct cli_command commands[] = {
 		    "certificate of a node, signed by the CA in the same directory.\n"
 		    "Nothing is overwritten. The CA's key stays where it is: who\n"
 		    "has it can make nodes.\n"},
+	{.name = "check",
+	 .summary = "whether all that a node needs is there, and what mends it",
+	 .options = cli_check_options,
+	 .argument = "[CONFIG]",
+	 .run = cli_run_check,
+	 .details =
+		 "Kernel, modules, RDMA device, memory, MTUs, reverse path filters,\n"
+		 "firewall, certificates, clock, and what the node that runs says\n"
+		 "of itself and of the others; with --pre before there is one. It\n"
+		 "changes nothing. Below what is wrong stands the command that mends\n"
+		 "it. Without CONFIG: that of the node that runs, or\n"
+		 "/etc/shmnet/NODE.yaml. Exits with 4 if anything is not as it should\n"
+		 "be, with 2 if the config has errors, with 3 if no node answers.\n"},
 	{.name = "version",
 	 .summary = "the versions of shmnetctl and of the node",
 	 .run = cli_run_version},

@@ -16,8 +16,9 @@ static const char head[] =
 	"*shmnetctl* [*-n* _NODE_ | *-s* _SOCKET_] [*-j*] [*-T* _SECONDS_] _COMMAND_ "
 	"[_OPTIONS_]\n\n"
 	"# DESCRIPTION\n\n"
-	"*shmnetctl* talks to a *shmnet-node*(8) over its control socket; *keygen* alone "
-	"needs no node. Without *-n* and *-s* it takes the socket in _SHMNET_SOCKET_, "
+	"*shmnetctl* talks to a *shmnet-node*(8) over its control socket; *keygen* and "
+	"*check --pre* need no node. Without *-n* and *-s* it takes the socket in "
+	"_SHMNET_SOCKET_, "
 	"else the only one in _SHMNET_RUNTIME_DIR_, which is _" CLI_RUNTIME_DIR
 	"_ if not set. Root, the user of the node and the members of its group may use "
 	"the socket.\n\n"

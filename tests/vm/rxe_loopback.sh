@@ -7,7 +7,7 @@ set -u
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-scripts=(basic streams kill_restart global_basic)
+scripts=(basic check streams kill_restart global_basic)
 [ -z "${SHMNET_TEST_LONG-}" ] || scripts+=(ping offloads casts conservation members)
 
 # Sets $device and $address: of the first RDMA device here that has an IPv4 address.

@@ -375,7 +375,7 @@ completes() { # name, line, words
 }
 golden complete-by-hand "$ctl" --complete
 completes commands 'shmnetctl ' \
-	'status topology networks nodes rings stats events ping flows listeners explain drain undrain pause resume reload neighbors keygen version help'
+	'status topology networks nodes rings stats events ping flows listeners explain drain undrain pause resume reload neighbors keygen check version help'
 completes prefix 'shmnetctl st' 'status stats'
 completes nothing 'shmnetctl x' ''
 completes program 'shmnetctl' ''
@@ -425,11 +425,40 @@ grep -q $'\033' "$dir/out" && fail "NO_COLOR: an escape sequence"
 expect dumb 4 env TERM=dumb script -qec "'$ctl' -n degraded status" /dev/null
 grep -q $'\033' "$dir/out" && fail "TERM=dumb: an escape sequence"
 
+# ---- check: what the node says; of the machine it says what tests/netns/check.sh sees ----
+cat >"$dir/n1.yaml" <<END
+node: {name: n1, id: 1, runtime_dir: $SHMNET_RUNTIME_DIR}
+fabrics: [{name: local, kind: shm}]
+networks: [{name: lan0, tap: shm0, mtu: 9000}, {name: svc0, tap: shmg0, mtu: 65521}]
+END
+echo 'nodes: 1' >"$dir/bad.yaml"
+of_node() { # shmnetctl's arguments
+	local rc
+	"$ctl" "$@" >"$dir/all"
+	rc=$?
+	grep -A1 -E '^....  (node|status|links|versions) ' "$dir/all" |
+		grep -E '^....  (node|status|links|versions) | mend: '
+	return $rc
+}
+golden ready-check of_node -n ready check "$dir/n1.yaml"
+golden degraded-check of_node -n degraded check "$dir/n1.yaml"
+golden none-check of_node check "$dir/n1.yaml"
+golden bad-check "$ctl" check --pre "$dir/bad.yaml"
+golden no-config-check "$ctl" check --pre -n nobody
+golden usage-check-argument "$ctl" check --pre a b
+golden usage-help-check "$ctl" help check
+golden_json bad-check-json '.result == "fail" and .node == null and .pre' \
+	"$ctl" check --json --pre "$dir/bad.yaml"
+golden_json degraded-check-json '.result == "fail" or .result == "warn"' \
+	bash -c "'$ctl' -n degraded check '$dir/n1.yaml' -j | jq '.checks |= map(select(
+		.name == (\"status\", \"links\", \"versions\")))'"
+
 # ---- nodes in odd states ----
 start starting
 golden starting-wait "$ctl" -n starting status --wait ready -T 30
 start hostile
 golden hostile-status "$ctl" -n hostile status
+golden hostile-check of_node -n hostile check "$dir/n1.yaml"
 golden hostile-topology "$ctl" -n hostile topology
 golden hostile-dot "$ctl" -n hostile topology --format dot
 completes hostile 'shmnetctl -n hostile nodes ' 'n1 n2'
