@@ -406,7 +406,7 @@ run_build() { # build, "all" or the tests' programs alone, suite...
 run_static() {
 	[ -d build/gcc ] && run_meson_tests static gcc < <(tests_of gcc static)
 	for check in format shell spelling service; do
-		run_test exitcode static/$check 300 "$top/tests/static.sh" $check
+		run_test exitcode static/$check 900 "$top/tests/static.sh" $check
 	done
 }
 
