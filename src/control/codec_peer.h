@@ -10,6 +10,7 @@
 #define CONTROL_CODEC_PEER_H
 
 #include "control/config.h"
+#include "control/events.h"
 
 #include <shmnet/wire.h>
 
@@ -230,6 +231,9 @@ const char *peer_hello_members(const struct peer_hello *hello,
 			       const struct peer_network *network);
 
 bool peer_border_is_same(const struct peer_border *one, const struct peer_border *other);
+bool peer_border_is_none(const struct peer_border *border);
+bool peer_border_announces(const struct peer_border *border, const char *network);
+enum events_state peer_border_state(const struct peer_border *border);
 
 /* "eth0 up, eth1 down; announces web" */
 #define PEER_BORDER_TEXT_MAX 256

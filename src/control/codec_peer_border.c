@@ -71,15 +71,6 @@ static int take_nic(const Shmnet__Peer__Nic *from, struct peer_border *to,
 	return 0;
 }
 
-static bool has_network(const struct peer_border *border, const char *name)
-{
-	for (unsigned i = 0; i < border->num_announces; i++) {
-		if (strcmp(border->announces[i], name) == 0)
-			return true;
-	}
-	return false;
-}
-
 static int take_network(const char *from, struct peer_border *to, const char **ret_why)
 {
 	char *name = to->announces[to->num_announces];
@@ -87,7 +78,7 @@ static int take_network(const char *from, struct peer_border *to, const char **r
 	if (!name_is_valid(from))
 		return refuse("has a network name that is none", ret_why);
 	memcpy(name, from, strlen(from) + 1);
-	if (has_network(to, name))
+	if (peer_border_announces(to, name))
 		return refuse("names a network twice", ret_why);
 	to->num_announces++;
 	return 0;

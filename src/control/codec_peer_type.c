@@ -72,6 +72,25 @@ bool peer_border_is_same(const struct peer_border *one, const struct peer_border
 	return memcmp(one, other, sizeof(*one)) == 0;
 }
 
+bool peer_border_is_none(const struct peer_border *border)
+{
+	return border->num_nics == 0 && border->num_announces == 0;
+}
+
+bool peer_border_announces(const struct peer_border *border, const char *network)
+{
+	for (unsigned i = 0; i < border->num_announces; i++) {
+		if (strcmp(border->announces[i], network) == 0)
+			return true;
+	}
+	return false;
+}
+
+enum events_state peer_border_state(const struct peer_border *border)
+{
+	return border->num_announces ? EVENTS_ANNOUNCING : EVENTS_WITHDRAWN;
+}
+
 static size_t append(char text[PEER_BORDER_TEXT_MAX], size_t used, const char *before,
 		     const char *word, const char *behind)
 {

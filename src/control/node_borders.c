@@ -15,20 +15,6 @@
 
 #define WORDS_MAX REPORT_REASON_MAX
 
-static bool is_border(const struct peer_border *border)
-{
-	return border->num_nics || border->num_announces;
-}
-
-static bool announces(const struct peer_border *border, const char *network)
-{
-	for (unsigned i = 0; i < border->num_announces; i++) {
-		if (strcmp(border->announces[i], network) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* This node, then the others that are up, whether they are borders or not. */
 static void each_node(const struct node *node,
 		      void (*each)(const struct member_border_report *report, void *arg),
@@ -113,8 +99,8 @@ static void ask_node(const struct member_border_report *report, void *arg)
 	const char *why;
 
 	words->is_unknown |= !report->says_it;
-	words->is_announced |= announces(report->border, network);
-	if (!is_border(report->border))
+	words->is_announced |= peer_border_announces(report->border, network);
+	if (peer_border_is_none(report->border))
 		return;
 	if (report->id == node->config->id)
 		why = border_bar_words(border_bar(node->border, words->network));
@@ -225,7 +211,7 @@ struct border_list {
 
 static void count_border(const struct member_border_report *report, void *arg)
 {
-	*(unsigned *)arg += is_border(report->border);
+	*(unsigned *)arg += !peer_border_is_none(report->border);
 }
 
 /* Of a network that we have not only the name is known. */
@@ -248,7 +234,7 @@ static void add_border(const struct member_border_report *report, void *arg)
 	struct border_list *list = arg;
 	struct report_border *to;
 
-	if (!is_border(from) || list->count == list->room)
+	if (peer_border_is_none(from) || list->count == list->room)
 		return;
 	to = &list->borders[list->count++];
 	REPORT_SET(to->node, report->name);

@@ -27,18 +27,13 @@ static enum border_bar find_bar(const struct node *node, unsigned network)
 	return BORDER_BAR_NONE;
 }
 
-static enum events_state state_of(const struct peer_border *border)
-{
-	return border->num_announces ? EVENTS_ANNOUNCING : EVENTS_WITHDRAWN;
-}
-
 static void tell(struct node *node)
 {
 	struct events_change change = {
 		.level = LOG_LEVEL_INFO,
 		.kind = EVENTS_NODE,
 		.subject = node->config->name,
-		.old = state_of(&node->bordering),
+		.old = peer_border_state(&node->bordering),
 	};
 	char text[PEER_BORDER_TEXT_MAX];
 	struct peer_border border;
@@ -46,7 +41,7 @@ static void tell(struct node *node)
 	border_describe(node->border, &border);
 	if (peer_border_is_same(&border, &node->bordering))
 		return;
-	change.state = state_of(&border);
+	change.state = peer_border_state(&border);
 	node->bordering = border;
 	peer_border_text(&border, text);
 	events_tell(&node->events, clock_now_ns(), &change, "%s", text);

@@ -34,7 +34,7 @@ enum peer_event peer_say_border(struct peer *peer)
 {
 	const struct peer_border *border = &peer->owner->border;
 
-	if (!peer_says_border(peer) || !(border->num_nics || border->num_announces))
+	if (!peer_says_border(peer) || peer_border_is_none(border))
 		return EVENT_NONE;
 	return send_border(peer);
 }
@@ -53,11 +53,6 @@ const struct peer_border *peer_get_border(const struct peer *peer)
 	return &peer->session.border;
 }
 
-static enum events_state state_of(const struct peer_border *border)
-{
-	return border->num_announces ? EVENTS_ANNOUNCING : EVENTS_WITHDRAWN;
-}
-
 static void tell(struct peer *peer, enum events_state old)
 {
 	const struct peer_border *border = &peer->session.border;
@@ -67,7 +62,7 @@ static void tell(struct peer *peer, enum events_state old)
 		.kind = EVENTS_NODE,
 		.subject = peer_name(peer),
 		.old = old,
-		.state = state_of(border),
+		.state = peer_border_state(border),
 	};
 	char text[PEER_BORDER_TEXT_MAX], held[64] = "";
 
@@ -87,7 +82,7 @@ void peer_tell_border(struct peer *peer)
 {
 	const struct peer_border *border = &peer->session.border;
 
-	if (border->num_nics || border->num_announces)
+	if (!peer_border_is_none(border))
 		tell(peer, EVENTS_WITHDRAWN);
 }
 
@@ -106,6 +101,6 @@ enum peer_event peer_take_border(struct peer *peer, const struct peer_message *m
 				     "%s sent BORDER before READY", peer->name);
 	peer->session.border = message->border;
 	if (peer->session.up_since_ns && !peer_border_is_same(&former, &message->border))
-		tell(peer, state_of(&former));
+		tell(peer, peer_border_state(&former));
 	return EVENT_NONE;
 }
