@@ -10,11 +10,6 @@
  */
 #include "control/peer_internal.h"
 
-#include <stdio.h>
-
-/* Each change is acted on, but who makes them at will would fill the log with them. */
-static const struct budget_rule told = {.interval_ns = 1000000000, .burst = 32};
-
 /* ---- ours ---- */
 
 static enum peer_event send_border(struct peer *peer)
@@ -56,26 +51,14 @@ const struct peer_border *peer_get_border(const struct peer *peer)
 static void tell(struct peer *peer, enum events_state old)
 {
 	const struct peer_border *border = &peer->session.border;
-	const uint64_t now_ns = peer_now(peer);
 	const struct events_change change = {
-		.level = LOG_LEVEL_INFO,
-		.kind = EVENTS_NODE,
-		.subject = peer_name(peer),
 		.old = old,
 		.state = peer_border_state(border),
 	};
-	char text[PEER_BORDER_TEXT_MAX], held[64] = "";
+	char text[PEER_BORDER_TEXT_MAX];
 
-	if (!budget_spend(&peer->borders, &told, now_ns)) {
-		peer->borders_held++;
-		return;
-	}
-	if (peer->borders_held)
-		snprintf(held, sizeof(held), " (and %u changes before)",
-			 peer->borders_held);
-	peer->borders_held = 0;
 	peer_border_text(border, text);
-	events_tell(peer->owner->events, now_ns, &change, "%s%s", text, held);
+	peer_news_change(peer, &peer->borders, change, text);
 }
 
 void peer_tell_border(struct peer *peer)

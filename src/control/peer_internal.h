@@ -87,10 +87,10 @@ struct peer {
 	struct budget changes;	/* of its networks, whatever session */
 	struct budget refusals; /* that are told */
 	unsigned refusals_held; /* others than the one told last, since then */
-	struct budget pauses;	/* that are told */
-	unsigned pauses_held;	/* changes that were not told since */
-	struct budget borders;	/* that are told */
-	unsigned borders_held;	/* likewise */
+	struct peer_changes {
+		struct budget budget; /* of those that are told */
+		unsigned held;	      /* that were not told since */
+	} pauses, borders;
 
 	struct world_timer *timer;
 	uint64_t due_ns; /* of a handshake's end */
@@ -202,6 +202,10 @@ void peer_news_trust(struct peer *peer); /* no more suspected */
 void peer_news_quarantine(struct peer *peer);
 void peer_news_refusal(struct peer *peer);
 void peer_news_unreached(struct peer *peer);
+/* What the peer may change at will: each is acted on, but not each is told. `change` has
+ * the states and the gap. */
+void peer_news_change(struct peer *peer, struct peer_changes *changes,
+		      struct events_change change, const char *cause);
 
 /* ---- peer_session.c ---- */
 

@@ -11,6 +11,8 @@
 /* Refusals that are told of one peer, and of all: who is refused chooses the words. */
 static const struct budget_rule refusals = {.interval_ns = 10000000000, .burst = 8};
 static const struct budget_rule all_refusals = {.interval_ns = 1000000000, .burst = 64};
+/* Changes: who makes them at will would fill the log with them. */
+static const struct budget_rule told_changes = {.interval_ns = 1000000000, .burst = 32};
 
 static void tell(struct peer *peer, enum log_level level, enum events_state state,
 		 const char *cause, uint64_t gap_ns)
@@ -124,4 +126,23 @@ void peer_news_trust(struct peer *peer)
 	peer_say(cause, sizeof(cause), "heard again after %llu ms",
 		 (unsigned long long)peer->session.pulse.gap_ns / 1000000);
 	tell(peer, LOG_LEVEL_INFO, EVENTS_UP, cause, peer->session.pulse.gap_ns);
+}
+
+void peer_news_change(struct peer *peer, struct peer_changes *changes,
+		      struct events_change change, const char *cause)
+{
+	const uint64_t now_ns = peer_now(peer);
+	char held[64] = "";
+
+	if (!budget_spend(&changes->budget, &told_changes, now_ns)) {
+		changes->held++;
+		return;
+	}
+	if (changes->held)
+		snprintf(held, sizeof(held), " (and %u changes before)", changes->held);
+	changes->held = 0;
+	change.level = LOG_LEVEL_INFO;
+	change.kind = EVENTS_NODE;
+	change.subject = peer_name(peer);
+	events_tell(peer->owner->events, now_ns, &change, "%s%s", cause, held);
 }

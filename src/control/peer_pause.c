@@ -10,11 +10,6 @@
  */
 #include "control/peer_internal.h"
 
-#include <stdio.h>
-
-/* Changes that are told: who makes them at will would fill the log with them. */
-static const struct budget_rule told = {.interval_ns = 1000000000, .burst = 32};
-
 /* ---- ours ---- */
 
 enum peer_event peer_say_pause(struct peer *peer, unsigned network)
@@ -61,30 +56,18 @@ void peer_attach_pause(struct peer *peer, unsigned network)
 		show(peer, network);
 }
 
-/* Each change is acted on, but not each is told. */
 static void tell(struct peer *peer, unsigned network, bool is_paused)
 {
-	const uint64_t now_ns = peer_now(peer);
-	char held[64] = "";
+	const uint64_t paused_ns = peer_lane(peer, network)->paused_ns;
 	const struct events_change change = {
-		.level = LOG_LEVEL_INFO,
-		.kind = EVENTS_NODE,
-		.subject = peer_name(peer),
 		.old = is_paused ? peer->told : EVENTS_PAUSED,
 		.state = is_paused ? EVENTS_PAUSED : EVENTS_RESUMED,
-		.gap_ns = is_paused ? 0 : now_ns - peer_lane(peer, network)->paused_ns,
+		.gap_ns = is_paused ? 0 : peer_now(peer) - paused_ns,
 	};
+	char cause[CONFIG_NAME_MAX + 16];
 
-	if (!budget_spend(&peer->pauses, &told, now_ns)) {
-		peer->pauses_held++;
-		return;
-	}
-	if (peer->pauses_held)
-		snprintf(held, sizeof(held), " (and %u changes before)",
-			 peer->pauses_held);
-	peer->pauses_held = 0;
-	events_tell(peer->owner->events, now_ns, &change, "network %s%s",
-		    peer_network_name(peer, network), held);
+	peer_say(cause, sizeof(cause), "network %s", peer_network_name(peer, network));
+	peer_news_change(peer, &peer->pauses, change, cause);
 }
 
 void peer_tell_pauses(struct peer *peer)
