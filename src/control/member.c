@@ -403,6 +403,14 @@ void membership_pause(struct membership *membership, unsigned network, bool is_p
 		peer_send_pause(membership->peers[i], network);
 }
 
+void membership_set_border(struct membership *membership,
+			   const struct peer_border *border)
+{
+	membership->owner.border = *border;
+	for (unsigned i = 0; i < membership->num_peers; i++)
+		peer_send_border(membership->peers[i]);
+}
+
 void membership_free(struct membership *membership)
 {
 	if (!membership)

@@ -3,7 +3,6 @@
  *
  *     member.c        the table, what the world and the peers say, its own life
  *     member_admit.c  who may come in
- *     member_border.c who leads to the outside
  *     member_guests.c who has called and has not said HELLO yet
  *     member_report.c what it is like
  *

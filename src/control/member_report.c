@@ -89,6 +89,25 @@ void membership_each_link(const struct membership *membership,
 	}
 }
 
+void membership_each_border(const struct membership *membership,
+			    void (*each)(const struct member_border_report *report,
+					 void *arg),
+			    void *arg)
+{
+	for (unsigned i = 0; i < membership->num_peers; i++) {
+		const struct peer *peer = membership->peers[i];
+		const struct member_border_report report = {
+			.id = peer_id(peer),
+			.name = peer_name(peer),
+			.border = peer_get_border(peer),
+			.says_it = peer_says_border(peer),
+		};
+
+		if (report_state(peer_state(peer)) != MEMBER_DOWN)
+			each(&report, arg);
+	}
+}
+
 void membership_each_cast(const struct membership *membership,
 			  void (*each)(const struct cast_report *report, void *arg),
 			  void *arg)
