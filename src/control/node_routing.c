@@ -12,7 +12,6 @@
 #include "control/border.h"
 
 #include <errno.h>
-#include <string.h>
 
 static enum border_bar find_bar(const struct node *node, unsigned network)
 {
@@ -72,19 +71,10 @@ static void on_wanted(evutil_socket_t fd, short what, void *arg)
 	node_check_routing(arg);
 }
 
-static bool is_tap(const struct node *node, const char *name)
-{
-	for (unsigned i = 0; i < node->num_adapters; i++) {
-		if (strcmp(node->config->networks[i].tap, name) == 0)
-			return true;
-	}
-	return false;
-}
-
 void node_routing_link_changed(struct node *node, const struct kernel_link *link)
 {
 	if (node->border &&
-	    (border_take_link(node->border, link) || is_tap(node, link->name)))
+	    (border_take_link(node->border, link) || node_find_tap(node, link->name)))
 		node_check_routing(node);
 }
 
