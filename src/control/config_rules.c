@@ -619,30 +619,39 @@ static void check_announce_routing(const struct rules *rules, unsigned index,
 				  index);
 }
 
+/* What gives a TAP this name; NULL: nothing, or only a local network where a global one
+ * is wanted. */
+static const yaml_node_t *find_tap_named(const struct rules *rules, const char *text,
+					 bool wants_global)
+{
+	for (unsigned i = 0; i < rules->num_networks; i++) {
+		yaml_node_t *tap = find_tap(rules, rules->networks[i]);
+		const char *name = config_node_text(tap);
+
+		if (name && !strcmp(name, text) &&
+		    (!wants_global || is_global(rules, rules->networks[i])))
+			return tap;
+	}
+	return NULL;
+}
+
 /* The port of a global network has no LAN behind it. */
 static void check_announce(const struct rules *rules, unsigned index)
 {
 	yaml_node_t *node = find(rules, rules->networks[index], "announce");
 	const char *text = config_node_text(node);
+	const yaml_node_t *tap = text ? find_tap_named(rules, text, true) : NULL;
 	struct config_quote quote;
 
 	if (text && !strcmp(text, CONFIG_ANNOUNCE_ROUTING)) {
 		check_announce_routing(rules, index, node);
-		return;
-	}
-	for (unsigned i = 0; text && i < rules->num_networks; i++) {
-		yaml_node_t *tap = find_tap(rules, rules->networks[i]);
-
-		if (!is_global(rules, rules->networks[i]) || !config_node_text(tap) ||
-		    strcmp(config_node_text(tap), text))
-			continue;
+	} else if (tap) {
 		config_errors_add(rules->errors, node->start_mark,
 				  "networks[%u].announce: %s is the TAP of a global "
 				  "network (line %zu); give the interface whose LAN "
 				  "the address is for",
 				  index, config_quote(text, &quote),
 				  tap->start_mark.line + 1);
-		return;
 	}
 }
 
@@ -690,20 +699,15 @@ static void check_nic_tap(const struct rules *rules, const yaml_node_t *nic,
 			  unsigned index)
 {
 	const char *text = config_node_text(nic);
+	const yaml_node_t *tap = find_tap_named(rules, text, false);
 	struct config_quote quote;
 
-	for (unsigned i = 0; i < rules->num_networks; i++) {
-		yaml_node_t *tap = find_tap(rules, rules->networks[i]);
-
-		if (!config_node_text(tap) || strcmp(config_node_text(tap), text))
-			continue;
+	if (tap)
 		config_errors_add(rules->errors, nic->start_mark,
 				  "routing.nics[%u]: %s is the TAP of a network of this "
 				  "file (line %zu); give an interface to the outside",
 				  index, config_quote(text, &quote),
 				  tap->start_mark.line + 1);
-		return;
-	}
 }
 
 static void check_nics(const struct rules *rules)
