@@ -151,14 +151,14 @@ static struct kernel_route make_route(const struct kernel_link *link,
 }
 
 /* One that is there already is as good, whose ever it is. */
-static int add_routes(const struct border *border, const struct config_network *network)
+static int add_routes(const struct border *border, const struct config_network *network,
+		      const struct kernel_link *link)
 {
-	struct kernel_link link;
-	int error = kernel_get_link(border->kernel, network->tap, &link);
+	int error = 0;
 
 	for (unsigned i = 0; i < network->num_addresses && error == 0; i++) {
 		const struct kernel_route route =
-			make_route(&link, &network->addresses[i]);
+			make_route(link, &network->addresses[i]);
 
 		error = kernel_add_route(border->kernel, &route);
 		if (error == -EEXIST)
@@ -169,30 +169,23 @@ static int add_routes(const struct border *border, const struct config_network *
 
 /* What is gone already went with the interface, or with its being up. */
 static void remove_routes(const struct border *border,
-			  const struct config_network *network)
+			  const struct config_network *network,
+			  const struct kernel_link *link)
 {
-	struct kernel_link link;
-
-	if (kernel_get_link(border->kernel, network->tap, &link) < 0)
-		return;
 	for (unsigned i = 0; i < network->num_addresses; i++) {
 		const struct kernel_route route =
-			make_route(&link, &network->addresses[i]);
+			make_route(link, &network->addresses[i]);
 
 		kernel_remove_route(border->kernel, &route);
 	}
 }
 
-/* One that isn't there needs nothing. */
-static int set_dormant(const struct border *border, const struct config_network *network,
+static int set_dormant(const struct border *border, const struct kernel_link *link,
 		       bool dormant)
 {
-	struct kernel_link link;
-	int error = kernel_get_link(border->kernel, network->tap, &link);
-
-	if (error || link.is_dormant == dormant)
-		return error == -ENODEV ? 0 : error;
-	return kernel_set_dormant(border->kernel, link.index, dormant);
+	if (link->is_dormant == dormant)
+		return 0;
+	return kernel_set_dormant(border->kernel, link->index, dormant);
 }
 
 static enum border_bar find_bar(const struct border *border,
@@ -207,21 +200,29 @@ void border_set(struct border *border, unsigned network, enum border_bar bar)
 {
 	const struct config_network *config = &border->config->networks[network];
 	struct route_state *state = &border->networks[network];
-	int error = 0;
+	struct kernel_link link;
+	bool is_there;
+	int error;
 
 	state->bar = find_bar(border, config, bar);
-	if (config->kind == NETWORK_KIND_GLOBAL &&
-	    (state->bar != BORDER_BAR_INSIDE || state->may_be_set))
-		error = set_dormant(border, config, state->bar == BORDER_BAR_DRAINED);
+	if (config->kind != NETWORK_KIND_GLOBAL ||
+	    (state->bar == BORDER_BAR_INSIDE && !state->may_be_set))
+		return;
+	error = kernel_get_link(border->kernel, config->tap, &link);
+	is_there = error == 0;
+	if (is_there)
+		error = set_dormant(border, &link, state->bar == BORDER_BAR_DRAINED);
+	else if (error == -ENODEV && state->bar != BORDER_BAR_NONE)
+		error = 0; /* it needs nothing */
 	if (state->bar == BORDER_BAR_NONE && error == 0)
-		error = add_routes(border, config);
+		error = add_routes(border, config, &link);
 	if (error) {
 		state->bar = BORDER_BAR_ROUTE;
 		snprintf(state->words, sizeof(state->words), "%s",
 			 kernel_last_error(border->kernel));
 	}
-	if (state->bar != BORDER_BAR_NONE && (state->may_be_set || error))
-		remove_routes(border, config);
+	if (is_there && state->bar != BORDER_BAR_NONE && (state->may_be_set || error))
+		remove_routes(border, config, &link);
 	state->may_be_set = state->bar == BORDER_BAR_NONE;
 }
 
