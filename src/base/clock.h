@@ -8,6 +8,7 @@
 #define BASE_CLOCK_H
 
 #include <stdint.h>
+#include <sys/time.h>
 #include <time.h>
 
 #define NSEC_PER_SEC  1000000000ull
@@ -45,6 +46,15 @@ static inline uint64_t clock_coarse_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* For a timer of libevent, which is due no sooner. */
+static inline struct timeval clock_timeval(uint64_t ns)
+{
+	const uint64_t us = ns / NSEC_PER_USEC + (ns % NSEC_PER_USEC != 0);
+
+	return (struct timeval){.tv_sec = (time_t)(us / 1000000),
+				.tv_usec = (suseconds_t)(us % 1000000)};
 }
 
 #endif

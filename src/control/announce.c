@@ -295,13 +295,8 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
 
 static void say_anew(struct announce *announce)
 {
-	uint64_t wait_us = (budget_wait_ns(&announce->starts, &starts, clock_now_ns()) +
-			    NSEC_PER_USEC - 1) /
-			   NSEC_PER_USEC;
-	const struct timeval delay = {
-		.tv_sec = (time_t)(wait_us / 1000000),
-		.tv_usec = (suseconds_t)(wait_us % 1000000),
-	};
+	const struct timeval delay =
+		clock_timeval(budget_wait_ns(&announce->starts, &starts, clock_now_ns()));
 
 	announce->rounds = 0;
 	event_add(announce->again, &delay);

@@ -118,11 +118,7 @@ static int read_listeners(void *arg, struct listener **ret_listeners, unsigned *
 
 static void set_timer(void *arg, uint64_t delay_ns)
 {
-	uint64_t delay_us = (delay_ns + NSEC_PER_USEC - 1) / NSEC_PER_USEC;
-	const struct timeval delay = {
-		.tv_sec = (time_t)(delay_us / 1000000),
-		.tv_usec = (suseconds_t)(delay_us % 1000000),
-	};
+	const struct timeval delay = clock_timeval(delay_ns);
 	struct node_dispatch *self = arg;
 
 	event_add(self->timer, &delay);

@@ -28,10 +28,7 @@ uint64_t node_stall_ns(const struct node *node)
 
 static void pulse_after(struct node *node, uint64_t delay_ns)
 {
-	const struct timeval delay = {
-		.tv_sec = (time_t)(delay_ns / NSEC_PER_SEC),
-		.tv_usec = (suseconds_t)(delay_ns % NSEC_PER_SEC / NSEC_PER_USEC),
-	};
+	const struct timeval delay = clock_timeval(delay_ns);
 
 	event_add(node->pulse, &delay);
 }

@@ -685,10 +685,7 @@ int seeds_new(struct event_base *base, const struct seeds_options *options,
 
 int seeds_start(struct seeds *seeds)
 {
-	const struct timeval interval = {
-		.tv_sec = seeds->pace.change / 1000,
-		.tv_usec = (suseconds_t)(seeds->pace.change % 1000 * 1000),
-	};
+	const struct timeval interval = clock_timeval(seeds->pace.change * NSEC_PER_MSEC);
 
 	if (event_add(seeds->tick, &interval) < 0)
 		return -ENOMEM;

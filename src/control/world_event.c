@@ -100,10 +100,7 @@ static struct world_timer *world_timer_new(struct world *world, void (*fire)(voi
 
 static void world_timer_set(struct world_timer *timer, uint64_t delay_ns)
 {
-	struct timeval delay = {
-		.tv_sec = (time_t)(delay_ns / NSEC_PER_SEC),
-		.tv_usec = (suseconds_t)(delay_ns % NSEC_PER_SEC / NSEC_PER_USEC),
-	};
+	const struct timeval delay = clock_timeval(delay_ns);
 
 	evtimer_add(timer->event, &delay);
 }
