@@ -325,8 +325,7 @@ static int take_match(const struct nlmsghdr *header, void *arg)
 	look_up->match.is_over = look_up->key->protocol == IPPROTO_TCP &&
 				 socket->idiag_state == TCP_TIME_WAIT;
 	look_up->match.is_half = look_up->key->protocol == IPPROTO_TCP &&
-				 (socket->idiag_state == TCP_SYN_RECV ||
-				  socket->idiag_state == TCP_NEW_SYN_RECV);
+				 (STATE(socket->idiag_state) & HALF_STATES);
 	return 0;
 }
 
