@@ -328,6 +328,8 @@ join_router() {
 	frr_up client "$LAB/client.conf"
 }
 
+RENDER_OPTIONS=(--nic-timers 1/2)
+
 # The files get the section "routing", and the nodes load them again.
 speak_ospf() { # node, section
 	printf '  %s# echo "routing: %s" >>%s.yaml; shmnetctl reload; deploy/frr/render\n' \
@@ -338,9 +340,7 @@ speak_ospf() { # node, section
 		cat "$LAB/reload"
 		return 1
 	}
-	SHMNET_NODE=$(program shmnet-node) "$top/deploy/frr/render" --nic-timers 1/2 \
-		-o "$LAB/rendered" "$LAB/$1.yaml" >"$LAB/files" &&
-		frr_up "$1" "$LAB/rendered/$1/frr.conf"
+	frr_render "$1"
 }
 
 client_goes_by() { # gateways...

@@ -31,14 +31,6 @@ file_write() { # node, addresses, what the README says before its part
 	{ node_config "$1" "${1#n}" && recipe "$3"; } >"$LAB/$1.yaml"
 }
 
-frr_render() { # node...
-	local node
-	for node in "$@"; do
-		SHMNET_NODE=$(program shmnet-node) "$lab_top/deploy/frr/render" -o "$LAB/rendered" "$LAB/$node.yaml" &&
-			frr_up "$node" "$LAB/rendered/$node/frr.conf" || return
-	done
-}
-
 dnsmasq_start() { # name, host, more arguments...
 	start "$1" "$2" dnsmasq --keep-in-foreground --user=root --log-facility=- \
 		--pid-file="$LAB/$1.pid" --dhcp-leasefile="$LAB/$1.leases" "${@:3}"
@@ -79,20 +71,7 @@ lab_begin "$@"
 touch "$LAB/resolv.conf"
 mount --bind "$LAB/resolv.conf" /etc/resolv.conf || skip "no mount over resolv.conf"
 check "a client and a router" outside_make || lab_end
-cat >"$LAB/router.conf" <<-'CONF'
-	ip router-id 192.0.2.254
-	interface lan
-	 ip ospf area 0
-	 ip ospf hello-interval 1
-	 ip ospf dead-interval 4
-	exit
-	interface to-client
-	 ip ospf area 0
-	 ip ospf passive
-	exit
-	router ospf
-	exit
-CONF
+frr_router 192.0.2.254 lan 1/4 >"$LAB/router.conf"
 check "OSPF on the router" frr_up router "$LAB/router.conf"
 check "a DHCP server, which names no router" dnsmasq_start dhcp-server router \
 	--conf-file=/dev/null --port=0 --interface=lan --bind-interfaces --dhcp-option=3 \

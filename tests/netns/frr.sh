@@ -4,6 +4,7 @@
 #
 #	frr_need || skip "$frr_lacks"
 #	frr_up router "$LAB/router.conf" && frr_up n1 "$LAB/n1.conf"
+#	frr_render n1 n2
 #	wait_for 10 frr_neighbors n1 2
 #	frr_vty n1 "show ip route ospf"
 #	frr_down n1
@@ -16,6 +17,8 @@
 FRR_DAEMONS=/usr/lib/frr
 # What frr_need found missing.
 frr_lacks=''
+# For frr_render.
+RENDER_OPTIONS=()
 
 # True if FRR can run here: no older than 8, and as its own user, which a user namespace
 # does not have.
@@ -68,6 +71,36 @@ frr_up() { # host, configuration
 		frr_start "$1" "$daemon" || return
 	done
 	frr_load "$1" "$2"
+}
+
+# The same with what deploy/frr/render makes of the nodes' files.
+frr_render() { # node...
+	local files=("${@/#/$LAB/}") node
+	# shellcheck disable=SC2154 # lib.sh has it
+	SHMNET_NODE=$(program shmnet-node) "$lab_top/deploy/frr/render" "${RENDER_OPTIONS[@]}" \
+		-o "$LAB/rendered" "${files[@]/%/.yaml}" >"$LAB/files" || return
+	for node in "$@"; do
+		frr_up "$node" "$LAB/rendered/$node/frr.conf" || return
+	done
+}
+
+# The configuration of a router outside, which tells of the network of the client, too.
+frr_router() { # its id, interface to the borders, timers (1/4), more of "router ospf"
+	cat <<-CONF
+		ip router-id $1
+		interface $2
+		 ip ospf area 0
+		 ip ospf hello-interval ${3%/*}
+		 ip ospf dead-interval ${3#*/}
+		exit
+		interface to-client
+		 ip ospf area 0
+		 ip ospf passive
+		exit
+		router ospf
+		${4:+ $4}
+		exit
+	CONF
 }
 
 # The other daemons first: zebra then takes their routes out of the kernel.

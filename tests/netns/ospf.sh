@@ -44,33 +44,12 @@ inner_make() { # node, id
 }
 
 # One of another make would have its own defaults, but these timers.
-router_conf() {
-	cat <<-'CONF'
-		no zebra nexthop kernel enable
-		ip router-id 192.0.2.254
-		interface lan
-		 ip ospf area 0
-		 ip ospf hello-interval 1
-		 ip ospf dead-interval 4
-		exit
-		interface to-client
-		 ip ospf area 0
-		 ip ospf passive
-		exit
-		router ospf
-		 default-information originate always
-		exit
-	CONF
-}
-
 routers_up() {
-	local node
-	SHMNET_NODE=$(program shmnet-node) "$lab_top/deploy/frr/render" -o "$LAB/rendered" \
-		"$LAB"/n[1-4].yaml && router_conf >"$LAB/router.conf" &&
-		frr_up router "$LAB/router.conf" || return
-	for node in n1 n2 n3 n4; do
-		frr_up "$node" "$LAB/rendered/$node/frr.conf" || return
-	done
+	{
+		echo "no zebra nexthop kernel enable"
+		frr_router 192.0.2.254 lan 1/4 "default-information originate always"
+	} >"$LAB/router.conf" &&
+		frr_up router "$LAB/router.conf" && frr_render n1 n2 n3 n4
 }
 
 # --- who goes which way ------------------------------------------------------------------

@@ -15,6 +15,8 @@ set -u
 . "$(dirname "$0")/../netns/site.sh"
 # shellcheck source=tests/netns/recipes.sh
 . "$(dirname "$0")/../netns/recipes.sh"
+# shellcheck source=tests/netns/frr.sh
+. "$(dirname "$0")/../netns/frr.sh"
 
 MACHINE=([n1]=1 [n2]=2 [n3]=2)
 SEEDS=([n2]=1 [n3]=2)
@@ -53,7 +55,8 @@ client_make() {
 
 # --- routers ---------------------------------------------------------------------------------
 
-# As Debian's service does, with all files in a directory of the machine.
+# What frr.sh has for namespaces, in machines: as Debian's service does, with all files in
+# a directory of the machine.
 frr_script='dir=/run/frr-$1 daemons=/usr/lib/frr
 	install -d -m 755 -o frr -g frr "$dir"
 	touch "$dir/empty" "$dir/vtysh.conf"
@@ -81,23 +84,6 @@ frr_render() { # node
 frr_says() { # host
 	in_ns "$1" vtysh --vty_socket "/run/frr-$1" --config_dir "/run/frr-$1" \
 		-c 'show ip ospf neighbor' -c 'show ip ospf route' </dev/null
-}
-
-router_conf() {
-	cat <<-'CONF'
-		ip router-id 203.0.113.254
-		interface eth0
-		 ip ospf area 0
-		 ip ospf hello-interval 2
-		 ip ospf dead-interval 10
-		exit
-		interface to-client
-		 ip ospf area 0
-		 ip ospf passive
-		exit
-		router ospf
-		exit
-	CONF
 }
 
 # By OSPF the host sends what is for it to these, sorted.
@@ -182,7 +168,7 @@ done
 sed -i 's/\[eth0\]/[]/' "$LAB/n3.yaml"
 check "nodes of two machines see each other" mesh_up n1:1 n2:2 n3:3 || lab_end
 check "n3 has n2 in its memory, n1 by RDMA" has_ways n3 "n1 $RDMA, n2 shm"
-router_conf >"$LAB/router.conf"
+frr_router 203.0.113.254 eth0 2/10 >"$LAB/router.conf"
 check "OSPF on the router" frr_up router "$LAB/router.conf"
 for node in n1 n2 n3; do
 	check "on $node" frr_render $node
