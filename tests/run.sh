@@ -474,13 +474,14 @@ run_networks() {
 
 # The package takes two minutes and what a root needs from Debian's mirror.
 run_deploy() {
-	local script name scripts=()
+	local script name log=$logs/install.package.log scripts=()
 	for script in tests/deploy/*.sh; do
 		name=$(basename "$script" .sh)
 		{ [ -x "$script" ] && selected "deploy/$name"; } || continue
 		if [ "$name" = package ]; then
 			[ -n "$long" ] || [ -n "$only" ] || continue
-			[ -n "$list" ] || tests/install.sh package || continue
+			[ -n "$list" ] || tests/install.sh package >"$log" 2>&1 ||
+				{ fail deploy/package '' "its packages are not installed" "$log" && continue; }
 		fi
 		scripts+=("$script")
 	done
