@@ -20,6 +20,7 @@ TEST_CASE(fault, check_goes_on)
 	CHECK_INT(-3, 4);
 	CHECK_U64(~0ull, 1);
 	CHECK_STR("one", NULL);
+	CHECK_CONTAINS("three", "two");
 	CHECK_MEM("0123456789abcdefgh", "0123456789abcdefgX", 18);
 }
 
@@ -54,4 +55,5 @@ TEST_CASE(passed, despite_all)
 	REQUIRE(fd >= 0);
 	CHECK(close(fd) == 0);
 	CHECK(CHECK_STR(NULL, NULL) && CHECK_STR("a", "a") && CHECK_INT(-1, -1));
+	CHECK(CHECK_CONTAINS("a word", "a wo"));
 }

@@ -22,6 +22,7 @@ expect() { # exit status, filter, then every line that the output must contain
 
 expect 1 fault.check_goes_on 'not true: 1 == 2' 'is       -3' 'expected 4' \
 	'is       18446744073709551615' 'is       "one"' 'expected NULL' \
+	'is    "three"' 'lacks "two"' \
 	'byte 17 of 18 differs' 'is       67 68' 'expected 67 58'
 expect 1 fault.require_leaves_the_function 'not true: errno == -1' 'is       "left"' \
 	'is       "known"'

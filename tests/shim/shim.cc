@@ -185,6 +185,16 @@ bool shim_check_str(const char *actual, const char *expected, const char *text,
 	return false;
 }
 
+bool shim_check_contains(const char *actual, const char *part, const char *text,
+			 const char *file, int line)
+{
+	if (strstr(actual, part))
+		return true;
+	ADD_FAILURE_AT(file, line)
+		<< text << "\n  is    " << quoted(actual) << "\n  lacks " << quoted(part);
+	return false;
+}
+
 bool shim_check_mem(const void *actual, const void *expected, size_t size,
 		    const char *text, const char *file, int line)
 {

@@ -50,6 +50,8 @@ bool shim_check_u64(uint64_t actual, uint64_t expected, const char *text,
 		    const char *file, int line);
 bool shim_check_str(const char *actual, const char *expected, const char *text,
 		    const char *file, int line);
+bool shim_check_contains(const char *actual, const char *part, const char *text,
+			 const char *file, int line);
 bool shim_check_mem(const void *actual, const void *expected, size_t size,
 		    const char *text, const char *file, int line);
 void shim_skip(const char *reason, const char *file, int line);
@@ -100,6 +102,10 @@ static inline bool shim_check(bool ok, const char *condition, const char *file, 
 /* Either may be NULL; NULL equals only NULL. */
 #define CHECK_STR(actual, expected)                                                      \
 	shim_check_str(actual, expected, #actual, __FILE__, __LINE__)
+
+/* A part of a text. */
+#define CHECK_CONTAINS(actual, part)                                                     \
+	shim_check_contains(actual, part, #actual, __FILE__, __LINE__)
 
 #define CHECK_MEM(actual, expected, size)                                                \
 	shim_check_mem(actual, expected, size, #actual, __FILE__, __LINE__)
