@@ -17,34 +17,6 @@
 
 static const struct peer_border nothing;
 
-static void finish(struct sim *sim)
-{
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	sim_free(sim);
-}
-
-static void add_nodes(struct sim *sim, unsigned count, unsigned hosts)
-{
-	for (unsigned i = 0; i < count; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		sim_add_node(sim, (uint16_t)(i + 1), name);
-		sim_set_host(sim_node_at(sim, i), i % hosts);
-		sim_start(sim_node_at(sim, i));
-	}
-}
-
-static struct sim *start_nodes(uint64_t seed, unsigned count, unsigned hosts)
-{
-	struct sim *sim = sim_new(seed);
-
-	add_nodes(sim, count, hosts);
-	sim_run(sim, SIM_S);
-	return sim;
-}
-
 /* NICs with this MTU, and a network if the last of them is up. */
 static struct peer_border make_border(unsigned num_nics, uint32_t mtu, bool is_up)
 {
@@ -72,25 +44,11 @@ static bool knows(const struct sim_node *node, const struct sim_node *other,
 	return peer_border_is_same(&known, border);
 }
 
-static unsigned count_events(const struct sim_node *node, const char *name,
-			     enum events_state state)
-{
-	const struct events *events = sim_events(node);
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < events_kept(events); i++) {
-		const struct events_item *item = events_get(events, i);
-
-		count += item->state == state && strcmp(item->subject, name) == 0;
-	}
-	return count;
-}
-
 static void check_told(unsigned hosts)
 {
 	const struct peer_border up = make_border(2, 1500, true);
 	const struct peer_border down = make_border(2, 1500, false);
-	struct sim *sim = start_nodes(1, 3, hosts);
+	struct sim *sim = sim_new_started(1, 3, hosts);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 
@@ -99,18 +57,18 @@ static void check_told(unsigned hosts)
 	sim_run(sim, SIM_S);
 	CHECK(knows(n2, n1, &up) && knows(n3, n1, &up));
 	CHECK(knows(n1, n2, &nothing));
-	CHECK_INT(count_events(n2, "n1", EVENTS_ANNOUNCING), 1);
+	CHECK_INT(sim_count_events(n2, EVENTS_ANNOUNCING, "n1"), 1);
 	sim_set_border(n1, &up);
 	sim_run(sim, SIM_S);
-	CHECK_INT(count_events(n2, "n1", EVENTS_ANNOUNCING), 1);
+	CHECK_INT(sim_count_events(n2, EVENTS_ANNOUNCING, "n1"), 1);
 	sim_set_border(n1, &down);
 	sim_run(sim, SIM_S);
 	CHECK(knows(n2, n1, &down) && knows(n3, n1, &down));
-	CHECK_INT(count_events(n2, "n1", EVENTS_WITHDRAWN), 1);
+	CHECK_INT(sim_count_events(n2, EVENTS_WITHDRAWN, "n1"), 1);
 	sim_set_border(n1, &nothing);
 	sim_run(sim, SIM_S);
 	CHECK(knows(n2, n1, &nothing));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(border, all_peers_are_told)
@@ -124,7 +82,7 @@ TEST_CASE(border, lives_as_long_as_the_session)
 {
 	for (unsigned hosts = 1; hosts <= 3; hosts += 2) {
 		const struct peer_border up = make_border(1, 9000, true);
-		struct sim *sim = start_nodes(2, 2, hosts);
+		struct sim *sim = sim_new_started(2, 2, hosts);
 		struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 		sim_set_border(n2, &up);
@@ -133,7 +91,7 @@ TEST_CASE(border, lives_as_long_as_the_session)
 		sim_start(n1);
 		sim_run(sim, 5 * SIM_S);
 		CHECK(knows(n1, n2, &up));
-		CHECK_INT(count_events(n1, "n2", EVENTS_ANNOUNCING), 1);
+		CHECK_INT(sim_count_events(n1, EVENTS_ANNOUNCING, "n2"), 1);
 		sim_cut(n1, n2);
 		sim_run(sim, 5 * SIM_S);
 		CHECK(knows(n1, n2, &up));
@@ -144,7 +102,7 @@ TEST_CASE(border, lives_as_long_as_the_session)
 		sim_run(sim, 5 * SIM_S);
 		CHECK(sim_linked(n1, n2, 0));
 		CHECK(knows(n1, n2, &nothing));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -190,7 +148,7 @@ TEST_CASE(border, is_told_from_version_6_on)
 		sim_run(sim, 200 * SIM_MS);
 		CHECK_INT(sim_stranger_borders(channel), 2 * (version - 5));
 		sim_stranger_close(channel);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -206,13 +164,13 @@ TEST_CASE(border, of_the_version_before_is_against_the_rules)
 	sim_run(sim, 200 * SIM_MS);
 	CHECK_STR(sim_stranger_refusal(channel), "x sent BORDER in wire version 5");
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(border, before_the_handshake_is_out_of_turn)
 {
 	struct peer_message message = word_of(&nothing);
-	struct sim *sim = start_nodes(6, 1, 1);
+	struct sim *sim = sim_new_started(6, 1, 1);
 	struct world_channel *channel = sim_dial_stranger(sim, sim_node_at(sim, 0), 0);
 
 	sim_stranger_send(channel, &message);
@@ -220,7 +178,7 @@ TEST_CASE(border, before_the_handshake_is_out_of_turn)
 	CHECK_STR(sim_stranger_refusal(channel),
 		  "the first message to n1 is BORDER, HELLO is right");
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* The last word counts; of what it makes at will not all is told. */
@@ -240,19 +198,14 @@ TEST_CASE(border, changes_in_a_flood)
 	sim_run(sim, 200 * SIM_MS);
 	CHECK(!sim_stranger_is_closed(channel));
 	CHECK(knows(n2, sim_node_at(sim, 0), &border));
-	CHECK_INT(count_events(n2, "x", EVENTS_ANNOUNCING), 16);
-	CHECK_INT(count_events(n2, "x", EVENTS_WITHDRAWN), 16);
+	CHECK_INT(sim_count_events(n2, EVENTS_ANNOUNCING, "x"), 16);
+	CHECK_INT(sim_count_events(n2, EVENTS_WITHDRAWN, "x"), 16);
 	sim_stranger_close(channel);
 	sim_run(sim, SIM_S);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- random schedules ---- */
-
-static struct sim_node *some_node(struct sim *sim)
-{
-	return sim_node_at(sim, (unsigned)sim_random(sim, sim_num_nodes(sim)));
-}
 
 static void become_some_border(struct sim *sim, struct sim_node *node)
 {
@@ -266,7 +219,7 @@ static void become_some_border(struct sim *sim, struct sim_node *node)
 
 static void do_something(struct sim *sim)
 {
-	struct sim_node *node = some_node(sim), *peer = some_node(sim);
+	struct sim_node *node = sim_some_node(sim), *peer = sim_some_node(sim);
 
 	switch (sim_random(sim, 8)) {
 	case 0:
@@ -276,10 +229,7 @@ static void do_something(struct sim *sim)
 			sim_kill(node);
 		break;
 	case 1:
-		if (sim_is_alive(node) && !sim_is_paused(node))
-			sim_pause(node);
-		else if (sim_is_alive(node))
-			sim_resume(node);
+		sim_pause_or_resume(node);
 		break;
 	case 2:
 		sim_cut(node, peer);
@@ -301,24 +251,16 @@ static void run_schedule(struct sim *sim)
 {
 	unsigned num_faults = 20 + (unsigned)sim_random(sim, 40);
 
-	add_nodes(sim, 3 + (unsigned)sim_random(sim, 2),
-		  1 + (unsigned)sim_random(sim, 2));
+	sim_add_nodes(sim, 3 + (unsigned)sim_random(sim, 2),
+		      1 + (unsigned)sim_random(sim, 2));
+	sim_start_all(sim);
 	sim_set_failures(sim, (unsigned)sim_random(sim, 4) * 10);
-	for (unsigned i = 0; i < num_faults && !sim_error(sim); i++) {
-		do_something(sim);
-		sim_run(sim,
-			sim_random(sim, sim_random(sim, 3) ? 60 * SIM_MS : 3 * SIM_S));
-	}
-	sim_set_failures(sim, 0);
+	sim_make_faults(sim, num_faults, do_something, 3 * SIM_S);
+	sim_heal(sim);
 	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
-		struct sim_node *node = sim_node_at(sim, i);
 		const struct peer_border border = border_of_place(i);
 
-		if (!sim_is_alive(node))
-			sim_start(node);
-		else if (sim_is_paused(node))
-			sim_resume(node);
-		sim_set_border(node, &border);
+		sim_set_border(sim_node_at(sim, i), &border);
 	}
 	sim_run(sim, SETTLED_NS);
 }

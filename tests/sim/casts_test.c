@@ -17,43 +17,16 @@
 #define SEEDS	   300
 #define SETTLED_NS (150 * SIM_S) /* two of the longest backoff, and some */
 
-static struct sim *some_nodes(uint64_t seed, unsigned count)
-{
-	struct sim *sim = sim_new(seed);
-
-	for (unsigned i = 0; i < count; i++) {
-		char name[8];
-
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		sim_add_node(sim, (uint16_t)(i + 1), name);
-	}
-	return sim;
-}
-
-static void start_all(struct sim *sim)
-{
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++)
-		sim_start(sim_node_at(sim, i));
-}
-
 /* Four nodes that are linked, and the broadcast ring that n1 made. */
 static struct sim *four_with_ring(uint64_t seed)
 {
-	struct sim *sim = some_nodes(seed, 4);
+	struct sim *sim = sim_new_nodes(seed, 4, 1);
 
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	CHECK(sim_want_cast(sim_node_at(sim, 0), 0, sim_broadcast));
 	sim_run(sim, SIM_S);
 	return sim;
-}
-
-static void finish(struct sim *sim)
-{
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	CHECK_INT(sim_count_casts(sim), 0);
-	sim_free(sim);
 }
 
 /*
@@ -87,12 +60,6 @@ static bool all_in_one(struct sim *sim, unsigned network, const uint8_t *label)
 	return true;
 }
 
-static void check_contains(const char *words, const char *part)
-{
-	if (!CHECK(strstr(words, part)))
-		fprintf(stderr, "  \"%s\" lacks \"%s\"\n", words, part);
-}
-
 static void note_reason(const char *words, void *arg)
 {
 	char *all = arg;
@@ -110,14 +77,6 @@ static const char *reasons_of(struct sim_node *node)
 	return words;
 }
 
-static const char *reason(struct sim_node *node, const struct sim_node *other)
-{
-	const char *words;
-
-	sim_view(node, other, NULL, &words);
-	return words;
-}
-
 /* ---- making and joining ---- */
 
 TEST_CASE(casts, the_first_cast_makes_the_ring_for_all)
@@ -129,13 +88,13 @@ TEST_CASE(casts, the_first_cast_makes_the_ring_for_all)
 		CHECK_INT(sim_count_casts(sim), 4);
 		CHECK_U64(sim_cast_epoch(sim_node_at(sim, 3), 0, sim_broadcast), 1);
 		CHECK_U64(sim_cast_id(sim_node_at(sim, 0), 1, sim_broadcast), 0);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
 TEST_CASE(casts, alone_nobody_makes_one)
 {
-	struct sim *sim = some_nodes(2, 2);
+	struct sim *sim = sim_new_nodes(2, 2, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0);
 
 	sim_start(n1);
@@ -143,13 +102,13 @@ TEST_CASE(casts, alone_nobody_makes_one)
 	CHECK(!sim_want_cast(n1, 0, sim_broadcast));
 	sim_run(sim, SIM_S);
 	CHECK_INT(sim_count_casts(sim), 0);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, who_joins_is_told_of_the_ring)
 {
 	for (uint64_t seed = 1; seed <= 50 && !test_failed(); seed++) {
-		struct sim *sim = some_nodes(seed, 5);
+		struct sim *sim = sim_new_nodes(seed, 5, 1);
 
 		for (unsigned i = 0; i < 3; i++)
 			sim_start(sim_node_at(sim, i));
@@ -163,16 +122,16 @@ TEST_CASE(casts, who_joins_is_told_of_the_ring)
 		sim_run(sim, SIM_S);
 		CHECK(all_in_one(sim, 0, sim_broadcast));
 		CHECK(all_in_one(sim, 0, sim_group));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
 TEST_CASE(casts, all_want_one_at_once)
 {
 	for (uint64_t seed = 1; seed <= 100 && !test_failed(); seed++) {
-		struct sim *sim = some_nodes(seed, 4);
+		struct sim *sim = sim_new_nodes(seed, 4, 1);
 
-		start_all(sim);
+		sim_start_all(sim);
 		sim_run(sim, SIM_S);
 		for (unsigned i = 0; i < 4; i++) {
 			sim_want_cast(sim_node_at(sim, i), 0, sim_broadcast);
@@ -183,14 +142,14 @@ TEST_CASE(casts, all_want_one_at_once)
 		CHECK(all_in_one(sim, 0, sim_broadcast));
 		CHECK(all_in_one(sim, 0, sim_group));
 		CHECK_INT(sim_count_casts(sim), 8);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
 /* Two that were apart had a ring each. */
 TEST_CASE(casts, of_two_rings_the_later_one_stays)
 {
-	struct sim *sim = some_nodes(3, 3);
+	struct sim *sim = sim_new_nodes(3, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 	uint64_t later;
@@ -214,19 +173,19 @@ TEST_CASE(casts, of_two_rings_the_later_one_stays)
 	CHECK(all_in_one(sim, 0, sim_broadcast));
 	CHECK_U64(sim_cast_id(n1, 0, sim_broadcast), later);
 	CHECK_INT(sim_count_casts(sim), 3);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* n1 and n2 have no channel; n3 has one to both. */
 TEST_CASE(casts, the_ring_goes_round_by_who_knows_both)
 {
-	struct sim *sim = some_nodes(4, 3);
+	struct sim *sim = sim_new_nodes(4, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 
 	sim_config(n1)->cluster = (char *)"one";
 	sim_config(n3)->cluster = (char *)"one";
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	CHECK(!sim_linked(n2, n3, 0));
 	sim_config(n3)->cluster = (char *)"sim";
@@ -235,7 +194,7 @@ TEST_CASE(casts, the_ring_goes_round_by_who_knows_both)
 	sim_want_cast(n2, 0, sim_broadcast);
 	sim_run(sim, 30 * SIM_S);
 	CHECK(sim_linked(n1, n3, 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, a_group_has_its_own_ring_until_nobody_uses_it)
@@ -251,7 +210,7 @@ TEST_CASE(casts, a_group_has_its_own_ring_until_nobody_uses_it)
 	CHECK_U64(sim_cast_id(sim_node_at(sim, 0), 0, sim_group), 0);
 	CHECK_INT(sim_count_casts(sim), 4);
 	CHECK(all_in_one(sim, 0, sim_broadcast));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, more_groups_than_rings_use_the_broadcast)
@@ -267,7 +226,7 @@ TEST_CASE(casts, more_groups_than_rings_use_the_broadcast)
 	}
 	CHECK_INT(sim_count_casts(sim), 5 * 4);
 	CHECK(all_in_one(sim, 0, sim_broadcast));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- leaving ---- */
@@ -291,7 +250,7 @@ TEST_CASE(casts, a_dead_maker_leaves_its_ring_to_the_others)
 		sim_run(sim, SIM_S);
 		CHECK(all_in_one(sim, 0, sim_broadcast));
 		CHECK_U64(sim_cast_epoch(n1, 0, sim_broadcast), 2);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -309,7 +268,7 @@ TEST_CASE(casts, a_maker_that_is_back_at_once_is_not_taken_for_dead)
 		CHECK(all_in_one(sim, 0, sim_broadcast));
 		CHECK_U64(sim_cast_id(sim_node_at(sim, 0), 0, sim_broadcast), id);
 		CHECK(!sim_cast_is_stuck(sim_node_at(sim, 1), 0, sim_broadcast));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -322,7 +281,7 @@ TEST_CASE(casts, a_dead_member_is_cleared_away)
 	sim_run(sim, SIM_S);
 	CHECK(!sim_cast_is_stuck(sim_node_at(sim, 0), 0, sim_broadcast));
 	CHECK_U64(sim_cast_epoch(sim_node_at(sim, 0), 0, sim_broadcast), 1);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, the_maker_leaves_in_good_order)
@@ -333,7 +292,7 @@ TEST_CASE(casts, the_maker_leaves_in_good_order)
 	sim_run(sim, SIM_S);
 	CHECK(all_in_one(sim, 0, sim_broadcast));
 	CHECK_U64(sim_cast_epoch(sim_node_at(sim, 1), 0, sim_broadcast), 2);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* Each next one takes over, down to the last; all come back into the same ring. */
@@ -352,7 +311,7 @@ TEST_CASE(casts, makers_die_one_after_the_other)
 	sim_run(sim, SIM_S);
 	CHECK(all_in_one(sim, 0, sim_broadcast));
 	CHECK_U64(sim_cast_id(sim_node_at(sim, 0), 0, sim_broadcast), id);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- memory that is no good ---- */
@@ -368,18 +327,18 @@ TEST_CASE(casts, a_ring_of_nonsense_is_made_anew)
 	CHECK(all_in_one(sim, 0, sim_broadcast));
 	CHECK(sim_cast_id(n2, 0, sim_broadcast) != id);
 	CHECK_INT(sim_count_casts(sim), 4);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* Whoever spoils them again and again slows nobody down but the rings. */
 /* n2 made the ring; those of another uid have used an epoch since. */
 static struct sim *three_behind_others(void)
 {
-	struct sim *sim = some_nodes(1, 5);
+	struct sim *sim = sim_new_nodes(1, 5, 1);
 
 	for (unsigned i = 3; i < 5; i++)
 		sim_set_uid(sim_node_at(sim, i), 1000);
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	CHECK(sim_want_cast(sim_node_at(sim, 1), 0, sim_broadcast));
 	sim_run(sim, SIM_S);
@@ -403,7 +362,7 @@ TEST_CASE(casts, a_condemned_ring_of_nonsense_is_closed)
 		sim_run(sim, SIM_S);
 		sim_resume(n2);
 		sim_run(sim, 5 * SIM_S);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -425,29 +384,29 @@ TEST_CASE(casts, rings_that_are_spoilt_again_are_made_later_each_time)
 	CHECK(made < 40);
 	sim_run(sim, 130 * SIM_S);
 	CHECK(all_in_one(sim, 0, sim_broadcast));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, without_memory_for_the_ring_there_are_copies)
 {
-	struct sim *sim = some_nodes(12, 3);
+	struct sim *sim = sim_new_nodes(12, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0);
 
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	sim_set_failures(sim, 1000);
 	sim_want_cast(n1, 0, sim_broadcast);
 	sim_run(sim, 500 * SIM_MS);
 	sim_set_failures(sim, 0);
 	CHECK_U64(sim_cast_id(n1, 0, sim_broadcast), 0);
-	check_contains(reasons_of(n1), "network lan0: no ring for broadcast: it has no "
+	CHECK_CONTAINS(reasons_of(n1), "network lan0: no ring for broadcast: it has no "
 				       "epoch");
 	sim_run(sim, 2 * SIM_S);
 	CHECK_STR(reasons_of(n1), "");
 	CHECK(sim_want_cast(n1, 0, sim_broadcast));
 	sim_run(sim, SIM_S);
 	CHECK(all_in_one(sim, 0, sim_broadcast));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- who may not share ---- */
@@ -455,7 +414,7 @@ TEST_CASE(casts, without_memory_for_the_ring_there_are_copies)
 TEST_CASE(casts, another_uid_gets_copies)
 {
 	struct config_fabric fabric = {.num_uids = 1, .uids = {1000}};
-	struct sim *sim = some_nodes(13, 3);
+	struct sim *sim = sim_new_nodes(13, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 
@@ -464,7 +423,7 @@ TEST_CASE(casts, another_uid_gets_copies)
 		sim_config(sim_node_at(sim, i))->fabrics = &fabric;
 	}
 	sim_set_uid(n3, 1000);
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	CHECK(sim_linked(n1, n3, 0));
 	sim_want_cast(n1, 0, sim_broadcast);
@@ -475,17 +434,17 @@ TEST_CASE(casts, another_uid_gets_copies)
 	CHECK(!sim_casts_by_ring(n1, n3, 0, sim_broadcast));
 	CHECK(!sim_casts_by_ring(n3, n1, 0, sim_broadcast));
 	CHECK_U64(sim_cast_id(n3, 0, sim_broadcast), 0);
-	check_contains(reasons_of(n1),
+	CHECK_CONTAINS(reasons_of(n1),
 		       "network lan0: n3 is of uid 1000 and n1 of uid 0, and a shared "
 		       "cast ring is for one: it gets a copy of each cast; set cast: "
 		       "lanes on all nodes");
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, in_lanes_each_has_its_own)
 {
 	struct config_fabric fabric = {.num_uids = 1, .uids = {1000}};
-	struct sim *sim = some_nodes(14, 3);
+	struct sim *sim = sim_new_nodes(14, 3, 1);
 
 	for (unsigned i = 0; i < 3; i++) {
 		sim_config(sim_node_at(sim, i))->num_fabrics = 1;
@@ -494,7 +453,7 @@ TEST_CASE(casts, in_lanes_each_has_its_own)
 		sim_config(sim_node_at(sim, i))->networks[1].cast = CAST_MODE_LANES;
 	}
 	sim_set_uid(sim_node_at(sim, 2), 1000);
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	for (unsigned i = 0; i < 3; i++)
 		sim_want_cast(sim_node_at(sim, i), 0, sim_broadcast);
@@ -512,17 +471,17 @@ TEST_CASE(casts, in_lanes_each_has_its_own)
 	sim_start(sim_node_at(sim, 1));
 	sim_run(sim, SIM_S);
 	CHECK_INT(sim_count_casts(sim), 6);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, another_mode_gets_copies_and_both_values_in_words)
 {
-	struct sim *sim = some_nodes(15, 3);
+	struct sim *sim = sim_new_nodes(15, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 
 	sim_config(n3)->networks[0].cast = CAST_MODE_LANES;
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	for (unsigned i = 0; i < 3; i++)
 		sim_want_cast(sim_node_at(sim, i), 0, sim_broadcast);
@@ -530,30 +489,31 @@ TEST_CASE(casts, another_mode_gets_copies_and_both_values_in_words)
 	CHECK(sim_casts_by_ring(n1, n2, 0, sim_broadcast));
 	CHECK(!sim_casts_by_ring(n1, n3, 0, sim_broadcast));
 	CHECK(!sim_casts_by_ring(n3, n1, 0, sim_broadcast));
-	check_contains(reasons_of(n1), "network lan0 has cast: shared on n1 and cast: "
+	CHECK_CONTAINS(reasons_of(n1), "network lan0 has cast: shared on n1 and cast: "
 				       "lanes on n3: it gets a copy of each cast");
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* A broken lane has only one who can have broken it. */
 TEST_CASE(casts, who_spoils_its_lane_is_quarantined)
 {
-	struct sim *sim = some_nodes(16, 2);
+	struct sim *sim = sim_new_nodes(16, 2, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	sim_config(n1)->networks[0].cast = CAST_MODE_LANES;
 	sim_config(n2)->networks[0].cast = CAST_MODE_LANES;
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	sim_want_cast(n2, 0, sim_broadcast);
 	sim_run(sim, SIM_S);
 	CHECK(sim_fault_lane(n1, n2, 0, -EPROTO));
 	sim_run(sim, 500 * SIM_MS);
-	check_contains(reason(n1, n2), "n2 broke the rules of its cast lane of network "
-				       "lan0");
+	CHECK_CONTAINS(sim_reason(n1, n2),
+		       "n2 broke the rules of its cast lane of network "
+		       "lan0");
 	sim_run(sim, 5 * SIM_S);
 	CHECK(sim_linked(n1, n2, 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- who lies ---- */
@@ -576,7 +536,7 @@ static struct peer_message cast_of(uint64_t id, uint64_t epoch)
 /* A member of our uid that is up as id 1 "x" says this to n2, beside n3. */
 static void check_lie(const struct peer_message *message, const char *words)
 {
-	struct sim *sim = some_nodes(17, 3);
+	struct sim *sim = sim_new_nodes(17, 3, 1);
 	struct sim_node *n2 = sim_node_at(sim, 1), *n3 = sim_node_at(sim, 2);
 	struct world_channel *channel;
 
@@ -593,7 +553,7 @@ static void check_lie(const struct peer_message *message, const char *words)
 	CHECK(sim_casts_by_ring(n2, n3, 0, sim_broadcast));
 	CHECK(sim_casts_by_ring(n3, n2, 0, sim_broadcast));
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, a_liar_is_refused_in_words)
@@ -621,7 +581,7 @@ TEST_CASE(casts, a_liar_is_refused_in_words)
 
 TEST_CASE(casts, the_same_id_is_the_same_ring)
 {
-	struct sim *sim = some_nodes(18, 3);
+	struct sim *sim = sim_new_nodes(18, 3, 1);
 	struct sim_node *n2 = sim_node_at(sim, 1), *n3 = sim_node_at(sim, 2);
 	struct peer_message message;
 	struct world_channel *channel;
@@ -637,19 +597,19 @@ TEST_CASE(casts, the_same_id_is_the_same_ring)
 	message.cast.depth = 16;
 	sim_stranger_send_cast(channel, &message, 16);
 	sim_run(sim, SIM_S);
-	check_contains(sim_stranger_refusal(channel), "x gave cast ring ");
-	check_contains(sim_stranger_refusal(channel),
+	CHECK_CONTAINS(sim_stranger_refusal(channel), "x gave cast ring ");
+	CHECK_CONTAINS(sim_stranger_refusal(channel),
 		       " of network lan0 with 16 slots another shape than n2 knows (256 "
 		       "slots)");
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* The last epoch that there can be: no ring can follow it, casts go on as copies. */
 TEST_CASE(casts, a_liar_ends_the_epochs_and_not_the_casts)
 {
 	struct peer_message message = cast_of(7, PEER_EPOCH_MAX);
-	struct sim *sim = some_nodes(19, 3);
+	struct sim *sim = sim_new_nodes(19, 3, 1);
 	struct sim_node *n2 = sim_node_at(sim, 1), *n3 = sim_node_at(sim, 2);
 	struct world_channel *channel;
 
@@ -664,17 +624,17 @@ TEST_CASE(casts, a_liar_ends_the_epochs_and_not_the_casts)
 	CHECK_U64(sim_cast_id(n3, 0, sim_broadcast), 7);
 	CHECK(sim_fault_cast(n3, 0, sim_broadcast, -EPROTO));
 	sim_run(sim, 900 * SIM_MS);
-	check_contains(reasons_of(n3), "it has no epoch: ");
+	CHECK_CONTAINS(reasons_of(n3), "it has no epoch: ");
 	sim_stranger_close(channel);
 	sim_run(sim, 5 * SIM_S);
 	CHECK(sim_linked(n2, n3, 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* More rings than the network may have: the others are passed over. */
 TEST_CASE(casts, a_liar_makes_no_more_rings_than_there_may_be)
 {
-	struct sim *sim = some_nodes(20, 3);
+	struct sim *sim = sim_new_nodes(20, 3, 1);
 	struct sim_node *n2 = sim_node_at(sim, 1);
 	struct world_channel *channel;
 
@@ -695,13 +655,13 @@ TEST_CASE(casts, a_liar_makes_no_more_rings_than_there_may_be)
 	CHECK_STR(sim_stranger_refusal(channel), "");
 	CHECK_INT(sim_count_casts(sim), 4);
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* It spoils what it offers, faster than any backoff. */
 TEST_CASE(casts, a_liar_does_not_fill_the_log)
 {
-	struct sim *sim = some_nodes(21, 3);
+	struct sim *sim = sim_new_nodes(21, 3, 1);
 	struct sim_node *n2 = sim_node_at(sim, 1);
 	struct world_channel *channel;
 	struct peer_message message;
@@ -721,13 +681,13 @@ TEST_CASE(casts, a_liar_does_not_fill_the_log)
 	CHECK(spoilt > 100);
 	CHECK(sim_count_warnings(sim) - before <= 12);
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(casts, a_shortage_that_lasts_is_said_once)
 {
 	struct peer_message message = cast_of(7, PEER_EPOCH_MAX);
-	struct sim *sim = some_nodes(22, 3);
+	struct sim *sim = sim_new_nodes(22, 3, 1);
 	struct sim_node *n2 = sim_node_at(sim, 1);
 	struct world_channel *channel;
 	unsigned before;
@@ -743,58 +703,29 @@ TEST_CASE(casts, a_shortage_that_lasts_is_said_once)
 		sim_run(sim, SIM_S);
 		sim_want_cast(n2, 0, sim_broadcast);
 	}
-	check_contains(reasons_of(n2), "it has no epoch: ");
+	CHECK_CONTAINS(reasons_of(n2), "it has no epoch: ");
 	CHECK(sim_count_warnings(sim) - before <= 2);
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- random schedules ---- */
 
-static struct sim_node *some_node(struct sim *sim)
-{
-	return sim_node_at(sim, (unsigned)sim_random(sim, sim_num_nodes(sim)));
-}
-
-static void end_or_begin(struct sim *sim, struct sim_node *node)
-{
-	if (!sim_is_alive(node)) {
-		sim_start(node);
-		return;
-	}
-	if (sim_random(sim, 4))
-		sim_kill(node);
-	else
-		sim_stop(node);
-	if (sim_random(sim, 2))
-		sim_start(node);
-}
-
-static void pause_or_resume(struct sim_node *node)
-{
-	if (!sim_is_alive(node))
-		return;
-	if (sim_is_paused(node))
-		sim_resume(node);
-	else
-		sim_pause(node);
-}
-
 static void do_something(struct sim *sim)
 {
 	unsigned network = (unsigned)sim_random(sim, SIM_NETWORKS);
-	struct sim_node *node = some_node(sim);
+	struct sim_node *node = sim_some_node(sim);
 
 	switch (sim_random(sim, 6)) {
 	case 0:
 	case 1:
-		end_or_begin(sim, node);
+		sim_end_or_start(sim, node);
 		break;
 	case 2:
-		pause_or_resume(node);
+		sim_pause_or_resume(node);
 		break;
 	case 3:
-		sim_cut(node, some_node(sim));
+		sim_cut(node, sim_some_node(sim));
 		break;
 	case 4:
 		if (sim_is_alive(node))
@@ -804,22 +735,9 @@ static void do_something(struct sim *sim)
 		break;
 	case 5:
 		if (sim_is_alive(node))
-			sim_fault_link(node, some_node(sim), network,
+			sim_fault_link(node, sim_some_node(sim), network,
 				       sim_random(sim, 2) ? -EPROTO : -ECONNRESET);
 		break;
-	}
-}
-
-static void heal(struct sim *sim)
-{
-	sim_set_failures(sim, 0);
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
-		struct sim_node *node = sim_node_at(sim, i);
-
-		if (!sim_is_alive(node))
-			sim_start(node);
-		else if (sim_is_paused(node))
-			sim_resume(node);
 	}
 }
 
@@ -830,11 +748,8 @@ static void run_schedule(struct sim *sim)
 	bool lanes = sim_random(sim, 4) == 0;
 
 	for (unsigned i = 0; i < num_nodes; i++) {
-		char name[16];
-		struct sim_node *node;
+		struct sim_node *node = sim_add_next(sim);
 
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		node = sim_add_node(sim, (uint16_t)(i + 1), name);
 		sim_config(node)->networks[1].cast =
 			lanes ? CAST_MODE_LANES : CAST_MODE_SHARED;
 		sim_start(node);
@@ -842,12 +757,8 @@ static void run_schedule(struct sim *sim)
 	sim_cast_always(sim);
 	sim_die_in_slots(sim);
 	sim_set_failures(sim, (unsigned)sim_random(sim, 4) * 10);
-	for (unsigned i = 0; i < num_faults && !sim_error(sim); i++) {
-		do_something(sim);
-		sim_run(sim,
-			sim_random(sim, sim_random(sim, 3) ? 60 * SIM_MS : 6 * SIM_S));
-	}
-	heal(sim);
+	sim_make_faults(sim, num_faults, do_something, 6 * SIM_S);
+	sim_heal(sim);
 	sim_run(sim, SETTLED_NS);
 }
 

@@ -38,11 +38,6 @@
 
 /* ---- who is there ---- */
 
-static struct sim_node *some_node(struct sim *sim)
-{
-	return sim_node_at(sim, (unsigned)sim_random(sim, sim_num_nodes(sim)));
-}
-
 static void add_nodes(struct sim *sim)
 {
 	unsigned num_nodes = 3 + (unsigned)sim_random(sim, 3);
@@ -50,11 +45,8 @@ static void add_nodes(struct sim *sim)
 	bool lanes = sim_random(sim, 4) == 0;
 
 	for (unsigned i = 0; i < num_nodes; i++) {
-		struct sim_node *node;
-		char name[16];
+		struct sim_node *node = sim_add_next(sim);
 
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		node = sim_add_node(sim, (uint16_t)(i + 1), name);
 		sim_set_host(node, (unsigned)sim_random(sim, num_hosts));
 		sim_config(node)->networks[1].cast =
 			lanes ? CAST_MODE_LANES : CAST_MODE_SHARED;
@@ -65,18 +57,6 @@ static void add_nodes(struct sim *sim)
 }
 
 /* ---- faults ---- */
-
-static void end_some_life(struct sim *sim, struct sim_node *node)
-{
-	if (!sim_is_alive(node))
-		return;
-	if (sim_random(sim, 4))
-		sim_kill(node);
-	else
-		sim_stop(node);
-	if (sim_random(sim, 2))
-		sim_start(node);
-}
 
 static void rouse(struct sim_node *node)
 {
@@ -103,7 +83,7 @@ static void hurt_some_link(struct sim *sim, struct sim_node *node)
 	unsigned network = (unsigned)sim_random(sim, SIM_NETWORKS);
 
 	if (sim_is_alive(node))
-		sim_fault_link(node, some_node(sim), network, error);
+		sim_fault_link(node, sim_some_node(sim), network, error);
 }
 
 static void hurt_some_cast(struct sim *sim, struct sim_node *node)
@@ -145,12 +125,12 @@ static void run_short(struct sim *sim)
 
 static void do_something(struct sim *sim)
 {
-	struct sim_node *node = some_node(sim), *other = some_node(sim);
+	struct sim_node *node = sim_some_node(sim), *other = sim_some_node(sim);
 
 	switch (sim_random(sim, 17)) {
 	case 0:
 	case 1:
-		end_some_life(sim, node);
+		sim_end_some_life(sim, node);
 		break;
 	case 2:
 	case 3:
@@ -260,11 +240,7 @@ static void run_schedule(struct sim *sim)
 	sim_die_in_slots(sim);
 	if (sim_random(sim, 2))
 		sim_write_always(sim);
-	for (unsigned i = 0; i < num_faults && !sim_error(sim); i++) {
-		do_something(sim);
-		sim_run(sim,
-			sim_random(sim, sim_random(sim, 3) ? 60 * SIM_MS : 3 * SIM_S));
-	}
+	sim_make_faults(sim, num_faults, do_something, 3 * SIM_S);
 	heal(sim);
 	for (uint64_t end_ns = sim_now(sim) + SETTLED_NS;
 	     !agree(sim) && sim_now(sim) < end_ns && !sim_error(sim);)
@@ -321,9 +297,7 @@ TEST_CASE(chaos, who_appears_when_memory_is_short_is_found_later)
 	CHECK(!sim_linked(sim_node_at(sim, 0), sim_node_at(sim, 1), 0));
 	sim_run(sim, 3 * SIM_S);
 	CHECK(sim_linked(sim_node_at(sim, 0), sim_node_at(sim, 1), 0));
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	sim_free(sim);
+	sim_finish(sim);
 }
 
 /* n2 can't keep the ring that it is offered: it must not have taken it up. */
@@ -344,9 +318,7 @@ TEST_CASE(chaos, a_cast_ring_is_not_taken_up_without_memory_for_it)
 	sim_run(sim, 5 * SIM_S);
 	CHECK(sim_cast_id(n1, 0, sim_broadcast) != 0);
 	CHECK_U64(sim_cast_id(n2, 0, sim_broadcast), sim_cast_id(n1, 0, sim_broadcast));
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	sim_free(sim);
+	sim_finish(sim);
 }
 
 /*

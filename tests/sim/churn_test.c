@@ -9,13 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void finish(struct sim *sim)
-{
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	sim_free(sim);
-}
-
 /* n2 runs; a stranger plays n1, as "x". */
 static struct sim *start(uint64_t seed)
 {
@@ -93,7 +86,7 @@ TEST_CASE(churn, networks_that_change_in_a_loop_end_the_session)
 	channel = join(sim); /* the next session has no more of it */
 	change_networks(sim, channel, 10);
 	CHECK(sim_stranger_is_closed(channel));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(churn, networks_may_change_now_and_then)
@@ -106,7 +99,7 @@ TEST_CASE(churn, networks_may_change_now_and_then)
 	change_networks(sim, channel, 30);
 	CHECK(!sim_stranger_is_closed(channel));
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- sessions ---- */
@@ -140,7 +133,7 @@ TEST_CASE(churn, who_calls_in_a_loop_is_told_to_wait)
 	sim_start(sim_node_at(sim, 0)); /* whose id it was */
 	sim_run(sim, 3 * SIM_S);
 	CHECK(sim_linked(sim_node_at(sim, 0), sim_node_at(sim, 1), 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* And shows a new socket each time, which is a new life, as far as one can see. */
@@ -168,7 +161,7 @@ TEST_CASE(churn, who_is_called_in_a_loop_waits_longer)
 		sim_start(n2);
 		sim_run(sim, 200 * SIM_MS);
 		CHECK(sim_linked(n1, n2, 0));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -197,7 +190,7 @@ TEST_CASE(churn, who_calls_again_is_taken_when_its_last_word_was_read)
 		CHECK_INT(membership_peers_up(sim_membership(n2)), 1);
 		CHECK_STR(events_get(sim_events(n2), 1)->cause, "it gave n2 up: silent");
 		sim_stranger_close(channel);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -241,7 +234,7 @@ TEST_CASE(churn, refusals_in_ever_other_words_are_not_all_told)
 	CHECK_U64(sim_events(n9)->count, told + 1);
 	CHECK(strstr(events_get(sim_events(n9), events_kept(sim_events(n9)) - 1)->cause,
 		     " others before)"));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- names ---- */
@@ -287,5 +280,5 @@ TEST_CASE(churn, a_node_is_forgotten_if_there_is_no_room)
 	sim_run(sim, 2 * SIM_S);
 	CHECK_INT(sim_view(n9, n1, &incarnation, NULL), MEMBER_UP);
 	CHECK_INT(incarnation, 2);
-	finish(sim);
+	sim_finish(sim);
 }

@@ -19,75 +19,23 @@
 #define SEEDS	   500
 #define SETTLED_NS (150 * SIM_S) /* two of the longest backoff, and some */
 
-/* n1 and so on, each on a host of its own. */
-static struct sim *some_hosts(uint64_t seed, unsigned count)
-{
-	struct sim *sim = sim_new(seed);
-
-	for (unsigned i = 0; i < count; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		sim_set_host(sim_add_node(sim, (uint16_t)(i + 1), name), i);
-	}
-	return sim;
-}
-
-static void start_all(struct sim *sim)
-{
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++)
-		sim_start(sim_node_at(sim, i));
-}
-
 static struct sim *hosts_linked(uint64_t seed, unsigned count)
 {
-	struct sim *sim = some_hosts(seed, count);
+	struct sim *sim = sim_new_nodes(seed, count, count);
 
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, 2 * SIM_S);
 	return sim;
 }
 
-static void finish(struct sim *sim)
-{
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	CHECK_INT(sim_count_casts(sim), 0);
-	sim_free(sim);
-}
-
 static bool all_linked(struct sim *sim)
 {
-	bool ok = true;
-
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
-		for (unsigned j = 0; j < i; j++) {
-			struct sim_node *a = sim_node_at(sim, i),
-					*b = sim_node_at(sim, j);
-
-			ok = ok && sim_linked(a, b, 0) && sim_linked(a, b, 1);
-		}
-	}
-	return ok;
+	return sim_all_linked(sim, 0) && sim_all_linked(sim, 1);
 }
 
 static enum member_state view(struct sim_node *node, const struct sim_node *other)
 {
 	return sim_view(node, other, NULL, NULL);
-}
-
-static const char *reason(struct sim_node *node, const struct sim_node *other)
-{
-	const char *words;
-
-	sim_view(node, other, NULL, &words);
-	return words;
-}
-
-static void check_contains(const char *words, const char *part)
-{
-	if (!CHECK(strstr(words, part)))
-		fprintf(stderr, "  \"%s\" lacks \"%s\"\n", words, part);
 }
 
 struct fabric_of {
@@ -122,7 +70,7 @@ static void note_reason(const char *words, void *arg)
 TEST_CASE(hosts, find_each_other_in_any_order)
 {
 	for (uint64_t seed = 1; seed <= 50 && !test_failed(); seed++) {
-		struct sim *sim = some_hosts(seed, 3);
+		struct sim *sim = sim_new_nodes(seed, 3, 3);
 		unsigned first = (unsigned)sim_random(sim, 3);
 
 		for (unsigned i = 0; i < 3; i++) {
@@ -132,7 +80,7 @@ TEST_CASE(hosts, find_each_other_in_any_order)
 		sim_run(sim, 2 * SIM_S);
 		CHECK(all_linked(sim));
 		CHECK_STR(fabric_of(sim_node_at(sim, 0), "n2"), "rdma/sim");
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -154,7 +102,7 @@ TEST_CASE(hosts, a_killed_node_is_down_at_once_and_back_when_it_starts)
 		CHECK(all_linked(sim));
 		sim_view(observer, victim, &next, NULL);
 		CHECK_INT(next, first + 1);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -169,12 +117,12 @@ TEST_CASE(hosts, a_stopped_node_is_suspected_then_down_and_back_when_it_goes_on)
 		CHECK(view(n1, n2) != MEMBER_UP);
 		sim_run(sim, 250 * SIM_MS);
 		CHECK_INT(view(n1, n2), MEMBER_DOWN);
-		check_contains(reason(n1, n2), "asked n3: nobody heard it");
+		CHECK_CONTAINS(sim_reason(n1, n2), "asked n3: nobody heard it");
 		sim_run(sim, sim_random(sim, 30 * SIM_S));
 		sim_resume(n2);
 		sim_run(sim, 2 * SIM_S);
 		CHECK(all_linked(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -183,11 +131,11 @@ TEST_CASE(hosts, a_stopped_node_is_suspected_then_down_and_back_when_it_goes_on)
 /* n1 and n2 on one host, n3 and n4 on another. */
 static struct sim *two_and_two(uint64_t seed)
 {
-	struct sim *sim = some_hosts(seed, 4);
+	struct sim *sim = sim_new_nodes(seed, 4, 4);
 
 	for (unsigned i = 0; i < 4; i++)
 		sim_set_host(sim_node_at(sim, i), i / 2);
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, 2 * SIM_S);
 	return sim;
 }
@@ -202,7 +150,7 @@ TEST_CASE(hosts, each_pair_has_the_fabric_of_its_channel)
 	CHECK_STR(fabric_of(n1, "n3"), "rdma/sim");
 	CHECK_STR(fabric_of(n4, "n2"), "rdma/sim");
 	CHECK_STR(fabric_of(n4, "n3"), "shm");
-	finish(sim);
+	sim_finish(sim);
 }
 
 static bool casts_go_right(struct sim *sim)
@@ -240,7 +188,7 @@ TEST_CASE(hosts, casts_go_by_rings_at_home_and_as_copies_abroad)
 					  sim_membership(sim_node_at(sim, i)),
 					  note_reason, NULL),
 				  0);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -251,7 +199,7 @@ TEST_CASE(hosts, who_is_alone_on_its_host_makes_no_cast_ring)
 	sim_cast_always(sim);
 	sim_run(sim, 10 * SIM_S);
 	CHECK_INT(sim_count_casts(sim), 0);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* A silent peer abroad can't be in the middle of a slot at home. */
@@ -268,7 +216,7 @@ TEST_CASE(hosts, a_silent_node_abroad_leaves_cast_rings_alone)
 	sim_run(sim, 5 * SIM_S);
 	CHECK_INT(view(n1, n3), MEMBER_DOWN);
 	CHECK_U64(sim_cast_id(n1, 0, sim_broadcast), id);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- connections that are lost, calls that reach nobody ---- */
@@ -283,11 +231,11 @@ TEST_CASE(hosts, a_lost_connection_is_named_and_comes_back)
 		CHECK(sim_lose_conn(seed % 2 ? n1 : n2, seed % 2 ? n2 : n1));
 		sim_run(sim, SIM_DELAY_MAX_NS + 1);
 		CHECK(sim_linked(n1, n3, 0) && sim_linked(n2, n3, 0));
-		check_contains(seed % 2 ? reason(n1, n2) : reason(n2, n1),
+		CHECK_CONTAINS(seed % 2 ? sim_reason(n1, n2) : sim_reason(n2, n1),
 			       "its connection died: the wire was cut in the simulator");
 		sim_run(sim, 2 * SIM_S);
 		CHECK(all_linked(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -295,11 +243,11 @@ TEST_CASE(hosts, a_lost_connection_is_named_and_comes_back)
 TEST_CASE(hosts, a_connection_lost_in_the_handshake_is_tried_again)
 {
 	for (uint64_t seed = 1; seed <= 200 && !test_failed(); seed++) {
-		struct sim *sim = some_hosts(seed, 2);
+		struct sim *sim = sim_new_nodes(seed, 2, 2);
 		struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 		bool lost = false;
 
-		start_all(sim);
+		sim_start_all(sim);
 		for (unsigned i = 0; i < 100 && !lost; i++) {
 			sim_run(sim, 5 * SIM_MS);
 			lost = sim_lose_conn(seed % 2 ? n1 : n2, seed % 2 ? n2 : n1);
@@ -308,7 +256,7 @@ TEST_CASE(hosts, a_connection_lost_in_the_handshake_is_tried_again)
 		CHECK(lost);
 		sim_run(sim, 3 * SIM_S);
 		CHECK(all_linked(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -321,16 +269,16 @@ TEST_CASE(hosts, one_that_is_not_reached_is_called_again_and_said_once)
 	sim_kill(n2);
 	sim_run(sim, 2 * SIM_S);
 	CHECK_INT(view(n1, n2), MEMBER_DOWN);
-	CHECK_STR(reason(n1, n2), "it can't be reached: connect: Connection refused");
+	CHECK_STR(sim_reason(n1, n2), "it can't be reached: connect: Connection refused");
 	before = sim_count_warnings(sim);
 	sim_run(sim, 300 * SIM_S);
 	CHECK_INT(sim_count_warnings(sim), before);
-	CHECK_STR(reason(n1, n2), "it can't be reached: connect: Connection refused");
+	CHECK_STR(sim_reason(n1, n2), "it can't be reached: connect: Connection refused");
 	sim_start(n2);
 	sim_run(sim, 2 * SIM_S);
 	CHECK(all_linked(sim));
-	CHECK_STR(reason(n1, n2), "");
-	finish(sim);
+	CHECK_STR(sim_reason(n1, n2), "");
+	sim_finish(sim);
 }
 
 /* However long it was: who is without a device is not in disgrace. */
@@ -349,34 +297,36 @@ TEST_CASE(hosts, a_device_that_is_back_is_used_at_once)
 		before = sim_count_warnings(sim);
 		sim_run(sim, 300 * SIM_S);
 		CHECK_INT(sim_count_warnings(sim), before);
-		check_contains(reason(victim, observer), "the simulator has no device");
-		check_contains(reason(observer, victim), "the simulator has no device");
+		CHECK_CONTAINS(sim_reason(victim, observer),
+			       "the simulator has no device");
+		CHECK_CONTAINS(sim_reason(observer, victim),
+			       "the simulator has no device");
 		CHECK(sim_linked(observer, sim_node_at(sim, (i + 2) % 3), 0));
 		sim_set_fabric_down(victim, false);
 		sim_run(sim, 2 * SIM_S);
 		CHECK(all_linked(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
 /* It may be another one that is there, and waits longer than we. */
 TEST_CASE(hosts, one_that_takes_the_call_and_says_nothing_is_called_again)
 {
-	struct sim *sim = some_hosts(5, 2);
+	struct sim *sim = sim_new_nodes(5, 2, 2);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	unsigned before = sim_count_warnings(sim);
 
-	start_all(sim);
+	sim_start_all(sim);
 	sim_pause(n2);
 	sim_run(sim, 9 * SIM_S);
 	CHECK_INT(sim_count_warnings(sim), before);
 	sim_run(sim, 300 * SIM_S);
 	CHECK_INT(sim_count_warnings(sim), before + 1);
-	CHECK_STR(reason(n1, n2), "it takes the call and does not answer: stopped?");
+	CHECK_STR(sim_reason(n1, n2), "it takes the call and does not answer: stopped?");
 	sim_resume(n2);
 	sim_run(sim, 2 * SIM_S);
 	CHECK(all_linked(sim));
-	finish(sim);
+	sim_finish(sim);
 }
 
 static void find_big0(const struct member_link_report *report, void *arg)
@@ -396,11 +346,11 @@ static const char *big0_reason(struct sim_node *node)
 
 TEST_CASE(hosts, rings_of_another_size_refuse_that_network_only)
 {
-	struct sim *sim = some_hosts(5, 2);
+	struct sim *sim = sim_new_nodes(5, 2, 2);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	sim_config(n2)->networks[1].ring_size *= 2;
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, 30 * SIM_S);
 	CHECK(sim_linked(n1, n2, 0));
 	CHECK(!sim_linked(n1, n2, 1));
@@ -409,63 +359,64 @@ TEST_CASE(hosts, rings_of_another_size_refuse_that_network_only)
 		  "network big0 has rings of 1024 KiB on n1 and of 2048 KiB on n2");
 	CHECK_STR(big0_reason(n2),
 		  "network big0 has rings of 2048 KiB on n2 and of 1024 KiB on n1");
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- who is who ---- */
 
 TEST_CASE(hosts, a_certificate_of_another_name_is_refused_by_who_is_called)
 {
-	struct sim *sim = some_hosts(6, 3);
+	struct sim *sim = sim_new_nodes(6, 3, 3);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n3 = sim_node_at(sim, 2);
 
 	sim_set_certificate(n1, "n9");
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, 5 * SIM_S);
 	CHECK(!sim_linked(n1, n3, 0));
-	check_contains(reason(n3, n1), "certificate of n9 presented by node n1");
-	check_contains(reason(n1, n3), "refused: certificate of n9 presented by node n1");
+	CHECK_CONTAINS(sim_reason(n3, n1), "certificate of n9 presented by node n1");
+	CHECK_CONTAINS(sim_reason(n1, n3),
+		       "refused: certificate of n9 presented by node n1");
 	CHECK(sim_linked(sim_node_at(sim, 1), n3, 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(hosts, a_certificate_of_another_name_is_refused_by_who_calls)
 {
-	struct sim *sim = some_hosts(7, 3);
+	struct sim *sim = sim_new_nodes(7, 3, 3);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n3 = sim_node_at(sim, 2);
 
 	sim_set_certificate(n3, "n9");
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, 5 * SIM_S);
 	CHECK(!sim_linked(n1, n3, 0));
-	check_contains(reason(n1, n3), "certificate of n9 presented by node n3");
-	check_contains(reason(n3, n1), "certificate of n9 presented by node n3");
-	finish(sim);
+	CHECK_CONTAINS(sim_reason(n1, n3), "certificate of n9 presented by node n3");
+	CHECK_CONTAINS(sim_reason(n3, n1), "certificate of n9 presented by node n3");
+	sim_finish(sim);
 }
 
 TEST_CASE(hosts, without_certificates_there_is_nothing_to_compare)
 {
-	struct sim *sim = some_hosts(8, 2);
+	struct sim *sim = sim_new_nodes(8, 2, 2);
 
 	sim_set_certificate(sim_node_at(sim, 0), "");
 	sim_set_certificate(sim_node_at(sim, 1), "");
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, 2 * SIM_S);
 	CHECK(all_linked(sim));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* Users are of one machine. */
 TEST_CASE(hosts, another_uid_on_another_machine_is_no_matter)
 {
-	struct sim *sim = some_hosts(9, 2);
+	struct sim *sim = sim_new_nodes(9, 2, 2);
 
 	sim_set_uid(sim_node_at(sim, 0), 1000);
 	sim_set_uid(sim_node_at(sim, 1), 1001);
-	start_all(sim);
+	sim_start_all(sim);
 	sim_run(sim, 2 * SIM_S);
 	CHECK(all_linked(sim));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- strangers ---- */
@@ -491,7 +442,7 @@ static void check_foreigner(const struct peer_message *message, bool with_fd,
 			    const char *words)
 {
 	struct peer_message hello = hello_of(1, "x");
-	struct sim *sim = some_hosts(10, 2);
+	struct sim *sim = sim_new_nodes(10, 2, 2);
 	struct sim_node *n2 = sim_node_at(sim, 1);
 	struct world_channel *channel;
 	uint8_t bytes[4096];
@@ -507,7 +458,7 @@ static void check_foreigner(const struct peer_message *message, bool with_fd,
 	sim_run(sim, 11 * SIM_S);
 	CHECK_STR(sim_stranger_refusal(channel), words);
 	CHECK(sim_stranger_is_closed(channel));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(hosts, what_another_machine_may_not_say)
@@ -547,12 +498,12 @@ TEST_CASE(hosts, a_second_life_of_an_id_is_refused_in_words)
 		  "id 1 of x is that of n1 (on another machine), which is connected to "
 		  "n2");
 	CHECK(all_linked(sim));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(hosts, one_that_says_nothing_has_ten_seconds)
 {
-	struct sim *sim = some_hosts(12, 2);
+	struct sim *sim = sim_new_nodes(12, 2, 2);
 	struct sim_node *n2 = sim_node_at(sim, 1);
 	struct world_channel *channel;
 
@@ -562,86 +513,44 @@ TEST_CASE(hosts, one_that_says_nothing_has_ten_seconds)
 	CHECK_STR(sim_stranger_refusal(channel), "");
 	sim_run(sim, 2 * SIM_S);
 	CHECK_STR(sim_stranger_refusal(channel), "no HELLO reached n2 within 10 s");
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- random schedules ---- */
 
-static struct sim_node *some_node(struct sim *sim)
-{
-	return sim_node_at(sim, (unsigned)sim_random(sim, sim_num_nodes(sim)));
-}
-
-static void end_or_begin(struct sim *sim, struct sim_node *node)
-{
-	if (!sim_is_alive(node)) {
-		sim_start(node);
-		return;
-	}
-	if (sim_random(sim, 4))
-		sim_kill(node);
-	else
-		sim_stop(node);
-	if (sim_random(sim, 2))
-		sim_start(node);
-}
-
-static void pause_or_resume(struct sim_node *node)
-{
-	if (!sim_is_alive(node))
-		return;
-	if (sim_is_paused(node))
-		sim_resume(node);
-	else
-		sim_pause(node);
-}
-
 static void hurt_some_link(struct sim *sim, struct sim_node *node)
 {
 	if (sim_is_alive(node))
-		sim_fault_link(node, some_node(sim),
+		sim_fault_link(node, sim_some_node(sim),
 			       (unsigned)sim_random(sim, SIM_NETWORKS),
 			       sim_random(sim, 2) ? -EPROTO : -EIO);
 }
 
 static void do_something(struct sim *sim)
 {
-	struct sim_node *node = some_node(sim);
+	struct sim_node *node = sim_some_node(sim);
 
 	switch (sim_random(sim, 8)) {
 	case 0:
 	case 1:
-		end_or_begin(sim, node);
+		sim_end_or_start(sim, node);
 		break;
 	case 2:
-		pause_or_resume(node);
+		sim_pause_or_resume(node);
 		break;
 	case 3:
-		sim_cut(node, some_node(sim));
+		sim_cut(node, sim_some_node(sim));
 		break;
 	case 4:
 		hurt_some_link(sim, node);
 		break;
 	case 5:
 	case 6:
-		sim_lose_conn(node, some_node(sim));
+		sim_lose_conn(node, sim_some_node(sim));
 		break;
 	case 7:
 		sim_show_again(node);
 		break;
-	}
-}
-
-static void heal(struct sim *sim)
-{
-	sim_set_failures(sim, 0);
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
-		struct sim_node *node = sim_node_at(sim, i);
-
-		if (!sim_is_alive(node))
-			sim_start(node);
-		else if (sim_is_paused(node))
-			sim_resume(node);
 	}
 }
 
@@ -652,23 +561,16 @@ static void run_schedule(struct sim *sim)
 	unsigned num_faults = 10 + (unsigned)sim_random(sim, 50);
 
 	for (unsigned i = 0; i < num_nodes; i++) {
-		struct sim_node *node;
-		char name[16];
+		struct sim_node *node = sim_add_next(sim);
 
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		node = sim_add_node(sim, (uint16_t)(i + 1), name);
 		sim_set_host(node, (unsigned)sim_random(sim, num_hosts));
 		sim_start(node);
 	}
 	if (sim_random(sim, 2))
 		sim_cast_always(sim);
 	sim_set_failures(sim, (unsigned)sim_random(sim, 4) * 10);
-	for (unsigned i = 0; i < num_faults && !sim_error(sim); i++) {
-		do_something(sim);
-		sim_run(sim,
-			sim_random(sim, sim_random(sim, 3) ? 60 * SIM_MS : 3 * SIM_S));
-	}
-	heal(sim);
+	sim_make_faults(sim, num_faults, do_something, 3 * SIM_S);
+	sim_heal(sim);
 	sim_run(sim, SETTLED_NS);
 }
 

@@ -8,40 +8,13 @@
 #include "shim.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #define SEEDS	   100
 #define SETTLED_NS (240 * SIM_S)
 
-static void finish(struct sim *sim)
-{
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	sim_free(sim);
-}
-
-/* Started, and linked a second later. `hosts`: how many they are spread over. */
-static struct sim *start_nodes(uint64_t seed, unsigned count, unsigned hosts)
-{
-	struct sim *sim = sim_new(seed);
-
-	for (unsigned i = 0; i < count; i++) {
-		struct sim_node *node;
-		char name[16];
-
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		node = sim_add_node(sim, (uint16_t)(i + 1), name);
-		sim_set_host(node, i % hosts);
-		sim_start(node);
-	}
-	sim_run(sim, SIM_S);
-	return sim;
-}
-
 static void check_all_arrive(unsigned hosts)
 {
-	struct sim *sim = start_nodes(1, 3, hosts);
+	struct sim *sim = sim_new_started(1, 3, hosts);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	for (unsigned i = 0; i < 1000; i++) {
@@ -56,7 +29,7 @@ static void check_all_arrive(unsigned hosts)
 	CHECK_INT(sim_count_heard(n1, n2, 1), 1000);
 	CHECK_INT(sim_count_heard(n2, n1, 1), 0);
 	CHECK_INT(sim_count_heard(n2, sim_node_at(sim, 2), 0), 0);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(messages, all_arrive_in_order)
@@ -68,7 +41,7 @@ TEST_CASE(messages, all_arrive_in_order)
 /* Neither of a node that is dead nor to one that is; the next life hears the next one. */
 TEST_CASE(messages, end_with_the_link)
 {
-	struct sim *sim = start_nodes(2, 2, 1);
+	struct sim *sim = sim_new_started(2, 2, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	for (unsigned i = 0; i < 10; i++)
@@ -82,13 +55,13 @@ TEST_CASE(messages, end_with_the_link)
 	CHECK(sim_write(n1, n2, 0));
 	sim_run(sim, SIM_S);
 	CHECK_INT(sim_count_heard(n2, n1, 0), 1);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* Who just looks dead to one node hears it, and is heard. */
 TEST_CASE(messages, wait_for_one_that_is_suspected)
 {
-	struct sim *sim = start_nodes(3, 3, 1);
+	struct sim *sim = sim_new_started(3, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	sim_blind(n1, n2, true); /* n3 hears it: it stays suspected */
@@ -102,28 +75,23 @@ TEST_CASE(messages, wait_for_one_that_is_suspected)
 	sim_blind(n1, n2, false);
 	sim_run(sim, SIM_S);
 	CHECK_INT(sim_view(n1, n2, NULL, NULL), MEMBER_UP);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(messages, of_no_length_or_too_long_or_to_nobody)
 {
 	static const uint8_t bytes[WORLD_WORD_MAX + 1];
-	struct sim *sim = start_nodes(4, 2, 1);
+	struct sim *sim = sim_new_started(4, 2, 1);
 	struct membership *membership = sim_membership(sim_node_at(sim, 0));
 
 	CHECK_INT(membership_send(membership, 0, 2, bytes, 0), -EMSGSIZE);
 	CHECK_INT(membership_send(membership, 0, 2, bytes, sizeof(bytes)), -EMSGSIZE);
 	CHECK_INT(membership_send(membership, 0, 1, bytes, 1), -ENOTCONN);
 	CHECK_INT(membership_send(membership, 0, 9, bytes, 1), -ENOTCONN);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- random schedules ---- */
-
-static struct sim_node *some_node(struct sim *sim)
-{
-	return sim_node_at(sim, (unsigned)sim_random(sim, sim_num_nodes(sim)));
-}
 
 static void end_or_start(struct sim *sim, struct sim_node *node)
 {
@@ -137,17 +105,14 @@ static void end_or_start(struct sim *sim, struct sim_node *node)
 
 static void do_something(struct sim *sim)
 {
-	struct sim_node *node = some_node(sim), *peer = some_node(sim);
+	struct sim_node *node = sim_some_node(sim), *peer = sim_some_node(sim);
 
 	switch (sim_random(sim, 6)) {
 	case 0:
 		end_or_start(sim, node);
 		break;
 	case 1:
-		if (sim_is_alive(node) && !sim_is_paused(node))
-			sim_pause(node);
-		else if (sim_is_alive(node))
-			sim_resume(node);
+		sim_pause_or_resume(node);
 		break;
 	case 2:
 		sim_cut(node, peer);
@@ -167,21 +132,6 @@ static void do_something(struct sim *sim)
 	}
 }
 
-static void heal(struct sim *sim)
-{
-	sim_set_failures(sim, 0);
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
-		struct sim_node *node = sim_node_at(sim, i);
-
-		for (unsigned j = 0; j < sim_num_nodes(sim); j++)
-			sim_blind(node, sim_node_at(sim, j), false);
-		if (!sim_is_alive(node))
-			sim_start(node);
-		else if (sim_is_paused(node))
-			sim_resume(node);
-	}
-}
-
 static void run_schedule(struct sim *sim)
 {
 	unsigned num_nodes = 3 + (unsigned)sim_random(sim, 2);
@@ -189,20 +139,14 @@ static void run_schedule(struct sim *sim)
 
 	sim_write_always(sim);
 	for (unsigned i = 0; i < num_nodes; i++) {
-		char name[16];
+		struct sim_node *node = sim_add_next(sim);
 
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		sim_add_node(sim, (uint16_t)(i + 1), name);
-		sim_set_host(sim_node_at(sim, i), (unsigned)sim_random(sim, 2));
-		sim_start(sim_node_at(sim, i));
+		sim_set_host(node, (unsigned)sim_random(sim, 2));
+		sim_start(node);
 	}
 	sim_set_failures(sim, (unsigned)sim_random(sim, 4) * 10);
-	for (unsigned i = 0; i < num_faults && !sim_error(sim); i++) {
-		do_something(sim);
-		sim_run(sim,
-			sim_random(sim, sim_random(sim, 3) ? 60 * SIM_MS : 3 * SIM_S));
-	}
-	heal(sim);
+	sim_make_faults(sim, num_faults, do_something, 3 * SIM_S);
+	sim_heal(sim);
 	sim_run(sim, SETTLED_NS);
 }
 

@@ -11,38 +11,9 @@
 #include "shim.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #define SEEDS	   200
 #define SETTLED_NS (240 * SIM_S)
-
-static void finish(struct sim *sim)
-{
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	sim_free(sim);
-}
-
-static void add_nodes(struct sim *sim, unsigned count, unsigned hosts)
-{
-	for (unsigned i = 0; i < count; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		sim_add_node(sim, (uint16_t)(i + 1), name);
-		sim_set_host(sim_node_at(sim, i), i % hosts);
-		sim_start(sim_node_at(sim, i));
-	}
-}
-
-static struct sim *start_nodes(uint64_t seed, unsigned count, unsigned hosts)
-{
-	struct sim *sim = sim_new(seed);
-
-	add_nodes(sim, count, hosts);
-	sim_run(sim, SIM_S);
-	return sim;
-}
 
 /* Of the node at `place`, on network 0. */
 static unsigned count_who_know(struct sim *sim, unsigned place)
@@ -51,20 +22,6 @@ static unsigned count_who_know(struct sim *sim, unsigned place)
 
 	for (unsigned i = 0; i < sim_num_nodes(sim); i++)
 		count += sim_knows_pause(sim_node_at(sim, i), sim_node_at(sim, place), 0);
-	return count;
-}
-
-static unsigned count_events(const struct sim_node *node, const char *name,
-			     enum events_state state)
-{
-	const struct events *events = sim_events(node);
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < events_kept(events); i++) {
-		const struct events_item *item = events_get(events, i);
-
-		count += item->state == state && strcmp(item->subject, name) == 0;
-	}
 	return count;
 }
 
@@ -78,7 +35,7 @@ static uint64_t told_gap(const struct sim_node *node)
 
 static void check_told(unsigned hosts)
 {
-	struct sim *sim = start_nodes(1, 3, hosts);
+	struct sim *sim = sim_new_started(1, 3, hosts);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	sim_pause_network(n1, 0, true);
@@ -90,15 +47,15 @@ static void check_told(unsigned hosts)
 	CHECK(sim_linked(n1, n2, 0));
 	CHECK(sim_has_carrier(n2, 0));
 	CHECK(sim_write(n2, n1, 0));
-	CHECK_INT(count_events(n2, "n1", EVENTS_PAUSED), 1);
+	CHECK_INT(sim_count_events(n2, EVENTS_PAUSED, "n1"), 1);
 	sim_pause_network(n1, 0, false);
 	sim_run(sim, SIM_S);
 	CHECK_INT(count_who_know(sim, 0), 0);
-	CHECK_INT(count_events(n2, "n1", EVENTS_RESUMED), 1);
+	CHECK_INT(sim_count_events(n2, EVENTS_RESUMED, "n1"), 1);
 	CHECK(told_gap(n2) >= SIM_S - SIM_DELAY_MAX_NS);
 	CHECK(told_gap(n2) <= SIM_S + SIM_DELAY_MAX_NS);
 	CHECK_INT(sim_count_heard(n1, n2, 0), 1);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(pause, all_peers_are_told)
@@ -111,7 +68,7 @@ TEST_CASE(pause, all_peers_are_told)
 TEST_CASE(pause, outlives_the_peer)
 {
 	for (unsigned hosts = 1; hosts <= 3; hosts += 2) {
-		struct sim *sim = start_nodes(2, 3, hosts);
+		struct sim *sim = sim_new_started(2, 3, hosts);
 		struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 		sim_pause_network(n2, 0, true);
@@ -121,17 +78,17 @@ TEST_CASE(pause, outlives_the_peer)
 		while (!sim_linked(n1, n2, 0) && !sim_error(sim))
 			sim_run(sim, SIM_MS);
 		CHECK(sim_knows_pause(n1, n2, 0));
-		CHECK_INT(count_events(n1, "n2", EVENTS_PAUSED), 1);
+		CHECK_INT(sim_count_events(n1, EVENTS_PAUSED, "n2"), 1);
 		sim_cut(n1, n2);
 		sim_run(sim, 5 * SIM_S);
 		CHECK_INT(count_who_know(sim, 1), 2);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
 TEST_CASE(pause, ends_with_the_node)
 {
-	struct sim *sim = start_nodes(3, 3, 1);
+	struct sim *sim = sim_new_started(3, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0);
 
 	sim_pause_network(n1, 0, true);
@@ -141,7 +98,7 @@ TEST_CASE(pause, ends_with_the_node)
 	sim_run(sim, 5 * SIM_S);
 	CHECK(sim_linked(n1, sim_node_at(sim, 1), 0));
 	CHECK_INT(count_who_know(sim, 0), 0);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* A network that the two don't have in common, and one that nobody has. */
@@ -165,15 +122,15 @@ TEST_CASE(pause, of_a_network_that_is_not_common)
 	sim_stranger_send(channel, &message);
 	sim_run(sim, 200 * SIM_MS);
 	CHECK(!sim_stranger_is_closed(channel));
-	CHECK_INT(count_events(n2, "x", EVENTS_PAUSED), 0);
+	CHECK_INT(sim_count_events(n2, EVENTS_PAUSED, "x"), 0);
 	snprintf(message.pause.network, sizeof(message.pause.network), "lan0");
 	sim_stranger_send(channel, &message);
 	sim_stranger_send(channel, &message);
 	sim_run(sim, 200 * SIM_MS);
 	CHECK(!sim_stranger_is_closed(channel));
-	CHECK_INT(count_events(n2, "x", EVENTS_PAUSED), 1);
+	CHECK_INT(sim_count_events(n2, EVENTS_PAUSED, "x"), 1);
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* All of it is acted on; of what it makes at will not all is told. */
@@ -196,18 +153,18 @@ TEST_CASE(pause, changes_in_a_flood)
 	}
 	sim_run(sim, 200 * SIM_MS);
 	CHECK(!sim_stranger_is_closed(channel));
-	CHECK_INT(count_events(n2, "x", EVENTS_PAUSED), 16);
-	CHECK_INT(count_events(n2, "x", EVENTS_RESUMED), 16);
+	CHECK_INT(sim_count_events(n2, EVENTS_PAUSED, "x"), 16);
+	CHECK_INT(sim_count_events(n2, EVENTS_RESUMED, "x"), 16);
 	CHECK(sim_knows_pause(n2, n1, 0));
 	sim_stranger_close(channel);
 	sim_run(sim, SIM_S);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(pause, before_the_handshake_is_out_of_turn)
 {
 	struct peer_message message = {.type = PEER_MESSAGE_PAUSE};
-	struct sim *sim = start_nodes(5, 1, 1);
+	struct sim *sim = sim_new_started(5, 1, 1);
 	struct world_channel *channel = sim_dial_stranger(sim, sim_node_at(sim, 0), 0);
 
 	snprintf(message.pause.network, sizeof(message.pause.network), "lan0");
@@ -216,19 +173,14 @@ TEST_CASE(pause, before_the_handshake_is_out_of_turn)
 	CHECK_STR(sim_stranger_refusal(channel),
 		  "the first message to n1 is PAUSE, HELLO is right");
 	sim_stranger_close(channel);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- random schedules ---- */
 
-static struct sim_node *some_node(struct sim *sim)
-{
-	return sim_node_at(sim, (unsigned)sim_random(sim, sim_num_nodes(sim)));
-}
-
 static void do_something(struct sim *sim)
 {
-	struct sim_node *node = some_node(sim), *peer = some_node(sim);
+	struct sim_node *node = sim_some_node(sim), *peer = sim_some_node(sim);
 
 	switch (sim_random(sim, 8)) {
 	case 0:
@@ -238,10 +190,7 @@ static void do_something(struct sim *sim)
 			sim_kill(node);
 		break;
 	case 1:
-		if (sim_is_alive(node) && !sim_is_paused(node))
-			sim_pause(node);
-		else if (sim_is_alive(node))
-			sim_resume(node);
+		sim_pause_or_resume(node);
 		break;
 	case 2:
 		sim_cut(node, peer);
@@ -260,23 +209,12 @@ static void run_schedule(struct sim *sim)
 {
 	unsigned num_faults = 20 + (unsigned)sim_random(sim, 40);
 
-	add_nodes(sim, 3 + (unsigned)sim_random(sim, 2),
-		  1 + (unsigned)sim_random(sim, 2));
+	sim_add_nodes(sim, 3 + (unsigned)sim_random(sim, 2),
+		      1 + (unsigned)sim_random(sim, 2));
+	sim_start_all(sim);
 	sim_set_failures(sim, (unsigned)sim_random(sim, 4) * 10);
-	for (unsigned i = 0; i < num_faults && !sim_error(sim); i++) {
-		do_something(sim);
-		sim_run(sim,
-			sim_random(sim, sim_random(sim, 3) ? 60 * SIM_MS : 3 * SIM_S));
-	}
-	sim_set_failures(sim, 0);
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
-		struct sim_node *node = sim_node_at(sim, i);
-
-		if (!sim_is_alive(node))
-			sim_start(node);
-		else if (sim_is_paused(node))
-			sim_resume(node);
-	}
+	sim_make_faults(sim, num_faults, do_something, 3 * SIM_S);
+	sim_heal(sim);
 	sim_run(sim, SETTLED_NS);
 	/* Who is linked knows what is paused by the invariants: now something new. */
 	for (unsigned i = 0; i < sim_num_nodes(sim); i++)

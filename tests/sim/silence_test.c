@@ -25,21 +25,11 @@ static struct sim *nodes_started(uint64_t seed, unsigned count)
 	struct sim *sim = sim_new(seed);
 
 	for (unsigned i = 0; i < count; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		sim_start(sim_add_node(sim, (uint16_t)(i + 1), name));
+		sim_start(sim_add_next(sim));
 		sim_run(sim, sim_random(sim, 200 * SIM_MS)); /* so their ticks differ */
 	}
 	sim_run(sim, SIM_S + sim_random(sim, SIM_S));
 	return sim;
-}
-
-static void finish(struct sim *sim)
-{
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	sim_free(sim);
 }
 
 static enum member_state view(struct sim *sim, unsigned from, unsigned of)
@@ -55,14 +45,6 @@ static const char *reason(struct sim *sim, unsigned from, unsigned of)
 	return words;
 }
 
-static bool contains(const char *words, const char *part)
-{
-	if (strstr(words, part))
-		return true;
-	fprintf(stderr, "  \"%s\" lacks \"%s\"\n", words, part);
-	return false;
-}
-
 static bool all_up(struct sim *sim)
 {
 	bool ok = true;
@@ -74,22 +56,6 @@ static bool all_up(struct sim *sim)
 							  sim_node_at(sim, j), 0)));
 	}
 	return ok;
-}
-
-/* How many events of `from` have this state; about one node, or about all. */
-static unsigned count_events(struct sim *sim, unsigned from, enum events_state state,
-			     const char *about)
-{
-	const struct events *events = sim_events(sim_node_at(sim, from));
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < events_kept(events); i++) {
-		const struct events_item *item = events_get(events, i);
-
-		count += item->state == state &&
-			 (!about || strcmp(item->subject, about) == 0);
-	}
-	return count;
 }
 
 static const struct events_item *last_event(struct sim *sim, unsigned from)
@@ -133,22 +99,27 @@ TEST_CASE(silence, a_stopped_node_is_suspected_then_down_and_back_when_it_goes_o
 			if (i == victim)
 				continue;
 			CHECK_INT(view(sim, i, victim), MEMBER_DOWN);
-			CHECK_INT(count_events(sim, i, EVENTS_SUSPECT, name), 1);
-			CHECK_INT(count_events(sim, i, EVENTS_DOWN, name), 1);
-			CHECK(contains(reason(sim, i, victim), "silent for "));
-			CHECK(contains(reason(sim, i, victim), ": nobody heard it"));
+			CHECK_INT(sim_count_events(sim_node_at(sim, i), EVENTS_SUSPECT,
+						   name),
+				  1);
+			CHECK_INT(
+				sim_count_events(sim_node_at(sim, i), EVENTS_DOWN, name),
+				1);
+			CHECK_CONTAINS(reason(sim, i, victim), "silent for ");
+			CHECK_CONTAINS(reason(sim, i, victim), ": nobody heard it");
 		}
 		CHECK(sim_linked(sim_node_at(sim, other),
 				 sim_node_at(sim, (victim + 2) % 3), 0));
 		sim_run(sim, sim_random(sim, 100 * SIM_S));
 		CHECK_INT(view(sim, other, victim), MEMBER_DOWN);
-		CHECK(contains(reason(sim, other, victim), "silent for "));
+		CHECK_CONTAINS(reason(sim, other, victim), "silent for ");
 		sim_resume(sim_node_at(sim, victim));
 		sim_run(sim, BACK_NS);
 		CHECK(all_up(sim));
 		CHECK_INT(count_accusations(sim, victim), 0);
-		CHECK_INT(count_events(sim, other, EVENTS_DOWN, NULL), 1);
-		finish(sim);
+		CHECK_INT(sim_count_events(sim_node_at(sim, other), EVENTS_DOWN, NULL),
+			  1);
+		sim_finish(sim);
 	}
 }
 
@@ -160,15 +131,15 @@ TEST_CASE(silence, the_words_name_who_was_asked)
 	while (view(sim, 0, 2) == MEMBER_UP && sim_now(sim) < 10 * SIM_S)
 		sim_run(sim, SIM_MS);
 	CHECK_INT(view(sim, 0, 2), MEMBER_SUSPECT);
-	CHECK(contains(reason(sim, 0, 2), "; asked n2"));
-	CHECK(contains(last_cause(sim, 0), "; asked n2"));
+	CHECK_CONTAINS(reason(sim, 0, 2), "; asked n2");
+	CHECK_CONTAINS(last_cause(sim, 0), "; asked n2");
 	CHECK(sim_has_carrier(sim_node_at(sim, 0), 0));
 	sim_run(sim, SIM_S);
-	CHECK(contains(last_cause(sim, 0), "; asked n2: nobody heard it"));
+	CHECK_CONTAINS(last_cause(sim, 0), "; asked n2: nobody heard it");
 	sim_resume(sim_node_at(sim, 2));
 	sim_run(sim, BACK_NS);
 	CHECK(all_up(sim));
-	finish(sim);
+	sim_finish(sim);
 }
 
 static bool is_last(struct sim *sim, unsigned from, enum events_state state,
@@ -203,7 +174,7 @@ TEST_CASE(silence, each_change_says_for_how_long)
 	sim_run(sim, BACK_NS);
 	CHECK(all_up(sim));
 	CHECK(is_last(sim, 0, EVENTS_UP, 5 * SIM_S, sim_now(sim) - down_ns));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(silence, of_a_pause_within_the_limit_nobody_hears)
@@ -222,7 +193,7 @@ TEST_CASE(silence, of_a_pause_within_the_limit_nobody_hears)
 		for (unsigned i = 0; i < 3; i++)
 			CHECK_U64(sim_events(sim_node_at(sim, i))->count, told[i]);
 		CHECK(all_up(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -239,10 +210,10 @@ TEST_CASE(silence, one_that_goes_on_while_it_is_suspected_keeps_its_links)
 		sim_run(sim, 210 * SIM_MS);
 		CHECK_INT(view(sim, 0, 1), MEMBER_UP);
 		CHECK_STR(reason(sim, 0, 1), "");
-		CHECK(contains(last_cause(sim, 0), "heard again after "));
-		CHECK_INT(count_events(sim, 0, EVENTS_DOWN, NULL), 0);
+		CHECK_CONTAINS(last_cause(sim, 0), "heard again after ");
+		CHECK_INT(sim_count_events(sim_node_at(sim, 0), EVENTS_DOWN, NULL), 0);
 		CHECK(all_up(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -265,7 +236,7 @@ TEST_CASE(silence, all_but_one_stop_and_go_on)
 		CHECK(all_up(sim));
 		for (unsigned i = 1; i < 5; i++)
 			CHECK_INT(count_accusations(sim, i), 0);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -286,7 +257,7 @@ TEST_CASE(silence, all_stop_and_go_on_and_nothing_has_happened)
 		sim_run(sim, 3 * SIM_S);
 		CHECK(all_up(sim));
 		CHECK_U64(sim_events(sim_node_at(sim, 0))->count, told);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -306,9 +277,9 @@ TEST_CASE(silence, a_handshake_that_is_stopped_goes_on)
 		sim_resume(sim_node_at(sim, 1));
 		sim_run(sim, BACK_NS);
 		CHECK(all_up(sim));
-		CHECK_INT(count_events(sim, 0, EVENTS_REFUSED, NULL), 0);
-		CHECK_INT(count_events(sim, 1, EVENTS_REFUSED, NULL), 0);
-		finish(sim);
+		CHECK_INT(sim_count_events(sim_node_at(sim, 0), EVENTS_REFUSED, NULL), 0);
+		CHECK_INT(sim_count_events(sim_node_at(sim, 1), EVENTS_REFUSED, NULL), 0);
+		sim_finish(sim);
 	}
 }
 
@@ -337,9 +308,9 @@ TEST_CASE(silence, a_late_loop_accuses_nobody_of_the_time_it_was_late)
 		} else {
 			sim_run(sim, DOWN_NS); /* but from then on it does */
 			CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
-			CHECK(contains(reason(sim, 0, 1), "; nobody to ask"));
+			CHECK_CONTAINS(reason(sim, 0, 1), "; nobody to ask");
 		}
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -356,7 +327,7 @@ TEST_CASE(silence, two_stalls_below_the_limit_accuse_nobody)
 		sim_run(sim, 3 * SIM_S);
 		CHECK_INT(count_accusations(sim, 0), 0);
 		CHECK(all_up(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -377,7 +348,7 @@ TEST_CASE(silence, a_machine_that_was_suspended_accuses_nobody)
 	sim_pause(sim_node_at(sim, 1)); /* who is silent for longer is accused as ever */
 	sim_run(sim, 2 * SIM_S);
 	CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(silence, one_that_only_one_node_does_not_hear_stays_suspected)
@@ -394,7 +365,7 @@ TEST_CASE(silence, one_that_only_one_node_does_not_hear_stays_suspected)
 		}
 		CHECK(sim_linked(blind, sim_node_at(sim, 2), 0));
 		CHECK_INT(view(sim, 2, 0), MEMBER_UP);
-		CHECK_INT(count_events(sim, 0, EVENTS_SUSPECT, NULL), 1);
+		CHECK_INT(sim_count_events(sim_node_at(sim, 0), EVENTS_SUSPECT, NULL), 1);
 		sim_pause(sim_node_at(sim, 2)); /* now nobody hears it */
 		sim_run(sim, DOWN_NS + 200 * SIM_MS);
 		CHECK_INT(view(sim, 0, 2), MEMBER_DOWN);
@@ -403,7 +374,7 @@ TEST_CASE(silence, one_that_only_one_node_does_not_hear_stays_suspected)
 		sim_resume(sim_node_at(sim, 2));
 		sim_run(sim, BACK_NS);
 		CHECK(all_up(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -417,11 +388,11 @@ TEST_CASE(silence, of_the_one_that_others_ask_through)
 		sim_blind(sim_node_at(sim, 3), sim_node_at(sim, 2), true);
 		sim_run(sim, 2 * SIM_S);
 		CHECK_INT(view(sim, 0, 2), MEMBER_SUSPECT);
-		CHECK(contains(reason(sim, 0, 2), "heard by n2"));
+		CHECK_CONTAINS(reason(sim, 0, 2), "heard by n2");
 		CHECK_INT(view(sim, 3, 2), MEMBER_SUSPECT);
 		sim_pause(sim_node_at(sim, 1));
 		sim_run(sim, 500 * SIM_MS);
-		CHECK_INT(count_events(sim, 0, EVENTS_DOWN, "n3"), 1);
+		CHECK_INT(sim_count_events(sim_node_at(sim, 0), EVENTS_DOWN, "n3"), 1);
 		sim_blind(sim_node_at(sim, 0), sim_node_at(sim, 2), false);
 		sim_blind(sim_node_at(sim, 3), sim_node_at(sim, 2), false);
 		sim_run(sim, 5 * SIM_S);
@@ -430,7 +401,7 @@ TEST_CASE(silence, of_the_one_that_others_ask_through)
 		sim_resume(sim_node_at(sim, 1));
 		sim_run(sim, SIM_S);
 		CHECK(all_up(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -453,7 +424,7 @@ TEST_CASE(silence, a_stopped_node_that_is_killed_comes_back_as_its_next_life)
 		CHECK(all_up(sim));
 		sim_view(observer, victim, &next, NULL);
 		CHECK_INT(next, first + 1);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -473,7 +444,7 @@ TEST_CASE(silence, a_node_that_starts_while_another_is_stopped_waits_for_it)
 		sim_resume(victim);
 		sim_run(sim, SIM_S);
 		CHECK(all_up(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -497,7 +468,7 @@ TEST_CASE(silence, nodes_of_different_intervals_understand_each_other)
 	CHECK_INT(view(sim, 0, 1), MEMBER_UP);
 	sim_run(sim, 1200 * SIM_MS);
 	CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* The first sign comes only when the peer has its half of the links, too. */
@@ -528,7 +499,7 @@ TEST_CASE(silence, the_fastest_nodes_give_a_handshake_its_time)
 		sim_pause(n2);
 		sim_run(sim, 100 * SIM_MS);
 		CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -553,7 +524,7 @@ TEST_CASE(silence, a_node_that_stops_before_its_first_sign)
 		sim_resume(n2);
 		sim_run(sim, SIM_S);
 		CHECK(all_up(sim));
-		finish(sim);
+		sim_finish(sim);
 	}
 	CHECK(silent > 0);
 }
@@ -576,5 +547,5 @@ TEST_CASE(silence, a_pair_without_a_common_network_has_only_its_channel)
 	sim_kill(n2);
 	sim_run(sim, 50 * SIM_MS);
 	CHECK_INT(view(sim, 0, 1), MEMBER_DOWN);
-	finish(sim);
+	sim_finish(sim);
 }

@@ -255,6 +255,38 @@ unsigned sim_count_warnings(const struct sim *sim);
 const char *sim_error(const struct sim *sim);
 uint64_t sim_hash(const struct sim *sim);
 
+/* ---- what tests do again and again ---- */
+
+/* Named n1 and so on, by their ids, which follow each other. Not started. */
+struct sim_node *sim_add_next(struct sim *sim);
+/* The same, so many on so many hosts in turn. */
+void sim_add_nodes(struct sim *sim, unsigned count, unsigned hosts);
+struct sim *sim_new_nodes(uint64_t seed, unsigned count, unsigned hosts);
+void sim_start_all(struct sim *sim);
+/* Started a second ago. */
+struct sim *sim_new_started(uint64_t seed, unsigned count, unsigned hosts);
+/* The end of all: no invariant is broken, and no cast ring is left. */
+void sim_finish(struct sim *sim);
+
+bool sim_all_linked(struct sim *sim, unsigned network);
+/* As sim_view() has it. */
+const char *sim_reason(struct sim_node *node, const struct sim_node *other);
+/* Those of `node` that have this state: about one node, or, with NULL, about all. */
+unsigned sim_count_events(const struct sim_node *node, enum events_state state,
+			  const char *about);
+
+struct sim_node *sim_some_node(struct sim *sim);
+/* Of a node that lives; perhaps it starts again at once. */
+void sim_end_some_life(struct sim *sim, struct sim_node *node);
+/* The same, and one that is dead starts. */
+void sim_end_or_start(struct sim *sim, struct sim_node *node);
+void sim_pause_or_resume(struct sim_node *node);
+/* So many, with up to `pause_max_ns` after each. */
+void sim_make_faults(struct sim *sim, unsigned count, void (*make_one)(struct sim *sim),
+		     uint64_t pause_max_ns);
+/* No call fails any more, all nodes run, and see each other. */
+void sim_heal(struct sim *sim);
+
 /* Everything that happens goes to standard error from now on. */
 void sim_trace(struct sim *sim);
 

@@ -20,42 +20,12 @@
 #define SEEDS	   500
 #define SETTLED_NS (150 * SIM_S) /* two of the longest backoff, and some */
 
-static struct sim *three(uint64_t seed)
-{
-	struct sim *sim = sim_new(seed);
-
-	sim_add_node(sim, 1, "n1");
-	sim_add_node(sim, 2, "n2");
-	sim_add_node(sim, 3, "n3");
-	return sim;
-}
-
 static struct sim *three_started(uint64_t seed)
 {
-	struct sim *sim = three(seed);
+	struct sim *sim = sim_new_nodes(seed, 3, 1);
 
-	for (unsigned i = 0; i < 3; i++)
-		sim_start(sim_node_at(sim, i));
+	sim_start_all(sim);
 	return sim;
-}
-
-static void finish(struct sim *sim)
-{
-	sim_stop_all(sim);
-	CHECK_STR(sim_error(sim), NULL);
-	sim_free(sim);
-}
-
-static bool all_linked(struct sim *sim, unsigned network)
-{
-	bool ok = true;
-
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
-		for (unsigned j = 0; j < i; j++)
-			ok = ok && sim_linked(sim_node_at(sim, i), sim_node_at(sim, j),
-					      network);
-	}
-	return ok;
 }
 
 static uint32_t incarnation(struct sim_node *node)
@@ -63,24 +33,10 @@ static uint32_t incarnation(struct sim_node *node)
 	return membership_incarnation(sim_membership(node));
 }
 
-static const char *reason(struct sim_node *node, const struct sim_node *other)
-{
-	const char *words;
-
-	sim_view(node, other, NULL, &words);
-	return words;
-}
-
-static void check_contains(const char *words, const char *part)
-{
-	if (!CHECK(strstr(words, part)))
-		fprintf(stderr, "  \"%s\" lacks \"%s\"\n", words, part);
-}
-
 TEST_CASE(three_nodes, find_each_other_in_any_order)
 {
 	for (uint64_t seed = 1; seed <= 50 && !test_failed(); seed++) {
-		struct sim *sim = three(seed);
+		struct sim *sim = sim_new_nodes(seed, 3, 1);
 		unsigned first = (unsigned)sim_random(sim, 3);
 
 		for (unsigned i = 0; i < 3; i++) {
@@ -88,15 +44,15 @@ TEST_CASE(three_nodes, find_each_other_in_any_order)
 			sim_run(sim, sim_random(sim, 100 * SIM_MS));
 		}
 		sim_run(sim, SIM_S);
-		CHECK(all_linked(sim, 0));
-		CHECK(all_linked(sim, 1));
+		CHECK(sim_all_linked(sim, 0));
+		CHECK(sim_all_linked(sim, 1));
 		for (unsigned i = 0; i < 3; i++) {
 			CHECK(sim_has_carrier(sim_node_at(sim, i), 0));
 			CHECK_INT(
 				membership_peers_up(sim_membership(sim_node_at(sim, i))),
 				2);
 		}
-		finish(sim);
+		sim_finish(sim);
 	}
 }
 
@@ -110,13 +66,13 @@ TEST_CASE(three_nodes, a_killed_node_is_down_at_once_and_back_when_it_starts)
 	sim_kill(n2);
 	sim_run(sim, SIM_DELAY_MAX_NS + 1);
 	CHECK_INT(sim_view(n1, n2, NULL, NULL), MEMBER_DOWN);
-	CHECK_STR(reason(n3, n2)[0] ? "says why" : "", "says why");
+	CHECK_STR(sim_reason(n3, n2)[0] ? "says why" : "", "says why");
 	CHECK(sim_linked(n1, n3, 0));
 	sim_run(sim, SIM_S);
 	sim_start(n2);
 	sim_run(sim, 200 * SIM_MS);
-	CHECK(all_linked(sim, 0));
-	finish(sim);
+	CHECK(sim_all_linked(sim, 0));
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, a_restart_before_the_news_of_the_end_is_taken)
@@ -128,8 +84,8 @@ TEST_CASE(three_nodes, a_restart_before_the_news_of_the_end_is_taken)
 		sim_kill(sim_node_at(sim, (unsigned)(seed % 3)));
 		sim_start(sim_node_at(sim, (unsigned)(seed % 3)));
 		sim_run(sim, SIM_S);
-		CHECK(all_linked(sim, 1));
-		finish(sim);
+		CHECK(sim_all_linked(sim, 1));
+		sim_finish(sim);
 	}
 }
 
@@ -153,7 +109,7 @@ TEST_CASE(three_nodes, incarnations_rise_with_each_life)
 		sim_run(sim, SIM_S);
 	}
 	CHECK_INT(incarnation(n1), 1);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, one_that_stops_is_forgotten_by_the_rendezvous)
@@ -166,62 +122,59 @@ TEST_CASE(three_nodes, one_that_stops_is_forgotten_by_the_rendezvous)
 	sim_run(sim, SIM_S);
 	CHECK_INT(sim_view(n1, n3, NULL, NULL), MEMBER_DOWN);
 	CHECK_INT(membership_peers_up(sim_membership(n1)), 1);
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, another_cluster_is_refused_by_both_in_words)
 {
-	struct sim *sim = three(11);
+	struct sim *sim = sim_new_nodes(11, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 
 	sim_config(n3)->cluster = (char *)"other";
-	for (unsigned i = 0; i < 3; i++)
-		sim_start(sim_node_at(sim, i));
+	sim_start_all(sim);
 	sim_run(sim, 30 * SIM_S);
 	CHECK(sim_linked(n1, n2, 0));
 	CHECK(!sim_linked(n1, n3, 0));
-	check_contains(reason(n1, n3), "node-3 refused: cluster sim of n1 (id 1) and "
-				       "cluster other of n3 (id 3) differ");
-	check_contains(reason(n3, n1), "refused: cluster sim of n1 (id 1) and "
-				       "cluster other of n3 (id 3) differ");
-	finish(sim);
+	CHECK_CONTAINS(sim_reason(n1, n3), "node-3 refused: cluster sim of n1 (id 1) and "
+					   "cluster other of n3 (id 3) differ");
+	CHECK_CONTAINS(sim_reason(n3, n1), "refused: cluster sim of n1 (id 1) and "
+					   "cluster other of n3 (id 3) differ");
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, another_cluster_that_mends_its_ways_is_taken_at_once)
 {
-	struct sim *sim = three(12);
+	struct sim *sim = sim_new_nodes(12, 3, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 
 	sim_config(n3)->cluster = (char *)"other";
-	for (unsigned i = 0; i < 3; i++)
-		sim_start(sim_node_at(sim, i));
+	sim_start_all(sim);
 	sim_run(sim, 100 * SIM_S);
 	sim_stop(n3);
 	sim_config(n3)->cluster = (char *)"sim";
 	sim_start(n3);
 	sim_run(sim, 200 * SIM_MS);
-	CHECK(all_linked(sim, 0));
-	finish(sim);
+	CHECK(sim_all_linked(sim, 0));
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, a_foreign_uid_is_refused_and_root_is_not)
 {
-	struct sim *sim = three(13);
+	struct sim *sim = sim_new_nodes(13, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 
 	sim_set_uid(n1, 1000);
 	sim_set_uid(n2, 1000);
 	sim_set_uid(n3, 1001);
-	for (unsigned i = 0; i < 3; i++)
-		sim_start(sim_node_at(sim, i));
+	sim_start_all(sim);
 	sim_run(sim, 10 * SIM_S);
 	CHECK(sim_linked(n1, n2, 0));
 	CHECK(!sim_linked(n1, n3, 0));
-	check_contains(reason(n2, n3), "uid 1000 of pid");
-	check_contains(reason(n2, n3), "is neither root nor uid 1001 of n3");
-	finish(sim);
+	CHECK_CONTAINS(sim_reason(n2, n3), "uid 1000 of pid");
+	CHECK_CONTAINS(sim_reason(n2, n3), "is neither root nor uid 1001 of n3");
+	sim_finish(sim);
 }
 
 static void note_reason(const char *words, void *arg)
@@ -234,27 +187,26 @@ static void note_reason(const char *words, void *arg)
 
 TEST_CASE(three_nodes, another_mtu_refuses_that_network_only)
 {
-	struct sim *sim = three(14);
+	struct sim *sim = sim_new_nodes(14, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 	char words[2048] = "";
 
 	sim_config(n2)->networks[1].mtu = 4000;
 	sim_config(n3)->networks[1].kind = NETWORK_KIND_GLOBAL;
-	for (unsigned i = 0; i < 3; i++)
-		sim_start(sim_node_at(sim, i));
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
-	CHECK(all_linked(sim, 0));
+	CHECK(sim_all_linked(sim, 0));
 	CHECK(!sim_linked(n1, n2, 1));
 	CHECK(!sim_has_carrier(n1, 1));
 	CHECK_INT(sim_view(n1, n2, NULL, NULL), MEMBER_UP);
 	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 3);
-	check_contains(words, "node n2 (id 2): network big0 has MTU 9000 on n1 and MTU "
+	CHECK_CONTAINS(words, "node n2 (id 2): network big0 has MTU 9000 on n1 and MTU "
 			      "4000 on n2");
-	check_contains(words, "node n3 (id 3): network big0 is local on n1 and global on "
+	CHECK_CONTAINS(words, "node n3 (id 3): network big0 is local on n1 and global on "
 			      "n3");
-	check_contains(words, "network big0: no node is linked to it");
-	finish(sim);
+	CHECK_CONTAINS(words, "network big0: no node is linked to it");
+	sim_finish(sim);
 }
 
 static void give_address(struct sim_node *node, unsigned network, const char *text)
@@ -270,7 +222,7 @@ static void give_address(struct sim_node *node, unsigned network, const char *te
 
 TEST_CASE(three_nodes, an_address_of_two_is_named_by_both)
 {
-	struct sim *sim = three(14);
+	struct sim *sim = sim_new_nodes(14, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 	char words[2048] = "";
@@ -281,17 +233,16 @@ TEST_CASE(three_nodes, an_address_of_two_is_named_by_both)
 	give_address(n2, 0, "10.77.0.2");
 	give_address(n2, 0, "fd77::1");
 	give_address(n2, 1, "10.77.0.1"); /* another network */
-	for (unsigned i = 0; i < 3; i++)
-		sim_start(sim_node_at(sim, i));
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
-	CHECK(all_linked(sim, 0));
+	CHECK(sim_all_linked(sim, 0));
 	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 1);
-	check_contains(words, "address fd77::1 of network lan0 is that of n1 and of n2");
+	CHECK_CONTAINS(words, "address fd77::1 of network lan0 is that of n1 and of n2");
 	words[0] = '\0';
 	CHECK_INT(membership_each_reason(sim_membership(n2), note_reason, words), 1);
-	check_contains(words, "address fd77::1 of network lan0 is that of n2 and of n1");
+	CHECK_CONTAINS(words, "address fd77::1 of network lan0 is that of n2 and of n1");
 	CHECK_INT(membership_each_reason(sim_membership(n3), note_reason, words), 0);
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* Network 1 of a node: the same on all of them, so far. */
@@ -315,7 +266,7 @@ static void name_members(struct config_network *network, const char *first,
 
 TEST_CASE(three_nodes, a_global_network_has_one_set_of_addresses)
 {
-	struct sim *sim = three(17);
+	struct sim *sim = sim_new_nodes(17, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 	struct config_network *there = make_global(n2);
@@ -326,25 +277,24 @@ TEST_CASE(three_nodes, a_global_network_has_one_set_of_addresses)
 	give_address(n2, 1, "fd99::1");
 	give_address(n2, 1, "10.99.0.1");
 	make_global(n3)->num_addresses = 1;
-	for (unsigned i = 0; i < 3; i++)
-		sim_start(sim_node_at(sim, i));
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
-	CHECK(all_linked(sim, 0));
+	CHECK(sim_all_linked(sim, 0));
 	CHECK(sim_linked(n1, n2, 1));
 	CHECK(!sim_linked(n1, n3, 1));
 	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 1);
-	check_contains(words, "node n3 (id 3): global network big0 has address "
+	CHECK_CONTAINS(words, "node n3 (id 3): global network big0 has address "
 			      "10.99.0.1, fd99::1 on n1 and 10.99.0.1 on n3");
 	words[0] = '\0';
 	CHECK_INT(membership_each_reason(sim_membership(n3), note_reason, words), 3);
-	check_contains(words, "node n1 (id 1): global network big0 has address "
+	CHECK_CONTAINS(words, "node n1 (id 1): global network big0 has address "
 			      "10.99.0.1 on n3 and 10.99.0.1, fd99::1 on n1");
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, a_global_network_has_one_set_of_members)
 {
-	struct sim *sim = three(18);
+	struct sim *sim = sim_new_nodes(18, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *n3 = sim_node_at(sim, 2);
 	char words[2048] = "";
@@ -352,20 +302,19 @@ TEST_CASE(three_nodes, a_global_network_has_one_set_of_members)
 	name_members(make_global(n1), "n1", "n2");
 	name_members(make_global(n2), "n2", "n1");
 	make_global(n3);
-	for (unsigned i = 0; i < 3; i++)
-		sim_start(sim_node_at(sim, i));
+	sim_start_all(sim);
 	sim_run(sim, SIM_S);
 	CHECK(sim_linked(n1, n2, 1));
 	CHECK(!sim_linked(n1, n3, 1) && !sim_linked(n2, n3, 1));
 	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 1);
-	check_contains(words, "node n3 (id 3): global network big0 has members n1, n2 on "
+	CHECK_CONTAINS(words, "node n3 (id 3): global network big0 has members n1, n2 on "
 			      "n1 and all nodes on n3");
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, who_is_no_member_is_not_linked)
 {
-	struct sim *sim = three(19);
+	struct sim *sim = sim_new_nodes(19, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n3 = sim_node_at(sim, 2);
 	char words[2048] = "";
 
@@ -376,14 +325,14 @@ TEST_CASE(three_nodes, who_is_no_member_is_not_linked)
 	sim_run(sim, SIM_S);
 	CHECK(!sim_linked(n1, n3, 1));
 	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 2);
-	check_contains(words, "node n3 (id 3): global network big0 is for its members "
+	CHECK_CONTAINS(words, "node n3 (id 3): global network big0 is for its members "
 			      "only: n1, n2");
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, a_global_address_is_no_nodes_own)
 {
-	struct sim *sim = three(20);
+	struct sim *sim = sim_new_nodes(20, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	char words[2048] = "";
 
@@ -395,19 +344,19 @@ TEST_CASE(three_nodes, a_global_address_is_no_nodes_own)
 	sim_run(sim, SIM_S);
 	CHECK(sim_linked(n1, n2, 0) && sim_linked(n1, n2, 1));
 	CHECK_INT(membership_each_reason(sim_membership(n1), note_reason, words), 1);
-	check_contains(words, "address fd99::1 is that of the global network big0 of n1 "
+	CHECK_CONTAINS(words, "address fd99::1 is that of the global network big0 of n1 "
 			      "and of the local network lan0 of n2; give one of them "
 			      "another");
 	words[0] = '\0';
 	CHECK_INT(membership_each_reason(sim_membership(n2), note_reason, words), 1);
-	check_contains(words, "address fd99::1 is that of the local network lan0 of n2 "
+	CHECK_CONTAINS(words, "address fd99::1 is that of the local network lan0 of n2 "
 			      "and of the global network big0 of n1");
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, without_a_common_network_a_peer_is_up)
 {
-	struct sim *sim = three(15);
+	struct sim *sim = sim_new_nodes(15, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	sim_config(n1)->num_networks = 1;
@@ -417,12 +366,12 @@ TEST_CASE(three_nodes, without_a_common_network_a_peer_is_up)
 	sim_run(sim, SIM_S);
 	CHECK_INT(sim_view(n1, n2, NULL, NULL), MEMBER_UP);
 	CHECK(!sim_linked(n1, n2, 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, who_breaks_the_rules_is_quarantined_longer_each_time)
 {
-	struct sim *sim = three(16);
+	struct sim *sim = sim_new_nodes(16, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	sim_start(n1);
@@ -433,17 +382,17 @@ TEST_CASE(three_nodes, who_breaks_the_rules_is_quarantined_longer_each_time)
 		CHECK(sim_fault_link(n1, n2, 0, -EPROTO));
 		sim_run(sim, backoff_s * SIM_S - 100 * SIM_MS);
 		CHECK_INT(sim_view(n1, n2, NULL, NULL), MEMBER_DOWN);
-		check_contains(reason(n1, n2), "n2 broke the rules of the ring of "
-					       "network lan0");
-		check_contains(reason(n2, n1), "n1 refused: n2 broke the rules");
+		CHECK_CONTAINS(sim_reason(n1, n2), "n2 broke the rules of the ring of "
+						   "network lan0");
+		CHECK_CONTAINS(sim_reason(n2, n1), "n1 refused: n2 broke the rules");
 		sim_run(sim, SIM_S);
 	}
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, the_dialled_one_keeps_its_quarantine_too)
 {
-	struct sim *sim = three(17);
+	struct sim *sim = sim_new_nodes(17, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 
 	sim_start(n1);
@@ -460,13 +409,13 @@ TEST_CASE(three_nodes, the_dialled_one_keeps_its_quarantine_too)
 	sim_start(n1);
 	sim_run(sim, 200 * SIM_MS); /* another life: nothing is held against it */
 	CHECK(sim_linked(n1, n2, 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* Lives are cheap, and so are sockets in the rendezvous. */
 static void check_lives_are_counted(unsigned liar_index)
 {
-	struct sim *sim = three(20 + liar_index);
+	struct sim *sim = sim_new_nodes(20 + liar_index, 3, 1);
 	struct sim_node *liar = sim_node_at(sim, liar_index);
 	struct sim_node *witness = sim_node_at(sim, 1 - liar_index);
 
@@ -486,13 +435,13 @@ static void check_lives_are_counted(unsigned liar_index)
 		sim_run(sim, 600 * SIM_MS);
 		sim_kill(liar);
 		sim_start(liar);
-		check_contains(reason(witness, liar), "quarantined for 4 s: ");
+		CHECK_CONTAINS(sim_reason(witness, liar), "quarantined for 4 s: ");
 	}
 	sim_run(sim, 700 * SIM_MS);
 	CHECK(!sim_linked(witness, liar, 0));
 	sim_run(sim, 70 * SIM_S);
 	CHECK(sim_linked(witness, liar, 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, a_liars_next_lives_are_welcome_twice)
@@ -512,13 +461,13 @@ TEST_CASE(three_nodes, a_dead_doorbell_ends_the_session_and_it_comes_back)
 	CHECK_INT(sim_view(n1, n2, NULL, NULL), MEMBER_SUSPECT);
 	sim_run(sim, 100 * SIM_MS);
 	sim_run(sim, SIM_S);
-	CHECK(all_linked(sim, 0));
-	finish(sim);
+	CHECK(sim_all_linked(sim, 0));
+	sim_finish(sim);
 }
 
 TEST_CASE(three_nodes, a_second_node_of_the_same_name_is_refused)
 {
-	struct sim *sim = three(19);
+	struct sim *sim = sim_new_nodes(19, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct sim_node *twin = sim_add_node(sim, 4, "n2");
 
@@ -530,10 +479,11 @@ TEST_CASE(three_nodes, a_second_node_of_the_same_name_is_refused)
 	CHECK(sim_linked(n1, n2, 0));
 	CHECK(!sim_linked(n1, twin, 0));
 	CHECK(!sim_linked(n2, twin, 0));
-	check_contains(reason(n1, twin), "name n2 is that of id 4 and of id 2, which is "
-					 "connected to n1");
-	check_contains(reason(n2, twin), "name n2 is that of id 2 and of id 4");
-	finish(sim);
+	CHECK_CONTAINS(sim_reason(n1, twin),
+		       "name n2 is that of id 4 and of id 2, which is "
+		       "connected to n1");
+	CHECK_CONTAINS(sim_reason(n2, twin), "name n2 is that of id 2 and of id 4");
+	sim_finish(sim);
 }
 
 /* ---- strangers: bytes that no node would send ---- */
@@ -564,8 +514,8 @@ static void check_stranger(const struct peer_message *message, uid_t uid,
 	sim_run(sim, 4 * SIM_S);
 	CHECK_STR(sim_stranger_refusal(channel), words);
 	CHECK(sim_stranger_is_closed(channel));
-	CHECK(all_linked(sim, 0));
-	finish(sim);
+	CHECK(sim_all_linked(sim, 0));
+	sim_finish(sim);
 }
 
 TEST_CASE(stranger, is_refused_in_words)
@@ -602,8 +552,8 @@ static void check_stranger_bytes(const void *bytes, size_t length, bool with_fd,
 	sim_run(sim, 4 * SIM_S);
 	CHECK_STR(sim_stranger_refusal(channel), words);
 	CHECK(sim_stranger_is_closed(channel));
-	CHECK(all_linked(sim, 0));
-	finish(sim);
+	CHECK(sim_all_linked(sim, 0));
+	sim_finish(sim);
 }
 
 TEST_CASE(stranger, sends_nonsense_nothing_or_descriptors)
@@ -629,7 +579,7 @@ static void check_offer(const struct peer_message *message, unsigned surplus,
 			const char *words)
 {
 	struct peer_message hello = hello_of(1, "x");
-	struct sim *sim = three(22);
+	struct sim *sim = sim_new_nodes(22, 3, 1);
 	struct world_channel *channel;
 	uint8_t bytes[4096];
 	size_t length;
@@ -646,7 +596,7 @@ static void check_offer(const struct peer_message *message, unsigned surplus,
 	sim_run(sim, 4 * SIM_S);
 	CHECK_STR(sim_stranger_refusal(channel), words);
 	CHECK(sim_stranger_is_closed(channel));
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(stranger, breaks_the_order_of_an_offer)
@@ -679,7 +629,7 @@ TEST_CASE(stranger, leaves_no_incarnation_to_rise_to)
 				     .ready = {UINT32_MAX - 1, 1, 200}};
 	struct peer_message bell = {.type = PEER_MESSAGE_BELL};
 	struct peer_message hello = hello_of(1, "x");
-	struct sim *sim = three(24);
+	struct sim *sim = sim_new_nodes(24, 3, 1);
 	struct sim_node *n2 = sim_node_at(sim, 1), *n3 = sim_node_at(sim, 2);
 	struct world_channel *channel;
 
@@ -700,12 +650,12 @@ TEST_CASE(stranger, leaves_no_incarnation_to_rise_to)
 		sim_start(n2);
 		sim_run(sim, SIM_S);
 	}
-	finish(sim);
+	sim_finish(sim);
 }
 
 TEST_CASE(stranger, too_many_of_them_do_not_keep_a_node_out)
 {
-	struct sim *sim = three(23);
+	struct sim *sim = sim_new_nodes(23, 3, 1);
 	struct world_channel *last = NULL;
 
 	sim_start(sim_node_at(sim, 1));
@@ -718,13 +668,13 @@ TEST_CASE(stranger, too_many_of_them_do_not_keep_a_node_out)
 	sim_start(sim_node_at(sim, 0));
 	sim_run(sim, 10 * SIM_S);
 	CHECK(sim_linked(sim_node_at(sim, 0), sim_node_at(sim, 1), 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* Each is refused: the lower id dials. */
 TEST_CASE(stranger, many_names_do_not_keep_a_node_out)
 {
-	struct sim *sim = three(24);
+	struct sim *sim = sim_new_nodes(24, 3, 1);
 	struct sim_node *n1 = sim_node_at(sim, 0), *n2 = sim_node_at(sim, 1);
 	struct world_channel *last = NULL;
 
@@ -741,31 +691,14 @@ TEST_CASE(stranger, many_names_do_not_keep_a_node_out)
 	sim_start(n1);
 	sim_run(sim, 2 * SIM_S);
 	CHECK(sim_linked(n1, n2, 0));
-	finish(sim);
+	sim_finish(sim);
 }
 
 /* ---- random schedules ---- */
 
-static struct sim_node *some_node(struct sim *sim)
-{
-	return sim_node_at(sim, (unsigned)sim_random(sim, sim_num_nodes(sim)));
-}
-
-static void end_some_life(struct sim *sim, struct sim_node *node)
-{
-	if (!sim_is_alive(node))
-		return;
-	if (sim_random(sim, 4))
-		sim_kill(node);
-	else
-		sim_stop(node);
-	if (sim_random(sim, 2))
-		sim_start(node);
-}
-
 static void hurt_some_link(struct sim *sim, struct sim_node *node)
 {
-	struct sim_node *peer = some_node(sim);
+	struct sim_node *peer = sim_some_node(sim);
 
 	if (sim_is_alive(node))
 		sim_fault_link(node, peer, (unsigned)sim_random(sim, SIM_NETWORKS),
@@ -805,12 +738,12 @@ static void send_stranger(struct sim *sim, struct sim_node *node)
 
 static void do_something(struct sim *sim)
 {
-	struct sim_node *node = some_node(sim);
+	struct sim_node *node = sim_some_node(sim);
 
 	switch (sim_random(sim, 10)) {
 	case 0:
 	case 1:
-		end_some_life(sim, node);
+		sim_end_some_life(sim, node);
 		break;
 	case 2:
 	case 3:
@@ -818,13 +751,10 @@ static void do_something(struct sim *sim)
 			sim_start(node);
 		break;
 	case 4:
-		if (sim_is_alive(node) && !sim_is_paused(node))
-			sim_pause(node);
-		else if (sim_is_alive(node))
-			sim_resume(node);
+		sim_pause_or_resume(node);
 		break;
 	case 5:
-		sim_cut(node, some_node(sim));
+		sim_cut(node, sim_some_node(sim));
 		break;
 	case 6:
 		hurt_some_link(sim, node);
@@ -836,23 +766,8 @@ static void do_something(struct sim *sim)
 		send_stranger(sim, node);
 		break;
 	case 9:
-		sim_blind(node, some_node(sim), sim_random(sim, 2));
+		sim_blind(node, sim_some_node(sim), sim_random(sim, 2));
 		break;
-	}
-}
-
-static void heal(struct sim *sim)
-{
-	sim_set_failures(sim, 0);
-	for (unsigned i = 0; i < sim_num_nodes(sim); i++) {
-		struct sim_node *node = sim_node_at(sim, i);
-
-		for (unsigned j = 0; j < sim_num_nodes(sim); j++)
-			sim_blind(node, sim_node_at(sim, j), false);
-		if (!sim_is_alive(node))
-			sim_start(node);
-		else if (sim_is_paused(node))
-			sim_resume(node);
 	}
 }
 
@@ -870,7 +785,7 @@ static bool agree(struct sim *sim)
 				return false;
 		}
 	}
-	return all_linked(sim, 0) && all_linked(sim, 1);
+	return sim_all_linked(sim, 0) && sim_all_linked(sim, 1);
 }
 
 static void run_schedule(struct sim *sim)
@@ -878,19 +793,11 @@ static void run_schedule(struct sim *sim)
 	unsigned num_nodes = 3 + (unsigned)sim_random(sim, 3);
 	unsigned num_faults = 10 + (unsigned)sim_random(sim, 50);
 
-	for (unsigned i = 0; i < num_nodes; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "n%u", i + 1);
-		sim_start(sim_add_node(sim, (uint16_t)(i + 1), name));
-	}
+	for (unsigned i = 0; i < num_nodes; i++)
+		sim_start(sim_add_next(sim));
 	sim_set_failures(sim, (unsigned)sim_random(sim, 4) * 10);
-	for (unsigned i = 0; i < num_faults && !sim_error(sim); i++) {
-		do_something(sim);
-		sim_run(sim,
-			sim_random(sim, sim_random(sim, 3) ? 60 * SIM_MS : 3 * SIM_S));
-	}
-	heal(sim);
+	sim_make_faults(sim, num_faults, do_something, 3 * SIM_S);
+	sim_heal(sim);
 	sim_run(sim, SETTLED_NS);
 }
 
