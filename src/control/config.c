@@ -387,6 +387,15 @@ bool config_has_address(const struct config_network *network,
 	return false;
 }
 
+bool config_has_global(const struct node_config *config)
+{
+	for (unsigned i = 0; i < config->num_networks; i++) {
+		if (config->networks[i].kind == NETWORK_KIND_GLOBAL)
+			return true;
+	}
+	return false;
+}
+
 bool config_is_routed(const struct config_network *network)
 {
 	return network->announce &&

@@ -223,6 +223,9 @@ struct config_network *config_find_network(const struct node_config *config,
 /* False: a place in the list that a network has left (its name is ""). */
 bool config_has_network(const struct node_config *config, unsigned index);
 
+/* A network of kind global, one at least. */
+bool config_has_global(const struct node_config *config);
+
 /*
  * A network of a config that was loaded takes a free place; -ENOSPC. On success `fresh`
  * is such a place.

@@ -494,7 +494,7 @@ int node_open_sockets(struct node *node)
 {
 	int ret;
 
-	if (!node_has_global(node->config))
+	if (!config_has_global(node->config))
 		return 0;
 	ret = sockets_open(node->netns, &node->sockets);
 	if (ret == -EPROTONOSUPPORT)
@@ -518,7 +518,7 @@ int node_open_dispatch(struct node *node)
 {
 	int ret = 0;
 
-	if (!node_has_global(node->config))
+	if (!config_has_global(node->config))
 		return 0;
 	for (unsigned i = 0; i < node->num_adapters && ret == 0; i++) {
 		if (node->config->networks[i].kind == NETWORK_KIND_GLOBAL)

@@ -11,15 +11,6 @@
 /* Settings and rules that others change are no news: they are looked at now and then. */
 static const struct timeval check_interval = {.tv_sec = 10};
 
-bool node_has_global(const struct node_config *config)
-{
-	for (unsigned i = 0; i < config->num_networks; i++) {
-		if (config->networks[i].kind == NETWORK_KIND_GLOBAL)
-			return true;
-	}
-	return false;
-}
-
 static void name_record(const struct node *node, char path[PATH_MAX])
 {
 	snprintf(path, PATH_MAX, "%s/%s.kernel", node->config->runtime_dir,
@@ -91,7 +82,7 @@ int node_prepare_global(struct node *node)
 
 	if (ret == 0)
 		ret = global_sweep(node->kernel, config, node->mark, true);
-	node->has_guards = ret > 0 || node_has_global(config);
+	node->has_guards = ret > 0 || config_has_global(config);
 	for (unsigned i = 0; i < config->num_networks && ret >= 0; i++) {
 		if (config->networks[i].kind != NETWORK_KIND_GLOBAL)
 			continue;
@@ -131,7 +122,7 @@ int node_open_global(struct node *node)
 	}
 	if (ret == 0 && node->has_guards)
 		ret = global_sweep_guards(node->kernel, node->config, true);
-	if (ret == 0 && node_has_global(node->config))
+	if (ret == 0 && config_has_global(node->config))
 		ret = start_checks(node);
 	if (ret == 0)
 		restore_sysctls(node, false);
@@ -196,7 +187,7 @@ int node_clean_global(struct node *node)
 	ret = open_sysctls(node);
 	if (ret == 0)
 		ret = global_sweep(node->kernel, node->config, node->mark, false);
-	node->has_guards = ret > 0 || node_has_global(node->config);
+	node->has_guards = ret > 0 || config_has_global(node->config);
 	return ret < 0 ? ret : 0;
 }
 

@@ -211,8 +211,6 @@ void node_fill_path(const struct node *node, const struct member_report *member,
 
 /* ---- node_global.c; these log what is wrong ---- */
 
-bool node_has_global(const struct node_config *config);
-
 /* Would the next one be refused? Changes nothing. */
 int node_check_prepare_global(struct node *node);
 
