@@ -219,27 +219,12 @@ static void become_some_border(struct sim *sim, struct sim_node *node)
 
 static void do_something(struct sim *sim)
 {
-	struct sim_node *node = sim_some_node(sim), *peer = sim_some_node(sim);
+	struct sim_node *node = sim_some_node(sim);
 
-	switch (sim_random(sim, 8)) {
-	case 0:
-		if (!sim_is_alive(node))
-			sim_start(node);
-		else
-			sim_kill(node);
-		break;
-	case 1:
-		sim_pause_or_resume(node);
-		break;
-	case 2:
-		sim_cut(node, peer);
-		break;
-	case 3:
-		sim_lose_conn(node, peer);
-		break;
-	default:
+	if (sim_random(sim, 2))
+		sim_make_fault(sim, node);
+	else
 		become_some_border(sim, node);
-	}
 }
 
 static struct peer_border border_of_place(unsigned place)

@@ -281,6 +281,9 @@ void sim_end_some_life(struct sim *sim, struct sim_node *node);
 /* The same, and one that is dead starts. */
 void sim_end_or_start(struct sim *sim, struct sim_node *node);
 void sim_pause_or_resume(struct sim_node *node);
+/* It dies or starts, is paused or resumed, or loses its channel or connection to another.
+ */
+void sim_make_fault(struct sim *sim, struct sim_node *node);
 /* So many, with up to `pause_max_ns` after each. */
 void sim_make_faults(struct sim *sim, unsigned count, void (*make_one)(struct sim *sim),
 		     uint64_t pause_max_ns);

@@ -131,6 +131,29 @@ void sim_pause_or_resume(struct sim_node *node)
 		sim_pause(node);
 }
 
+void sim_make_fault(struct sim *sim, struct sim_node *node)
+{
+	struct sim_node *peer = sim_some_node(sim);
+
+	switch (sim_random(sim, 4)) {
+	case 0:
+		if (sim_is_alive(node))
+			sim_kill(node);
+		else
+			sim_start(node);
+		break;
+	case 1:
+		sim_pause_or_resume(node);
+		break;
+	case 2:
+		sim_cut(node, peer);
+		break;
+	case 3:
+		sim_lose_conn(node, peer);
+		break;
+	}
+}
+
 void sim_make_faults(struct sim *sim, unsigned count, void (*make_one)(struct sim *sim),
 		     uint64_t pause_max_ns)
 {
