@@ -22,10 +22,7 @@ reaches() {
 
 lab_begin "$@"
 check "a client on a LAN" lan_make || lab_end
-for id in 1 2 3; do
-	site_host n$id && lan_join n$id $id
-done
-check "three members on it" mesh_up n1:1 n2:2 n3:3 || lab_end
+check "three members on it" lan_members_up n1:1 n2:2 n3:3 || lab_end
 check "each serves" holds_serve n1 n2 n3
 
 check "the client reaches the address without a route" wait_for 5 reaches

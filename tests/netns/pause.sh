@@ -70,10 +70,7 @@ drops_paused() { # node, network, end, at least
 
 lab_begin "$@"
 check "a client on a LAN" lan_make || lab_end
-for id in 1 2 3; do
-	site_host n$id && lan_join n$id $id
-done
-check "three members on it" mesh_up n1:1 n2:2 n3:3 || lab_end
+check "three members on it" lan_members_up n1:1 n2:2 n3:3 || lab_end
 check "each serves" holds_serve n1 n2 n3
 check "n2 on the local network, too" streams_serve n2 10.77.0.2
 check "the client reaches the address" wait_for 5 in_ns client ping -q -c 1 -W 2 "$G"

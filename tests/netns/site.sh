@@ -117,6 +117,15 @@ lan_join() { # host, id
 		address "$1" nic0 "10.99.0.1$2/24" "fd99::1$2/64"
 }
 
+# Hosts on it and nodes there, until each node sees all others.
+lan_members_up() { # NODE:ID...
+	local pair
+	for pair in "$@"; do
+		site_host "${pair%:*}" && lan_join "${pair%:*}" "${pair#*:}" || return
+	done
+	mesh_up "$@"
+}
+
 # The client takes this node for the address's owner.
 entry_is() { # node, address
 	ip -n "$(host_ns client)" neigh show "$2" dev nic0 | tee "$LAB/entry"
