@@ -29,22 +29,12 @@ kill_one() {
 	node_start "$victim"
 }
 
-all_alive() {
-	local node
-	for node in "${NODES[@]}"; do
-		is_alive "$node" && continue
-		echo "$node ended by itself"
-		tail -n 5 "$LAB/$node.log"
-		return 1
-	done
-}
-
 some_kills() { # number
 	local i
 	for ((i = 0; i < $1; i++)); do
 		kill_one || return
 	done
-	all_alive
+	all_alive "${NODES[@]}"
 }
 
 reaches_all() {

@@ -214,6 +214,16 @@ is_alive() { # name
 	[ -n "$state" ] && [ "$state" != Z ]
 }
 
+all_alive() { # name...
+	local node
+	for node in "$@"; do
+		is_alive "$node" && continue
+		echo "$node ended by itself"
+		tail -n 5 "$LAB/$node.log"
+		return 1
+	done
+}
+
 # Sends a signal and waits for the end. Returns the exit status, as `wait` does; 124
 # if it had to be killed. Bash's own words on a killed child are not wanted.
 stop() { # name, signal (TERM)

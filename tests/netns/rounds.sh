@@ -100,16 +100,6 @@ survivors() {
 	done
 }
 
-all_alive() {
-	local node
-	for node in "${NODES[@]}"; do
-		is_alive "$node" && continue
-		echo "$node ended by itself"
-		tail -n 5 "$LAB/$node.log"
-		return 1
-	done
-}
-
 # Since the round began. What was in the ring of a node that was given up is counted as
 # lost, and again when the node went on and took it: never less than once.
 books_balance_since() { # node...
@@ -155,7 +145,7 @@ round() { # number
 	printf -v what '%s, ' "${chosen[@]}"
 	load_start
 	check "round $1: ${what%, } under $load" faults_run || return
-	check "  nobody else ended" all_alive || return
+	check "  nobody else ended" all_alive "${NODES[@]}" || return
 	check "  all see each other" mesh_is_whole "${NODES[@]}" || return
 	case $load in
 	unicast | broadcast) check "  no frame came twice" none_twice ;;
