@@ -1,0 +1,869 @@
+#!/bin/bash
+# Brings shmnet to all hosts of a cluster over ssh, from one inventory file.
+#
+#   deploy/cluster.sh [OPTIONS] INVENTORY VERB
+#
+#     plan       what `apply` and `upgrade` would change, as a diff; changes nothing
+#     apply      certificates, package where there is none, configs, units
+#     upgrade    the inventory's package where another version of it is installed
+#     undo       takes back an `apply` or `upgrade` that is half done
+#     status     a table of all hosts
+#     destroy    stops all nodes and purges the package, on every host
+#
+#     --package FILE   instead of the inventory's `package`
+#     --yes            destroy: does not ask
+#     -h, --help       this text
+#
+# INVENTORY is described by deploy/examples/inventory.yaml. Hosts are Debian 12 or newer with
+# systemd; ssh has to get in without asking, as root or as a user with sudo. One host is
+# changed at a time; the next one follows when its node runs and sees all that are done.
+# Otherwise the roll-out stops, and says how to go on (the same verb again) or back (undo).
+#
+# What was done is kept beside INVENTORY, in NAME.state; keys of certificates in the directory
+# `ca`, which is made by `apply` if it is missing, and is never removed. Exit 0 ok; 1 failed;
+# 2 usage, or an error in the inventory; 4 status: a node is degraded, or differs.
+set -u
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+HEALTH_SECONDS=${SHMNET_HEALTH_SECONDS:-30}
+EXPIRES_DAYS=30
+CLOCK_OFF_MAX=300
+ROOM_KB=4096 # beside what the package takes
+
+self="$0"
+inventory='' verb='' package='' yes=''
+hosts=()    # of the inventory, in its order
+faulty=0    # errors before anything was changed
+declare -A ssh_to=() user=() port=() listen=() rdma=()
+declare -A setting=()
+
+usage() {
+	sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//p}' "$0"
+}
+
+fail() { # words, [exit status]
+	echo "cluster.sh: $1" >&2
+	exit "${2:-1}"
+}
+
+# Something that stands in the way; all of them are told before giving up.
+fault() { # what, words
+	echo "$1: $2" >&2
+	faulty=$((faulty + 1))
+}
+
+give_up_if_faulty() {
+	[ $faulty -eq 0 ] || fail "nothing was changed"
+}
+
+parse_options() {
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--package) [ $# -ge 2 ] || fail "$1 wants a file; see --help" 2 && package=$(realpath -m "$2") && shift ;;
+		--yes) yes=1 ;;
+		-h | --help) usage && exit 0 ;;
+		-*) fail "unknown option '$1'; see --help" 2 ;;
+		*)
+			if [ -z "$inventory" ]; then
+				inventory=$1
+			elif [ -z "$verb" ]; then
+				verb=$1
+			else
+				fail "'$1' is one argument too many; see --help" 2
+			fi
+			;;
+		esac
+		shift
+	done
+	case $verb in
+	plan | apply | upgrade | undo | status | destroy) ;;
+	'') fail "wants an inventory and a verb; see --help" 2 ;;
+	*) fail "unknown verb '$verb'; see --help" 2 ;;
+	esac
+}
+
+# --- the inventory ------------------------------------------------------------------
+
+read_inventory() {
+	local key value name id rest
+	mkdir "$work/plan"
+	"$here/cluster/inventory" "$inventory" "$work/plan"
+	case $? in
+	0) ;;
+	2) exit 2 ;;
+	*) fail "no plan of $inventory" ;;
+	esac
+	while IFS=$'\t' read -r key value; do
+		[ "$key" != warning ] || echo "$inventory: warning: $value" >&2
+		setting[$key]=$value
+	done <"$work/plan/settings"
+	while IFS=$'\t' read -r name id rest; do
+		hosts+=("$name")
+		know "$name" "$rest"
+	done <"$work/plan/hosts"
+	[ -n "$package" ] || package=${setting[package]-}
+}
+
+know() { # host, ssh<tab>user<tab>port<tab>listen<tab>rdma
+	IFS=$'\t' read -r ssh_to["$1"] user["$1"] port["$1"] listen["$1"] rdma["$1"] <<<"$2"
+}
+
+# In the node's own words, where it is installed here.
+check_configs() {
+	local node host
+	node=$(find_program shmnet-node src) || return 0
+	for host in "${hosts[@]}"; do
+		"$node" --config "$work/plan/files/$host.yaml" --check >"$work/said" 2>&1 && continue
+		sed "s|^$work/plan/files/||" "$work/said" >&2
+		fault "$inventory" "makes no good config for $host, see above; its lines come from fabrics, networks and node"
+	done
+	[ $faulty -eq 0 ] || fail "nothing was changed" 2
+}
+
+find_program() { # name, its directory in a build
+	local dir
+	for dir in ${SHMNET_BIN:+"$SHMNET_BIN/$2"} "$here/../build/gcc/$2" "$here/../build/$2"; do
+		[ -x "$dir/$1" ] && echo "$dir/$1" && return
+	done
+	command -v "$1"
+}
+
+package_field() { # field
+	dpkg-deb -f "$package" "$1" 2>/dev/null
+}
+
+check_package() {
+	[ -n "$package" ] || { fault "$inventory" "package: missing; name the file that deploy/package.sh has made, or use --package" && return; }
+	[ -f "$package" ] || { fault "$package" "there is no such package; deploy/package.sh makes it" && return; }
+	[ "$(package_field Package)" = shmnet ] ||
+		fault "$package" "is no package of shmnet; deploy/package.sh makes it"
+}
+
+# --- certificates -----------------------------------------------------------------------
+
+certificates() { # of a host: files in the directory of the CA
+	[ -z "${setting[ca]-}" ] || printf '%s\n' ca.crt "$1.crt" "$1.key"
+}
+
+check_key() { # file
+	local mode
+	[ -f "$1" ] || return 0
+	mode=$(stat -c %a "$1")
+	[ $((0$mode & 077)) -eq 0 ] || fault "$1" \
+		"has mode $mode, so others can use this key; chmod 600 it, or, if they may have, make a new one"
+}
+
+check_certificate() { # file, who it is for, remedy
+	local end
+	end=$(openssl x509 -noout -enddate -in "$1" 2>/dev/null) ||
+		{ fault "$1" "is no certificate; $3" && return; }
+	openssl x509 -noout -checkend $((EXPIRES_DAYS * 86400)) -in "$1" >/dev/null || fault "$1" \
+		"expires on ${end#*=}, in less than $EXPIRES_DAYS days; $3"
+	openssl x509 -noout -ext subjectAltName -in "$1" 2>/dev/null | grep -qF "$2" ||
+		fault "$1" "is not for ${2#*://}; $3"
+}
+
+# For hosts whose certificates are there; what is missing is made by `apply`.
+check_certificates() {
+	local ca=${setting[ca]-} host uri="shmnet://${setting[cluster]}"
+	[ -n "$ca" ] || return 0
+	command -v openssl >/dev/null || fail "openssl is missing here; apt-get install openssl"
+	check_key "$ca/ca.key"
+	[ ! -f "$ca/ca.crt" ] || check_certificate "$ca/ca.crt" "" \
+		"a new CA and new certificates are due: move the directory away, and apply"
+	for host in "${hosts[@]}"; do
+		check_key "$ca/$host.key"
+		[ -f "$ca/$host.crt" ] || continue
+		check_certificate "$ca/$host.crt" "$uri/$host" \
+			"move it and $host.key away, and apply makes new ones"
+		openssl verify -CAfile "$ca/ca.crt" "$ca/$host.crt" >/dev/null 2>&1 || fault "$ca/$host.crt" \
+			"is not by the CA in $ca/ca.crt; move it and $host.key away, and apply makes new ones"
+	done
+	[ ! -f "$ca/ca.crt" ] || [ -f "$ca/ca.key" ] || [ -z "$(certificates_missing)" ] ||
+		fault "$ca/ca.key" "is missing, and certificates are to be made; put the CA's key there"
+}
+
+certificates_missing() {
+	local host file
+	for host in "${hosts[@]}"; do
+		for file in $(certificates "$host"); do
+			[ -f "${setting[ca]}/$file" ] || echo "$file"
+		done
+	done | sort -u
+}
+
+make_certificates() {
+	local ca=${setting[ca]-} host shmnetctl
+	[ -n "$(certificates_missing)" ] || return 0
+	shmnetctl=$(find_program shmnetctl cli) ||
+		fail "shmnetctl is missing here, which makes certificates; install the package, or build"
+	(umask 077 && mkdir -p "$ca") || fail "$ca can't be made"
+	[ -f "$ca/ca.crt" ] || "$shmnetctl" keygen ca --cluster "${setting[cluster]}" --dir "$ca" ||
+		fail "no CA in $ca"
+	for host in "${hosts[@]}"; do
+		[ -f "$ca/$host.crt" ] || "$shmnetctl" keygen node "$host" --dir "$ca" ||
+			fail "no certificate of $host in $ca"
+	done
+}
+
+# --- hosts ------------------------------------------------------------------------------
+
+quoted() { # words: as a shell takes them
+	local word
+	for word; do
+		printf "'%s' " "${word//\'/\'\\\'\'}"
+	done
+}
+
+# Runs a verb of cluster/host.sh there. What it says on standard error goes to
+# $work/HOST.err.
+on() { # host, verb, arguments...
+	local host=$1 sudo=''
+	shift
+	[ "${user[$host]}" = root ] || sudo='sudo -n '
+	ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 \
+		-o ServerAliveCountMax=2 -o ControlMaster=auto -o ControlPath="$work/s-$host" \
+		-o ControlPersist=60 ${setting[ssh_config]+-F "${setting[ssh_config]}"} \
+		-l "${user[$host]}" -p "${port[$host]}" "${ssh_to[$host]}" \
+		"$sudo$(quoted bash -c "$host_script" host.sh "$@")" 2>"$work/$host.err"
+}
+
+# The last words of a host about what went wrong.
+words_of() { # host, [lines]
+	grep -v '^Shared connection to' "$work/$1.err" | tail -n "${2:-1}" | tr -d '\r'
+}
+
+end_connections() {
+	local socket host
+	for socket in "$work"/s-*; do
+		[ -S "$socket" ] || continue
+		host=${socket##*/s-}
+		timeout 5 ssh -o ControlPath="$socket" -O exit "${ssh_to[$host]}" 2>/dev/null
+	done
+}
+
+# What `probe` said: fact n1 kernel
+fact() { # host, key
+	awk -F '\t' -v key="$2" '$1 == key { sub("^[^\t]*\t", ""); print; exit }' "$work/$1.facts"
+}
+
+probe() { # host
+	on "$1" probe "$1" >"$work/$1.facts" </dev/null && [ -s "$work/$1.facts" ] && return
+	fault "$1" "can't be reached: ssh -p ${port[$1]} ${user[$1]}@${ssh_to[$1]} $([ "${user[$1]}" = root ] || echo "sudo -n ")true: $(words_of "$1"); that has to work without a question"
+	rm -f "$work/$1.facts"
+	return 1
+}
+
+at_least() { # version, wanted
+	[ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
+}
+
+check_system() { # host
+	local os version kernel
+	os=$(fact "$1" os) version=$(fact "$1" os_version) kernel=$(fact "$1" kernel)
+	if [ "$os" != debian ] || ! at_least "${version:-999}" 12; then
+		fault "$1" "runs $(fact "$1" os_name); Debian 12 or newer is wanted, take it out of the inventory or install that"
+		return
+	fi
+	[ "$(fact "$1" root)" = 0 ] || fault "$1" "${user[$1]} is not root there; use root, or a user with sudo"
+	[ "$(fact "$1" systemd)" = yes ] ||
+		fault "$1" "was not booted by systemd, which runs the nodes; install systemd-sysv and reboot"
+	at_least "${kernel%%-*}" 5.0 ||
+		fault "$1" "its kernel is $kernel; 5.0 or newer is wanted, boot that of Debian"
+	[ -z "${setting[global]-}" ] || at_least "${kernel%%-*}" 5.12 ||
+		fault "$1" "its kernel is $kernel, and global networks need 5.12; boot that of Debian"
+	[ "$(fact "$1" tun)" = yes ] ||
+		fault "$1" "has no /dev/net/tun (10:200), which TAPs are made with; modprobe tun, or boot a kernel that has it"
+	check_clock "$1"
+}
+
+check_clock() { # host
+	local off
+	off=$(($(fact "$1" time) - $(date +%s)))
+	[ ${off#-} -le $CLOCK_OFF_MAX ] || fault "$1" \
+		"its clock is $off s off this one's, so certificates may not be valid; set it, or install systemd-timesyncd"
+}
+
+check_rdma() { # host
+	local devices address
+	[ -n "${setting[rdma]-}" ] || return 0
+	devices=$(fact "$1" rdma)
+	[ -n "$devices" ] || {
+		fault "$1" "has no RDMA device; 'rdma link add rxe0 type rxe netdev eth0' makes one of eth0"
+		return
+	}
+	[ "${rdma[$1]}" = - ] || [[ " $devices" == *" ${rdma[$1]} "* ]] ||
+		fault "$1" "has no RDMA device '${rdma[$1]}', but: $devices; correct 'rdma' in the inventory"
+	address=${listen[$1]%:*} address=${address#[} address=${address%]}
+	[[ " $(fact "$1" addresses)" == *" $address "* ]] ||
+		fault "$1" "has no address '$address'; correct 'listen' in the inventory, to one of the RDMA device's interface"
+}
+
+# Room for the package, if it is to be installed, and for files.
+check_room() { # host, [package]
+	local dir free need=$ROOM_KB
+	[ -z "${2-}" ] || need=$((need + $(package_field Installed-Size) + $(stat -c %s "$package") / 1024))
+	for dir in /etc/shmnet /usr /var/cache; do
+		free=$(fact "$1" "free $dir")
+		[ "$free" -ge $need ] || fault "$1" \
+			"its disk is full: $free KiB free for $dir, $need are wanted; make room there"
+	done
+}
+
+check_arch() { # host
+	[ "$(package_field Architecture)" = "$(fact "$1" arch)" ] || fault "$1" \
+		"is $(fact "$1" arch), and $package is $(package_field Architecture); build it on such a machine"
+}
+
+# Somebody else's run, from another machine or another inventory.
+check_foreign_run() { # host
+	local run
+	run=$(fact "$1" run)
+	[ -z "$run" ] || [ "$run" = "$(run_says id)" ] || fault "$1" \
+		"is half way in another roll-out (of $(fact "$1" who)); go on or back with that one, or remove /etc/shmnet/.previous"
+}
+
+wants_package() { # host
+	[ "$(fact "$1" version)" != "$(package_field Version)" ] &&
+		{ [ "$verb" = upgrade ] || [ -z "$(fact "$1" version)" ]; }
+}
+
+probe_all() {
+	local host
+	for host in "${hosts[@]}"; do
+		probe "$host"
+	done
+}
+
+check_hosts() {
+	local host
+	for host in "${hosts[@]}"; do
+		[ -f "$work/$host.facts" ] || continue
+		check_system "$host"
+		check_rdma "$host"
+		check_foreign_run "$host"
+		if wants_package "$host"; then
+			check_arch "$host"
+			check_room "$host" package
+		else
+			check_room "$host"
+		fi
+	done
+}
+
+# --- what changes -------------------------------------------------------------------------
+
+is_file_changed() { # host, file, where it is here
+	[ ! -f "$3" ] || [ "$(sha256sum <"$3" | cut -d' ' -f1)" != "$(fact "$1" "file $2")" ]
+}
+
+# A line for each thing that `apply` would do.
+changes_of() { # host
+	local file
+	[ -n "$(fact "$1" version)" ] || echo "package"
+	for file in $(certificates "$1"); do
+		! is_file_changed "$1" "$file" "${setting[ca]}/$file" || echo "$file"
+	done
+	! is_file_changed "$1" "$1.yaml" "$work/plan/files/$1.yaml" || echo "$1.yaml"
+	[ "$(fact "$1" active)" = active ] && [ "$(fact "$1" enabled)" = enabled ] || echo unit
+}
+
+show_config() { # host
+	sed -n 's/^config\t//p' "$work/$1.facts" |
+		diff -U1 --label "$1:/etc/shmnet/$1.yaml" --label "$inventory" - \
+			"$work/plan/files/$1.yaml" | sed 's/^/    /'
+}
+
+show_change() { # host, change
+	local version
+	version=$(package_field Version)
+	case $2 in
+	package) echo "  package: none -> ${version:-?}" ;;
+	unit) echo "  unit: $(fact "$1" active), $(fact "$1" enabled) -> active, enabled" ;;
+	*.yaml) echo "  config:" && show_config "$1" ;;
+	*) if [ -z "$(fact "$1" "file $2")" ]; then echo "  $2: new"; else echo "  $2: another one"; fi ;;
+	esac
+}
+
+# Hosts that something is to be done to are left in `changed`, those to be removed in `gone`.
+show_plan() {
+	local host change version wanted
+	changed=() gone=()
+	wanted=$(package_field Version)
+	for host in $(certificates_missing); do
+		echo "certificates: $host is to be made in ${setting[ca]}"
+	done
+	for host in "${hosts[@]}"; do
+		version=$(fact "$host" version)
+		if changes_of "$host" >"$work/$host.changes" && [ -s "$work/$host.changes" ]; then
+			changed+=("$host")
+			echo "$host:"
+			while read -r change; do
+				show_change "$host" "$change"
+			done <"$work/$host.changes"
+		else
+			echo "$host: nothing to do"
+		fi
+		[ -z "$version" ] || [ -z "$wanted" ] || [ "$version" = "$wanted" ] ||
+			echo "  package: $version; $wanted comes by 'upgrade'"
+	done
+	for host in $(hosts_gone); do
+		gone+=("$host")
+		echo "$host: no longer in the inventory: its node is stopped and removed"
+	done
+}
+
+# --- what was done: NAME.state -----------------------------------------------------------------
+
+# Rolled out before, and not in the inventory any more.
+hosts_gone() {
+	local file host
+	for file in "$state"/hosts/*; do
+		[ -f "$file" ] || continue
+		host=${file##*/}
+		[[ " ${hosts[*]} " == *" $host "* ]] || echo "$host"
+	done
+}
+
+state_open() {
+	(umask 077 && mkdir -p "$state/hosts" "$state/packages") || fail "$state can't be made"
+	exec 9>"$state/lock"
+	flock -n 9 || fail "another cluster.sh works on $inventory; wait until it is done"
+}
+
+state_keep_host() { # host
+	printf '%s\t%s\t%s\n' "${ssh_to[$1]}" "${user[$1]}" "${port[$1]}" >"$state/hosts/$1.new" &&
+		mv "$state/hosts/$1.new" "$state/hosts/$1"
+}
+
+# So that an upgrade can be taken back.
+state_keep_package() {
+	local kept
+	kept=$state/packages/$(package_field Version).deb
+	[ -f "$kept" ] || { cp "$package" "$kept.new" && mv "$kept.new" "$kept"; }
+}
+
+# What a roll-out brings; the same again means that it is the same one.
+plan_sum() {
+	(cd "$work/plan" && find hosts files -type f | sort | xargs sha256sum &&
+		if [ "$verb" = upgrade ]; then package_field Version; fi) | sha256sum | cut -d' ' -f1
+}
+
+run_says() { # id|verb|sum|going
+	cat "$state/run/$1" 2>/dev/null
+}
+
+run_begin() {
+	run_write "$state/run.new" || fail "$state can't be written to; the disk may be full here"
+}
+
+run_write() { # directory
+	local dir=$1
+	rm -rf "$dir" && mkdir -p "$dir/hosts" && printf '%s-%s-%s\n' "$(date -u +%Y%m%dT%H%M%SZ)" "$$" "$RANDOM" >"$dir/id" &&
+		echo "$verb" >"$dir/verb" && plan_sum >"$dir/sum" && echo on >"$dir/going" &&
+		cp "$inventory" "$dir/inventory.yaml" && cp "$work/plan/hosts" "$dir/table" &&
+		printf '%s\n' "${todo[@]}" >"$dir/order" && sync -f "$dir" && mv "$dir" "$state/run"
+}
+
+run_mark() { # host, begun|done|undone
+	{ echo "$2" >"$state/run/hosts/$1.new" && mv "$state/run/hosts/$1.new" "$state/run/hosts/$1"; } ||
+		fail "$state can't be written to; make room here, and repeat"
+}
+
+run_of() { # host: begun, done, undone or nothing
+	cat "$state/run/hosts/$1" 2>/dev/null
+}
+
+run_hosts() { # begun|done|undone|'': those in this state
+	local host
+	while read -r host; do
+		[ "$(run_of "$host")" != "$1" ] || echo "$host"
+	done <"$state/run/order"
+}
+
+show_run() {
+	local finished begun
+	[ -d "$state/run" ] || return 0
+	finished=$(run_hosts "done" | xargs) begun=$(run_hosts begun | xargs)
+	echo "the last $(run_says verb) is half done: done ${finished:-none}, begun ${begun:-none};"
+	if [ "$(run_says going)" = on ]; then
+		echo "  '$self $inventory $(run_says verb)' goes on with it, '$self $inventory undo' takes it back"
+	else
+		echo "  '$self $inventory undo' goes on taking it back"
+	fi
+}
+
+# A run under way is gone on with as it is, or taken back.
+check_run() {
+	[ -d "$state/run" ] || return 0
+	local what
+	what="the last $(run_says verb) is half done"
+	[ "$(run_says going)" = on ] || fail "$what, and is being taken back: '$self $inventory undo' first"
+	[ "$(run_says verb)" = "$verb" ] ||
+		fail "$what: '$self $inventory $(run_says verb)' goes on with it, '$self $inventory undo' takes it back"
+	[ "$(run_says sum)" = "$(plan_sum)" ] || {
+		diff -U1 --label "of that $verb" --label now "$state/run/inventory.yaml" "$inventory" >&2
+		fail "$what, and $inventory or the package has changed since: '$self $inventory undo' first, or put back what it was ($state/run/inventory.yaml)"
+	}
+}
+
+# --- rolling out -----------------------------------------------------------------------------
+
+# Who a host has to see: those that are done, and those that ran before.
+expected_by() { # host
+	local other
+	for other in "${hosts[@]}"; do
+		[ "$other" != "$1" ] || continue
+		{ [ -d "$state/run" ] && [ "$(run_of "$other")" = "done" ]; } ||
+			{ [ -f "$state/hosts/$other" ] && [ "$(run_of "$other")" != begun ] &&
+				[ "$(fact "$other" active)" = active ]; } || continue
+		echo "$other"
+	done
+}
+
+# Prints who of these is not up.
+unseen() { # JSON of `shmnetctl nodes`, hosts...
+	python3 -c '
+import json, sys
+try:
+    nodes = json.loads(sys.argv[1])["nodes"]
+except (ValueError, KeyError):
+    nodes = []
+up = {node["name"] for node in nodes if node["state"] == "up"}
+print(" ".join(name for name in sys.argv[2:] if name not in up))' "$@"
+}
+
+# Sets `ill` to what is wrong with a host, or to nothing.
+examine() { # host, who it has to see...
+	local host=$1 answer status missing
+	shift
+	on "$host" health "$host" >"$work/$host.health" </dev/null ||
+		{ ill="can't be asked: $(words_of "$host")" && return; }
+	answer=$(sed -n 's/^active\t//p' "$work/$host.health")
+	status=$(sed -n 's/^status\t//p' "$work/$host.health")
+	ill="its unit is $answer"
+	[ "$answer" = active ] || return
+	ill="its node does not answer (shmnetctl status: exit $status)"
+	[ "$status" = 0 ] || [ "$status" = 4 ] || return
+	missing=$(unseen "$(sed -n 's/^nodes\t//p' "$work/$host.health")" "$@")
+	ill=${missing:+"its node does not see $missing"}
+}
+
+is_healthy() { # host, who it has to see...
+	local end=$((SECONDS + HEALTH_SECONDS))
+	while :; do
+		examine "$@"
+		[ -n "$ill" ] || return 0
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.3
+	done
+}
+
+stage() { # host
+	local dir=$work/stage file
+	rm -rf "$dir" && (umask 077 && mkdir "$dir") && cp "$work/plan/files/$1.yaml" "$dir/" || return
+	for file in $(certificates "$1"); do
+		(umask 077 && cp "${setting[ca]}/$file" "$dir/") || return
+	done
+	tar -c -C "$dir" --owner=0 --group=0 --numeric-owner . | on "$1" stage "$1"
+	local status=${PIPESTATUS[1]}
+	rm -rf "$dir"
+	return "$status"
+}
+
+step() { # host, what, command...
+	local host=$1 what=$2
+	shift 2
+	: >"$work/$host.err"
+	"$@" >"$work/$host.out" && return
+	ill="$what: $(words_of "$host" 3)"
+	return 1
+}
+
+roll_files() { # host
+	step "$1" "no room for its files, or no way there" stage "$1" &&
+		step "$1" "its config is refused" on "$1" put "$1" </dev/null &&
+		step "$1" "its node does not start" on "$1" start "$1" </dev/null
+}
+
+roll_package() { # host
+	step "$1" "the package can't be installed" \
+		on "$1" package "$(package_field Version)" <"$package"
+}
+
+# One host, from begin to health. Sets `ill` if that fails.
+roll() { # host
+	local how=upgraded others
+	run_mark "$1" begun
+	step "$1" "nothing can be kept to go back to" \
+		on "$1" begin "$(run_says id)" "$1" "$whoami" </dev/null || return
+	if wants_package "$1"; then
+		roll_package "$1" || return
+	fi
+	if [ "$verb" = apply ]; then
+		roll_files "$1" || return
+		how=$(cat "$work/$1.out")
+	fi
+	mapfile -t others < <(expected_by "$1")
+	is_healthy "$1" ${others[@]+"${others[@]}"} || return
+	run_mark "$1" "done"
+	state_keep_host "$1"
+	echo "$1: $how, and healthy"
+}
+
+list() { # words, or "none"
+	if [ $# -gt 0 ]; then echo "$*"; else echo none; fi
+}
+
+stop_here() { # host
+	local finished untouched
+	mapfile -t finished < <(run_hosts "done")
+	mapfile -t untouched < <(run_hosts '')
+	echo "$1: failed: $ill" >&2
+	cat >&2 <<-END
+		cluster.sh: the $(run_says verb) has stopped. Done: $(list ${finished[@]+"${finished[@]}"}). Failed: $1. Untouched: $(list ${untouched[@]+"${untouched[@]}"}).
+		  go on:  mend $1, then $self $inventory $(run_says verb)
+		  back:   $self $inventory undo
+	END
+	exit 1
+}
+
+# What hosts keep to go back to is not needed any more.
+run_end() {
+	local host
+	while read -r host; do
+		: >"$work/$host.err"
+		on "$host" end "$(run_says id)" </dev/null || {
+			ill="can't be told that all is done: $(words_of "$host")"
+			stop_here "$host"
+		}
+	done <"$state/run/order"
+	rm -rf "$state/run"
+}
+
+roll_out() {
+	local host
+	[ -d "$state/run" ] || run_begin
+	while read -r host <&3; do
+		[ "$(run_of "$host")" = "done" ] && continue
+		roll "$host" || stop_here "$host"
+	done 3<"$state/run/order"
+	run_end
+}
+
+# A host may be in the inventory still, by another name.
+remove_host() { # host
+	local other purge=purge
+	for other in "${hosts[@]}"; do
+		[ "${ssh_to[$other]}:${port[$other]}" != "${ssh_to[$1]}:${port[$1]}" ] || purge=''
+	done
+	: >"$work/$1.err"
+	on "$1" remove "$1" $purge >/dev/null </dev/null || return
+	rm -f "$state/hosts/$1"
+	echo "$1: removed"
+}
+
+# --- verbs --------------------------------------------------------------------------------------
+
+prepare() {
+	check_run
+	check_configs
+	check_all
+}
+
+check_all() {
+	check_package
+	check_certificates
+	probe_all
+	check_hosts
+	give_up_if_faulty
+}
+
+verb_plan() {
+	check_configs
+	check_all
+	show_run
+	show_plan
+}
+
+verb_apply() {
+	local host
+	state_open
+	prepare
+	make_certificates
+	if [ -d "$state/run" ]; then
+		echo "going on with the apply of $(run_says id)"
+		mapfile -t gone < <(hosts_gone)
+	else
+		show_plan
+		todo=(${changed[@]+"${changed[@]}"})
+	fi
+	state_keep_package || fail "$state can't be written to; make room here"
+	if [ -d "$state/run" ] || [ ${#todo[@]} -gt 0 ]; then
+		roll_out
+	fi
+	for host in "${hosts[@]}"; do
+		state_keep_host "$host"
+	done
+	for host in ${gone[@]+"${gone[@]}"}; do
+		know "$host" "$(cat "$state/hosts/$host")"
+		remove_host "$host" || fail "$host: can't be removed: $(words_of "$host"); apply again, or rm $state/hosts/$host if it is no more"
+	done
+	echo "all hosts are as $inventory says"
+}
+
+verb_upgrade() {
+	local host
+	state_open
+	prepare
+	todo=()
+	for host in "${hosts[@]}"; do
+		[ -n "$(fact "$host" version)" ] || fault "$host" "has no shmnet yet; apply first"
+		[ "$(fact "$host" active)" = active ] || [ "$(run_of "$host")" = begun ] ||
+			fault "$host" "its node does not run, so the upgrade can't be seen to work; apply first"
+		! wants_package "$host" || {
+			todo+=("$host")
+			echo "$host: $(fact "$host" version) -> $(package_field Version)"
+		}
+	done
+	give_up_if_faulty
+	state_keep_package || fail "$state can't be written to; make room here"
+	if [ -d "$state/run" ] || [ ${#todo[@]} -gt 0 ]; then
+		roll_out
+	fi
+	echo "all hosts have $(package_field Version)"
+}
+
+# What was installed before comes back; the package of a new host goes.
+undo_package() { # host
+	local before
+	[ -n "$(fact "$1" run)" ] || return 0
+	before=$(fact "$1" version_before)
+	if [ -z "$before" ]; then
+		on "$1" remove "$1" purge >/dev/null </dev/null
+	elif [ "$before" = "$(fact "$1" version)" ]; then
+		:
+	elif [ -f "$state/packages/$before.deb" ]; then
+		on "$1" package "$before" back >/dev/null <"$state/packages/$before.deb"
+	else
+		echo "$1: keeps $(fact "$1" version): the package of $before is not in $state/packages" >&2
+	fi
+}
+
+undo_host() { # host
+	: >"$work/$1.err"
+	local active
+	active=$(fact "$1" active_before)
+	ill=''
+	on "$1" undo "$(run_says id)" "$1" </dev/null >/dev/null && undo_package "$1" &&
+		{ [ "$active" != active ] || is_healthy "$1"; } &&
+		on "$1" end "$(run_says id)" </dev/null && return
+	ill=${ill:-"can't be taken back: $(words_of "$1" 3)"}
+	return 1
+}
+
+verb_undo() {
+	local host row name
+	state_open
+	[ -d "$state/run" ] || fail "there is nothing to take back: no apply and no upgrade is half done"
+	while IFS=$'\t' read -r name _ row; do
+		know "$name" "$row"
+	done <"$state/run/table"
+	echo back >"$state/run/going"
+	while read -r host <&3; do
+		case $(run_of "$host") in
+		'' | undone) continue ;;
+		esac
+		probe "$host" || fail "mend $host, then repeat: $self $inventory undo"
+		undo_host "$host" || fail "$host: $ill; mend it, then repeat: $self $inventory undo"
+		run_mark "$host" undone
+		echo "$host: as it was before"
+	done 3< <(tac "$state/run/order")
+	rm -rf "$state/run"
+}
+
+status_row() {
+	printf '%-16s %5s  %-24s %-24s %-9s %-9s %-7s %s\n' "$@"
+}
+
+status_of() { # host, id
+	local unit state_word config peers others
+	if ! on "$1" probe "$1" >"$work/$1.facts" </dev/null; then
+		status_row "$1" "$2" "${ssh_to[$1]}" - - unreachable - -
+		worst 1
+		return
+	fi
+	on "$1" health "$1" >"$work/$1.health" </dev/null
+	unit=$(fact "$1" active) config=as-here
+	! changes_of "$1" | grep -qvx unit || { config=differs && worst 4; }
+	[ -z "$(fact "$1" run)" ] || { config=half-done && worst 4; }
+	case $(sed -n 's/^status\t//p' "$work/$1.health") in
+	0) state_word=ok ;;
+	4) state_word=degraded && worst 4 ;;
+	*) state_word=down && worst 1 ;;
+	esac
+	mapfile -t others < <(printf '%s\n' "${hosts[@]}" | grep -vxF "$1")
+	peers=$(unseen "$(sed -n 's/^nodes\t//p' "$work/$1.health")" "${others[@]}" | wc -w)
+	status_row "$1" "$2" "${ssh_to[$1]}" "$(fact "$1" version)" "${unit:--}" "$state_word" \
+		"$((${#others[@]} - peers))/${#others[@]}" "$config"
+}
+
+worst() { # exit status
+	[ "$exit" -eq 1 ] || exit=$1
+}
+
+verb_status() {
+	local name id
+	exit=0
+	status_row HOST ID SSH PACKAGE UNIT NODE PEERS CONFIG
+	while IFS=$'\t' read -r name id _ <&3; do
+		status_of "$name" "$id"
+	done 3<"$work/plan/hosts"
+	show_run
+	return "$exit"
+}
+
+ask_to_destroy() {
+	local answer
+	[ -n "$yes" ] && return
+	[ -t 0 ] || fail "destroy asks, and nobody is there to answer; --yes says it beforehand" 2
+	read -r -p "Stops and removes shmnet on ${#all[@]} hosts (${all[*]}). Type yes: " answer
+	[ "$answer" = yes ] || fail "nothing was changed"
+}
+
+# Goes on with the others if a host can't be reached: nobody waits for it.
+verb_destroy() {
+	local host left=() all
+	state_open
+	mapfile -t all < <(printf '%s\n' "${hosts[@]}" && hosts_gone)
+	ask_to_destroy
+	for host in $(hosts_gone); do
+		know "$host" "$(cat "$state/hosts/$host")"
+	done
+	for host in "${all[@]}"; do
+		: >"$work/$host.err"
+		if on "$host" remove "$host" purge >/dev/null </dev/null; then
+			rm -f "$state/hosts/$host"
+			echo "$host: removed"
+		else
+			echo "$host: failed: $(words_of "$host")" >&2
+			left+=("$host")
+		fi
+	done
+	[ ${#left[@]} -eq 0 ] || fail "left: ${left[*]}; mend that, then repeat: $self $inventory destroy"
+	rm -rf "$state"
+	[ -z "${setting[ca]-}" ] || [ ! -d "${setting[ca]}" ] || echo "the keys in ${setting[ca]} stay"
+}
+
+parse_options "$@"
+for tool in ssh openssl python3 dpkg-deb flock; do
+	command -v $tool >/dev/null || fail "$tool is missing here; install it first"
+done
+work=$(mktemp -d /tmp/shmnet-cluster.XXXXXX) || exit 1
+trap 'end_connections; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
+state=${inventory%.yaml}.state
+whoami=$(id -un)@$(uname -n)
+host_script=$(cat "$here/cluster/host.sh") || exit 1
+read_inventory
+"verb_$verb"
