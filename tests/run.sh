@@ -472,16 +472,16 @@ run_networks() {
 	run_scripts vm gcc tests/vm/*.sh
 }
 
-# The package takes two minutes and what a root needs from Debian's mirror.
+# The package and a cluster take minutes, and what a root needs from Debian's mirror.
 run_deploy() {
 	local script name log=$logs/install.package.log scripts=()
 	for script in tests/deploy/*.sh; do
 		name=$(basename "$script" .sh)
 		{ [ -x "$script" ] && selected "deploy/$name"; } || continue
-		if [ "$name" = package ]; then
+		if [[ $name == package || $name == cluster ]]; then
 			[ -n "$long" ] || [ -n "$only" ] || continue
 			[ -n "$list" ] || tests/install.sh package >"$log" 2>&1 ||
-				{ fail deploy/package '' "its packages are not installed" "$log" && continue; }
+				{ fail "deploy/$name" '' "its packages are not installed" "$log" && continue; }
 		fi
 		scripts+=("$script")
 	done
