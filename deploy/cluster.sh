@@ -222,7 +222,7 @@ on() { # host, verb, arguments...
 	shift
 	[ "${user[$host]}" = root ] || sudo='sudo -n '
 	ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 \
-		-o ServerAliveCountMax=2 -o ControlMaster=auto -o ControlPath="$work/s-$host" \
+		-o ServerAliveCountMax=3 -o ControlMaster=auto -o ControlPath="$work/s-$host" \
 		-o ControlPersist=60 ${setting[ssh_config]+-F "${setting[ssh_config]}"} \
 		-l "${user[$host]}" -p "${port[$host]}" "${ssh_to[$host]}" \
 		"$sudo$(quoted bash -c "$host_script" host.sh "$@")" 2>"$work/$host.err"

@@ -12,8 +12,8 @@ machines_addresses=192.0.2
 MACHINE_OPTIONS=(--quiet --register=no --keep-unit --private-network --console=pipe
 	--link-journal=no --capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_BPF --bind=/dev/net/tun)
 
-# What the package depends on is in it, so that machines need no mirror; and user shmnet, whose
-# number is then the same everywhere. SHMNET_MACHINE_ROOT is one that was kept.
+# What the package depends on is in it, so that machines need no mirror, and the driver of
+# Soft-RoCE; and user shmnet, whose number is then the same everywhere. SHMNET_MACHINE_ROOT is one that was kept.
 machines_root() { # package
 	local depends
 	root_tar=${SHMNET_MACHINE_ROOT:-$LAB/root.tar}
@@ -21,7 +21,7 @@ machines_root() { # package
 	depends=$(dpkg-deb -f "$1" Depends | tr , '\n' | sed 's/[|(].*//; s/ //g' | paste -sd,)
 	# shellcheck disable=SC2016 # mmdebstrap's shell
 	mmdebstrap --quiet --variant=apt \
-		--include="systemd-sysv,udev,dbus,iproute2,openssh-server,procps,$depends" \
+		--include="systemd-sysv,udev,dbus,iproute2,openssh-server,procps,ibverbs-providers,$depends" \
 		--customize-hook='chroot "$1" useradd -r -M -s /usr/sbin/nologin shmnet' \
 		"$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$root_tar"
 }
