@@ -14,6 +14,10 @@
 #     --yes            destroy: does not ask
 #     -h, --help       this text
 #
+#     SHMNET_SSH_SECONDS, SHMNET_HEALTH_SECONDS
+#                      in the environment: how long to wait for ssh (10), and for a node to be
+#                      healthy (30)
+#
 # INVENTORY is described by deploy/examples/inventory.yaml. Hosts are Debian 12 or newer with
 # systemd; ssh has to get in without asking, as root or as a user with sudo. One host is
 # changed at a time; the next one follows when its node runs and sees all that are done.
@@ -25,6 +29,7 @@
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
+SSH_SECONDS=${SHMNET_SSH_SECONDS:-10}
 HEALTH_SECONDS=${SHMNET_HEALTH_SECONDS:-30}
 EXPIRES_DAYS=30
 CLOCK_OFF_MAX=300
@@ -153,13 +158,14 @@ check_key() { # file
 		"has mode $mode, so others can use this key; chmod 600 it, or, if they may have, make a new one"
 }
 
-check_certificate() { # file, who it is for, remedy
+check_certificate() { # file, who it is for or nothing, remedy
 	local end
 	end=$(openssl x509 -noout -enddate -in "$1" 2>/dev/null) ||
 		{ fault "$1" "is no certificate; $3" && return; }
 	openssl x509 -noout -checkend $((EXPIRES_DAYS * 86400)) -in "$1" >/dev/null || fault "$1" \
 		"expires on ${end#*=}, in less than $EXPIRES_DAYS days; $3"
-	openssl x509 -noout -ext subjectAltName -in "$1" 2>/dev/null | grep -qF "$2" ||
+	[ -z "$2" ] || openssl x509 -noout -ext subjectAltName -in "$1" 2>/dev/null |
+		tr ', ' '\n' | grep -qxF "URI:$2" ||
 		fault "$1" "is not for ${2#*://}; $3"
 }
 
@@ -221,8 +227,8 @@ on() { # host, verb, arguments...
 	local host=$1 sudo=''
 	shift
 	[ "${user[$host]}" = root ] || sudo='sudo -n '
-	ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 \
-		-o ServerAliveCountMax=3 -o ControlMaster=auto -o ControlPath="$work/s-$host" \
+	ssh -o BatchMode=yes -o ConnectTimeout="$SSH_SECONDS" -o ServerAliveInterval=5 \
+		-o ServerAliveCountMax=$((SSH_SECONDS / 5 + 1)) -o ControlMaster=auto -o ControlPath="$work/s-$host" \
 		-o ControlPersist=60 ${setting[ssh_config]+-F "${setting[ssh_config]}"} \
 		-l "${user[$host]}" -p "${port[$host]}" "${ssh_to[$host]}" \
 		"$sudo$(quoted bash -c "$host_script" host.sh "$@")" 2>"$work/$host.err"
