@@ -6,7 +6,7 @@
 #
 #     --quick          the unit tests of the plain build, nothing else
 #     --long           more rounds, longer streams, a minute of each fuzzer, the Debian
-#                      package in a root of its own
+#                      package in a root of its own, and a cluster of such
 #     --only PATTERN   tests whose name matches the regular expression
 #     --list           names what would run
 #     -h, --help       this text
@@ -49,6 +49,7 @@ ci_may_skip=(
 	'netns(-asan)?/global_sctp: this kernel has no SCTP.*'
 	'(gcc|asan)/sockets/.*: the kernel has no SCTP'
 	'vm/ospf: takes some minutes without KVM.*'
+	'vm/cluster: takes minutes without KVM.*'
 	# It preloads a library; netns/ runs it.
 	"netns-asan/(global_kill_steps|failures): a sanitizer's run-time library .*"
 	# Without the filter there is nothing to see; gcc/ and netns/ run these.
