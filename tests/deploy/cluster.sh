@@ -48,7 +48,7 @@ writes_inventory() {
 		hosts:
 		  - {name: n1, id: 1, ssh: 192.0.2.1}
 		  - {name: n2, id: 2, ssh: 192.0.2.2}
-		  - {name: n3, id: 3, ssh: 192.0.2.3}
+		  - {name: n3, id: 3, ssh: 192.0.2.3, user: admin}
 		fabrics:
 		  - {name: local, kind: shm, path: /srv/fabric}
 		networks:

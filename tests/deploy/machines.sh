@@ -21,8 +21,9 @@ machines_root() { # package
 	depends=$(dpkg-deb -f "$1" Depends | tr , '\n' | sed 's/[|(].*//; s/ //g' | paste -sd,)
 	# shellcheck disable=SC2016 # mmdebstrap's shell
 	mmdebstrap --quiet --variant=apt \
-		--include="systemd-sysv,udev,dbus,iproute2,openssh-server,procps,ibverbs-providers,$depends" \
+		--include="systemd-sysv,udev,dbus,iproute2,openssh-server,sudo,procps,ibverbs-providers,$depends" \
 		--customize-hook='chroot "$1" useradd -r -M -s /usr/sbin/nologin shmnet' \
+		--customize-hook='chroot "$1" useradd -m -s /bin/sh admin' \
 		"$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$root_tar"
 }
 
@@ -30,12 +31,16 @@ machine_root() { # machine
 	echo "$LAB/roots/$1"
 }
 
-# In the root before it is booted: who may come by ssh, and that the unit may write where nodes meet.
+# In the root before it is booted: who may come by ssh, root and a user with sudo, and that the
+# unit may write where nodes meet.
 machine_make() { # machine, public key
 	local root
 	root=$(machine_root "$1")
 	mkdir -p "$root" && tar -x -p -C "$root" -f "$root_tar" &&
 		install -d -m 700 "$root/root/.ssh" && cp "$2" "$root/root/.ssh/authorized_keys" &&
+		cp -r "$root/root/.ssh" "$root/home/admin/" &&
+		chown -R --reference="$root/home/admin" "$root/home/admin/.ssh" &&
+		echo "admin ALL=(ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/admin" &&
 		echo "$1" >"$root/etc/hostname" && : >"$root/etc/machine-id" &&
 		install -d "$root/etc/systemd/system/shmnet-node@.service.d" "$root/srv/fabric" &&
 		printf '[Service]\nReadWritePaths=/srv/fabric\n' \
