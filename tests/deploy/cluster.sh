@@ -374,7 +374,7 @@ install -d "$(machine_root n2)/etc/shmnet/.previous"
 echo other >"$(machine_root n2)/etc/shmnet/.previous/run"
 check "a host that somebody else is at" says 1 "n2: is half way in another roll-out" -- apply
 rm -r "$(machine_root n2)/etc/shmnet/.previous"
-start other self flock "$LAB/inventory.state/lock" sleep 60
+start other self flock --no-fork "$LAB/inventory.state/lock" sleep 60
 wait_for 5 not flock -n "$LAB/inventory.state/lock" true
 check "two at a time" says 1 "another cluster.sh works on" -- apply
 stop other
