@@ -5,20 +5,11 @@
 #include <stdio.h>
 #include <sys/utsname.h>
 
-static bool has_global(const struct node_config *config)
-{
-	for (unsigned i = 0; i < config->num_networks; i++) {
-		if (config->networks[i].kind == NETWORK_KIND_GLOBAL)
-			return true;
-	}
-	return false;
-}
-
 int kernel_version_check_release(const struct node_config *config, const char *release,
 				 char *why, size_t size)
 {
 	/* 5.0: carrier of TAPs; 5.12: nftables tables that vanish with their owner. */
-	const unsigned major = 5, minor = has_global(config) ? 12 : 0;
+	const unsigned major = 5, minor = config_has_global(config) ? 12 : 0;
 	unsigned has_major, has_minor;
 
 	if (sscanf(release, "%u.%u", &has_major, &has_minor) != 2)
