@@ -371,7 +371,7 @@ config=$LAB/netns.yaml
 check "a network namespace that isn't there" looks netns fail "${lab_prefix}none"
 sed -i "s/${lab_prefix}none/$(host_ns h2)/" "$config"
 in_host=self
-check "settings are those of the namespace of the TAPs" looks nics pass "eth0 is up"
+check "settings are those of the namespace of the TAPs" wait_for 3 looks nics pass "eth0 is up"
 check "not those of here" is forwarding warn
 in_host=h1
 
