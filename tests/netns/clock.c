@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/timex.h>
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): __ntx */
 __attribute__((visibility("default"))) int adjtimex(struct timex *timex)
 {
 	const char *word = getenv("SHMNET_CLOCK");
