@@ -29,7 +29,7 @@
 # Two run at a time, or as many as SHMNET_TEST_LANES says, but for those that need the
 # machine for themselves. What fails is tried once more at the end, with the machine for
 # itself; what passes only then is named above the last line, with the log of its first
-# try. Of more than three failures none is tried again.
+# try. Of more than five failures none is tried again.
 # A namespace with the prefix, or a process with that directory in its environment,
 # that is still there afterwards is removed and makes the test fail.
 set -u
@@ -69,7 +69,7 @@ declare -A commands=()
 again=()
 second_try=''
 unsteady=()
-AGAIN_MAX=3
+AGAIN_MAX=5
 # So many at once. Most of them wait most of the time.
 LANES=${SHMNET_TEST_LANES:-2}
 
@@ -508,8 +508,18 @@ run_all() {
 
 # --- the whole -----------------------------------------------------------------
 
+# What failed in a log, in a few lines: who reads only the first of them knows why.
+gist_of() { # log
+	grep -m 2 -A 4 -E '^(FAIL |not ok|left behind: )|: Failure$|: error: |ERROR: .*Sanitizer' "$1" ||
+		tail -n 3 "$1"
+}
+
 show_failures() {
 	local entry
+	for entry in ${failed_logs[@]+"${failed_logs[@]}"}; do
+		printf '\n--- %s, in short\n' "${entry%%|*}"
+		gist_of "${entry#*|}"
+	done
 	for entry in ${failed_logs[@]+"${failed_logs[@]}"}; do
 		printf '\n--- %s (%s)\n' "${entry%%|*}" "${entry#*|}"
 		tail -n 200 "${entry#*|}"
