@@ -119,21 +119,24 @@ static char *mend_ca(const struct check *check)
 
 /* ---- files ---- */
 
-/* Who may not read it learns nothing of it. */
-static void tell_unread(struct check *check, const char *path, int error, char *mend)
+/*
+ * Who may not read it learns nothing of it. The errno comes first: what mends it looks at
+ * files, too.
+ */
+static void tell_unread(struct check *check, const char *path, int error,
+			char *(*mend)(const struct check *check))
 {
-	if (error == EACCES) {
+	if (error == EACCES)
 		check_warn(check,
 			   text_format("%s can't be read by user %u", path, geteuid()),
 			   text_format("sudo shmnetctl check %s%s",
 				       check->cli->pre ? "--pre " : "", check->file));
-		free(mend);
-		return;
-	}
-	check_fail(check,
-		   text_format(error ? "%s: %s" : "%s holds no certificate in PEM%s",
-			       path, error ? strerror(error) : ""),
-		   mend);
+	else
+		check_fail(
+			check,
+			text_format(error ? "%s: %s" : "%s holds no certificate in PEM%s",
+				    path, error ? strerror(error) : ""),
+			mend(check));
 }
 
 /* NULL: there is none, and errno says why; 0: it is no PEM. */
@@ -237,7 +240,7 @@ void check_certificate(struct check *check)
 		return;
 	ca = read_certificate(check->rdma->ca);
 	if (!ca)
-		tell_unread(check, check->rdma->ca, errno, mend_ca(check));
+		tell_unread(check, check->rdma->ca, errno, mend_ca);
 	else if (check_dates(check, check->rdma->ca, ca, mend_ca))
 		check_pass(check, text_format("%s is valid until %s", check->rdma->ca,
 					      format_date(time_of(X509_get0_notAfter(ca)),
@@ -246,7 +249,7 @@ void check_certificate(struct check *check)
 	if (cert)
 		check_own(check, cert, ca);
 	else
-		tell_unread(check, check->rdma->certificate, errno, mend_node(check));
+		tell_unread(check, check->rdma->certificate, errno, mend_node);
 	X509_free(ca);
 	X509_free(cert);
 }
@@ -293,7 +296,7 @@ void check_key(struct check *check)
 	}
 	file = fopen(path, "re");
 	if (!file) {
-		tell_unread(check, path, errno, mend_node(check));
+		tell_unread(check, path, errno, mend_node);
 		return;
 	}
 	if (is_key_of(file, check->rdma->certificate))

@@ -332,6 +332,12 @@ if in_ns h1 "${as[@]}" true 2>/dev/null; then
 	check "with the command" jq -e 'any(.checks[]; .mend // "" | test("^sudo shmnetctl check --pre "))' \
 		"$LAB/check.json"
 	check "all else is looked at" is memlock pass
+	mkdir -m 755 "$LAB/deployed" && cp "$keys/ca.crt" "$keys/n1.crt" "$keys/n1.key" "$LAB/deployed"
+	sed "s|$keys|$LAB/deployed|g" "$config" >"$LAB/deployed.yaml"
+	config=$LAB/deployed.yaml
+	check "nor where its directory can be looked into" looks key warn "n1.key can't be read by user 65534"
+	check "but the certificate there can" is certificate pass "deployed/n1.crt is valid until"
+	config=$LAB/pre.yaml
 	wrap=()
 	client=$(program shmnetctl)
 	chmod 700 "$LAB"
