@@ -39,11 +39,6 @@ enum verdict { GOES_ON, ACCEPTED, DROPPED };
 
 /* ---- one match ---- */
 
-static enum answer negate(enum answer answer)
-{
-	return (enum answer)(YES - answer);
-}
-
 /* A value of nft: a number, a name, a range, a set of such; "@name" is not known. */
 static enum answer holds_number(const json_t *value, unsigned number)
 {
@@ -99,26 +94,12 @@ static enum answer holds_word(const json_t *value, const char *word)
 	return best;
 }
 
-static enum answer match_payload(const struct packet *packet, const json_t *payload,
+/* Of a header that it has. */
+static enum answer match_payload(const struct packet *packet, const char *field,
 				 const json_t *right)
 {
-	const char *protocol = text_get(payload, "protocol");
-	const char *field = text_get(payload, "field");
-
-	if (strcmp(protocol, "tcp") == 0 || strcmp(protocol, "udp") == 0 ||
-	    strcmp(protocol, "sctp") == 0 || strcmp(protocol, "icmp") == 0 ||
-	    strcmp(protocol, "icmpv6") == 0) {
-		if (strcmp(protocol, packet->protocol) != 0)
-			return NO;
-		return strcmp(field, "dport") == 0 ? holds_number(right, packet->port)
-						   : MAYBE;
-	}
-	if (strcmp(protocol, "th") == 0 && strcmp(field, "dport") == 0)
+	if (strcmp(field, "dport") == 0)
 		return holds_number(right, packet->port);
-	if (strcmp(protocol, "ip") == 0 && packet->is_ipv6)
-		return NO;
-	if (strcmp(protocol, "ip6") == 0 && !packet->is_ipv6)
-		return NO;
 	if (strcmp(field, "protocol") == 0 || strcmp(field, "nexthdr") == 0)
 		return holds_word(right, packet->protocol);
 	return MAYBE;
@@ -139,32 +120,58 @@ static enum answer match_meta(const struct packet *packet, const char *key,
 	return MAYBE;
 }
 
-/* `left` is what of a packet is looked at, `right` what it has to be. */
-static enum answer holds(const struct packet *packet, const json_t *left,
+/* Of what a rule looks at: a header that the packet hasn't. */
+static bool is_absent(const struct packet *packet, const char *header)
+{
+	static const char *const others[] = {"tcp",  "udp",  "udplite", "sctp",
+					     "dccp", "icmp", "icmpv6",	"igmp",
+					     "esp",  "ah",   "comp",	"gre"};
+
+	if (strcmp(header, "ip") == 0)
+		return packet->is_ipv6;
+	if (strcmp(header, "ip6") == 0)
+		return !packet->is_ipv6;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		if (strcmp(header, others[i]) == 0)
+			return strcmp(header, packet->protocol) != 0;
+	}
+	return false;
+}
+
+static enum answer negate(enum answer answer)
+{
+	return (enum answer)(YES - answer);
+}
+
+/*
+ * `left` is what of a packet is looked at, `right` what it has to be, or not to be. Where
+ * the header isn't there neither holds: nft asks for its protocol first.
+ */
+static enum answer holds(const struct packet *packet, const char *op, const json_t *left,
 			 const json_t *right)
 {
 	const json_t *payload = json_object_get(left, "payload");
 	const json_t *meta = json_object_get(left, "meta");
 	const json_t *ct = json_object_get(left, "ct");
+	enum answer answer = MAYBE;
 
+	if (payload && is_absent(packet, text_get(payload, "protocol")))
+		return NO;
 	if (payload)
-		return match_payload(packet, payload, right);
-	if (meta)
-		return match_meta(packet, text_get(meta, "key"), right);
-	if (ct && strcmp(text_get(ct, "key"), "state") == 0)
-		return holds_word(right, "new");
-	return MAYBE;
+		answer = match_payload(packet, text_get(payload, "field"), right);
+	else if (meta)
+		answer = match_meta(packet, text_get(meta, "key"), right);
+	else if (ct && strcmp(text_get(ct, "key"), "state") == 0)
+		answer = holds_word(right, "new");
+	if (strcmp(op, "!=") == 0)
+		return negate(answer);
+	return strcmp(op, "==") == 0 || strcmp(op, "in") == 0 ? answer : MAYBE;
 }
 
 static enum answer match(const struct packet *packet, const json_t *match)
 {
-	const char *op = text_get(match, "op");
-	enum answer answer = holds(packet, json_object_get(match, "left"),
-				   json_object_get(match, "right"));
-
-	if (strcmp(op, "!=") == 0)
-		return negate(answer);
-	return strcmp(op, "==") == 0 || strcmp(op, "in") == 0 ? answer : MAYBE;
+	return holds(packet, text_get(match, "op"), json_object_get(match, "left"),
+		     json_object_get(match, "right"));
 }
 
 /* ---- rules and chains ---- */
@@ -214,7 +221,8 @@ static enum verdict go_map(const struct ruleset *ruleset, const json_t *rule,
 		return ACCEPTED;
 	json_array_foreach(set, i, pair)
 	{
-		enum answer answer = holds(ruleset->packet, key, json_array_get(pair, 0));
+		enum answer answer =
+			holds(ruleset->packet, "==", key, json_array_get(pair, 0));
 		enum verdict verdict = GOES_ON;
 		bool ends = false;
 

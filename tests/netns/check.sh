@@ -321,6 +321,14 @@ rules 'tcp dport 7471 drop;' accept
 check "a rule that drops in a chain that accepts" mends firewall warn "drops tcp to port 7471" "tcp dport 7471 accept"
 rules 'iifname "eth1" accept; iifname "eth0" tcp dport != 7471 drop;'
 check "not by another interface" looks firewall warn "drops udp to port 4791"
+rules 'tcp dport != { 22, 7471 } drop;' accept
+check "what isn't TCP has no other port either" looks firewall pass "udp to port 4791"
+check "nor has TCP" not is firewall warn
+rules 'ct state established accept; tcp dport != 22 accept;'
+check "and does not get in by that" looks firewall warn "drops udp to port 4791"
+check "where TCP does" is firewall pass "tcp to port 7471"
+rules 'ip6 nexthdr != tcp accept;'
+check "nor IPv4 by what IPv6 is not" looks firewall warn "drops udp to port 4791"
 in_ns h1 nft flush ruleset
 as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 if in_ns h1 "${as[@]}" true 2>/dev/null; then
