@@ -4,10 +4,10 @@
  *
  * The rules are those that `nft -j list ruleset` prints. A packet that opens such a
  * connection is led through each chain at the hook "input", as the kernel would. Where a
- * rule asks for what is not known of the packet, the answer is "maybe": a maybe that
- * accepts is taken for a yes, one that drops for a no. So what is warned of is dropped
- * for sure, and not all that is dropped is seen: of the rules of iptables only what nft
- * has words for, of the legacy one none.
+ * rule asks for what is not known of the packet, the answer is "maybe", and both ways are
+ * gone: what comes of a chain is all that may come of it. What is warned of has no way
+ * in, so it is dropped for sure, and not all that is dropped is seen: of the rules of
+ * iptables only what nft has words for, of the legacy one none.
  */
 #include "cli/check.h"
 
@@ -34,8 +34,13 @@ struct packet {
 
 enum answer { NO, MAYBE, YES };
 
-/* What becomes of it in a chain: GOES_ON at its end. */
-enum verdict { GOES_ON, ACCEPTED, DROPPED };
+/* What may become of it by a statement, a rule, a chain: several, if that isn't sure. */
+enum {
+	GOES_ON = 1 << 0,  /* to the next one */
+	RETURNS = 1 << 1,  /* to what follows the jump to this chain, or to its policy */
+	ACCEPTED = 1 << 2, /* by the table */
+	DROPPED = 1 << 3,
+};
 
 /* ---- one match ---- */
 
@@ -187,33 +192,40 @@ static bool is_same(const json_t *a, const char *a_key, const json_t *b,
 	return strcmp(text_get(a, a_key), text_get(b, b_key)) == 0;
 }
 
-static enum verdict go_chain(const struct ruleset *ruleset, const json_t *of,
-			     const char *name, unsigned depth);
+static unsigned go_chain(const struct ruleset *ruleset, const json_t *of,
+			 const char *name, unsigned depth);
 
-/* What a statement does to a packet that gets there; `is_end`: no rule follows. */
-static enum verdict go_statement(const struct ruleset *ruleset, const json_t *rule,
-				 const json_t *statement, unsigned depth, bool *is_end)
+/*
+ * Who comes back from a chain goes on behind the jump; after a goto, behind the jump
+ * before it. What a program or a proxy is asked for it may let in.
+ */
+static unsigned go_statement(const struct ruleset *ruleset, const json_t *rule,
+			     const json_t *statement, unsigned depth)
 {
 	const json_t *jump = json_object_get(statement, "jump");
 	const json_t *go = json_object_get(statement, "goto");
+	unsigned ways;
 
-	if (json_object_get(statement, "accept"))
+	if (json_object_get(statement, "accept") || json_object_get(statement, "queue") ||
+	    json_object_get(statement, "synproxy"))
 		return ACCEPTED;
 	if (json_object_get(statement, "drop") || json_object_get(statement, "reject"))
 		return DROPPED;
-	*is_end = go || json_object_get(statement, "return");
-	if (jump || go)
-		return go_chain(ruleset, rule, text_get(jump ? jump : go, "target"),
-				depth + 1);
-	return GOES_ON;
+	if (json_object_get(statement, "return"))
+		return RETURNS;
+	if (!jump && !go)
+		return GOES_ON;
+	ways = go_chain(ruleset, rule, text_get(jump ? jump : go, "target"), depth + 1);
+	return go && ways & GOES_ON ? (ways & ~GOES_ON) | RETURNS : ways;
 }
 
 /* A map from what a packet is to what becomes of it; one with a name is not known. */
-static enum verdict go_map(const struct ruleset *ruleset, const json_t *rule,
-			   const json_t *map, unsigned depth, bool *is_end)
+static unsigned go_map(const struct ruleset *ruleset, const json_t *rule,
+		       const json_t *map, unsigned depth)
 {
 	const json_t *key = json_object_get(map, "key");
 	const json_t *set = json_object_get(json_object_get(map, "data"), "set");
+	unsigned ways = 0;
 	json_t *pair;
 	size_t i;
 
@@ -223,17 +235,14 @@ static enum verdict go_map(const struct ruleset *ruleset, const json_t *rule,
 	{
 		enum answer answer =
 			holds(ruleset->packet, "==", key, json_array_get(pair, 0));
-		enum verdict verdict = GOES_ON;
-		bool ends = false;
 
 		if (answer != NO)
-			verdict = go_statement(ruleset, rule, json_array_get(pair, 1),
-					       depth, &ends);
-		*is_end = ends && answer == YES;
-		if (verdict == ACCEPTED || answer == YES)
-			return verdict;
+			ways |= go_statement(ruleset, rule, json_array_get(pair, 1),
+					     depth);
+		if (answer == YES)
+			return ways;
 	}
-	return GOES_ON;
+	return ways | GOES_ON;
 }
 
 /* Those that only look; any other one may keep the packet from what follows. */
@@ -249,11 +258,9 @@ static bool is_harmless(const json_t *statement)
 	return false;
 }
 
-static enum verdict go_rule(const struct ruleset *ruleset, const json_t *rule,
-			    unsigned depth, bool *is_end)
+static unsigned go_rule(const struct ruleset *ruleset, const json_t *rule, unsigned depth)
 {
-	enum answer sure = YES;
-	enum verdict verdict;
+	unsigned ways = 0;
 	json_t *statement;
 	size_t i;
 
@@ -264,46 +271,52 @@ static enum verdict go_rule(const struct ruleset *ruleset, const json_t *rule,
 		enum answer answer = condition ? match(ruleset->packet, condition)
 				     : is_harmless(statement) ? YES
 							      : MAYBE;
+		unsigned some = GOES_ON;
 
+		if (answer != YES)
+			ways |= GOES_ON;
 		if (answer == NO)
-			return GOES_ON;
-		sure = answer < sure ? answer : sure;
-		verdict = map ? go_map(ruleset, rule, map, depth, is_end)
-			  : condition
-				  ? GOES_ON
-				  : go_statement(ruleset, rule, statement, depth, is_end);
-		if (verdict == ACCEPTED || (verdict == DROPPED && sure == YES))
-			return verdict;
-		*is_end = *is_end && sure == YES;
-		if (verdict == DROPPED || *is_end)
-			return GOES_ON;
+			return ways;
+		if (map)
+			some = go_map(ruleset, rule, map, depth);
+		else if (!condition)
+			some = go_statement(ruleset, rule, statement, depth);
+		ways |= some & ~GOES_ON;
+		if (!(some & GOES_ON))
+			return ways;
 	}
-	return GOES_ON;
+	return ways | GOES_ON;
 }
 
-/* `of` names family and table. */
-static enum verdict go_chain(const struct ruleset *ruleset, const json_t *of,
-			     const char *name, unsigned depth)
+/*
+ * `of` names family and table. Who returns from it goes on where it was called. One way
+ * in is enough: no other is looked for then.
+ */
+static unsigned go_chain(const struct ruleset *ruleset, const json_t *of,
+			 const char *name, unsigned depth)
 {
+	unsigned ways = 0;
 	json_t *member;
 	size_t i;
 
 	json_array_foreach(ruleset->list, i, member)
 	{
 		const json_t *rule = json_object_get(member, "rule");
-		enum verdict verdict;
-		bool is_end = false;
+		unsigned some;
 
 		if (!rule || depth > DEPTH_MAX ||
 		    !is_same(rule, "family", of, "family") ||
 		    !is_same(rule, "table", of, "table") ||
 		    strcmp(text_get(rule, "chain"), name) != 0)
 			continue;
-		verdict = go_rule(ruleset, rule, depth, &is_end);
-		if (verdict != GOES_ON || is_end)
-			return verdict;
+		some = go_rule(ruleset, rule, depth);
+		ways |= some & (ACCEPTED | DROPPED);
+		if (some & RETURNS)
+			ways |= GOES_ON;
+		if (ways & ACCEPTED || !(some & GOES_ON))
+			return ways;
 	}
-	return GOES_ON;
+	return ways | GOES_ON;
 }
 
 /* NULL: all let it in. A packet has to pass each of these chains. */
@@ -316,16 +329,17 @@ static const json_t *find_dropping(const struct ruleset *ruleset)
 	json_array_foreach(ruleset->list, i, member)
 	{
 		const json_t *chain = json_object_get(member, "chain");
-		enum verdict verdict;
+		unsigned ways;
 
 		if (!chain || strcmp(text_get(chain, "hook"), "input") != 0 ||
 		    (strcmp(text_get(chain, "family"), "inet") != 0 &&
 		     strcmp(text_get(chain, "family"), family) != 0))
 			continue;
-		verdict = go_chain(ruleset, chain, text_get(chain, "name"), 0);
-		if (verdict == DROPPED ||
-		    (verdict == GOES_ON &&
-		     strcmp(text_get(chain, "policy"), "drop") == 0))
+		ways = go_chain(ruleset, chain, text_get(chain, "name"), 0);
+		if (ways & GOES_ON)
+			ways |= strcmp(text_get(chain, "policy"), "drop") == 0 ? DROPPED
+									       : ACCEPTED;
+		if (!(ways & ACCEPTED))
 			return chain;
 	}
 	return NULL;

@@ -295,6 +295,7 @@ rules() { # nft's words of chain "input", policy
 		table inet filter {
 			set ports { type inet_service; elements = { 22, 7471 } }
 			chain others { tcp dport 7471 accept; udp dport 4791 accept; }
+			chain some { ip saddr 192.0.2.0/24 return; drop; }
 			chain input { type filter hook input priority 0; policy ${2:-drop}; $1 }
 		}
 	END
@@ -329,6 +330,17 @@ check "and does not get in by that" looks firewall warn "drops udp to port 4791"
 check "where TCP does" is firewall pass "tcp to port 7471"
 rules 'ip6 nexthdr != tcp accept;'
 check "nor IPv4 by what IPv6 is not" looks firewall warn "drops udp to port 4791"
+rules 'jump some;' accept
+check "what may leave a chain before it drops may get in" looks firewall pass "udp to port 4791"
+check "so may TCP" not is firewall warn
+rules 'goto some;' accept
+check "by the policy after a goto" looks firewall pass "udp to port 4791"
+rules 'jump some;'
+check "not where the policy drops" looks firewall warn "drops tcp to port 7471"
+rules 'ip saddr vmap { 192.0.2.0/24 : return }; drop;' accept
+check "nor is a map's return forgotten" looks firewall pass "udp to port 4791"
+rules 'ip saddr 192.0.2.0/24 goto some; drop;' accept
+check "nor a goto" looks firewall pass "udp to port 4791"
 in_ns h1 nft flush ruleset
 as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 if in_ns h1 "${as[@]}" true 2>/dev/null; then
