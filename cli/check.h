@@ -43,6 +43,9 @@ void check_fail(struct check *check, char *words, char *mend);
 /* "systemctl start shmnet-node@n1" */
 char *check_restart(const struct check *check);
 
+/* "sudo shmnetctl check /etc/shmnet/n1.yaml", as this one was asked */
+char *check_as_root(const struct check *check);
+
 /* check_kernel.c */
 void check_kernel(struct check *check);
 void check_memfd(struct check *check);

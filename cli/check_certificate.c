@@ -129,8 +129,7 @@ static void tell_unread(struct check *check, const char *path, int error,
 	if (error == EACCES)
 		check_warn(check,
 			   text_format("%s can't be read by user %u", path, geteuid()),
-			   text_format("sudo shmnetctl check %s%s",
-				       check->cli->pre ? "--pre " : "", check->file));
+			   check_as_root(check));
 	else
 		check_fail(
 			check,

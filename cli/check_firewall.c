@@ -377,8 +377,7 @@ static void tell_unread(struct check *check, int ret, int status)
 			   text_format("apt install nftables"));
 	else if (ret == 0 && geteuid() != 0)
 		check_warn(check, text_format("the rules can't be read without root"),
-			   text_format("sudo shmnetctl check %s%s",
-				       check->cli->pre ? "--pre " : "", check->file));
+			   check_as_root(check));
 	else
 		check_warn(check,
 			   ret ? text_format("nft: %s", strerror(-ret))

@@ -141,7 +141,7 @@ void check_memlock(struct check *check)
 
 	if (!read_limit(check, &is_unit, &limit)) {
 		check_warn(check, text_format("the limits of %s can't be read", whose),
-			   text_format("sudo shmnetctl check %s", check->file));
+			   check_as_root(check));
 		return;
 	}
 	if (is_unit)

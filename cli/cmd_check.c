@@ -106,6 +106,12 @@ char *check_restart(const struct check *check)
 			   check->config ? check->config->name : "NAME");
 }
 
+char *check_as_root(const struct check *check)
+{
+	return text_format("sudo shmnetctl check %s%s", check->cli->pre ? "--pre " : "",
+			   check->file);
+}
+
 static unsigned count(const struct check *check, const char *result)
 {
 	unsigned number = 0;
@@ -358,9 +364,7 @@ static struct netns *open_netns(struct check *check)
 	if (!err)
 		return netns;
 	if (err == -EPERM || err == -EACCES)
-		check_warn(check, text_format("%s", why),
-			   text_format("sudo shmnetctl check %s%s",
-				       check->cli->pre ? "--pre " : "", check->file));
+		check_warn(check, text_format("%s", why), check_as_root(check));
 	else
 		check_fail(check, text_format("%s", why),
 			   text_format("ip netns add %s", check->config->netns));
