@@ -43,6 +43,13 @@ static int find(const char *name, const char *directories, char path[PATH_MAX])
 	return ret;
 }
 
+bool child_is_installed(const char *name)
+{
+	char path[PATH_MAX];
+
+	return find(name, getenv("PATH"), path) == 0;
+}
+
 static int start(const char *path, const char *const argv[], char *const environment[],
 		 pid_t *ret_pid, int *ret_fd)
 {

@@ -8,6 +8,7 @@
 #ifndef CLI_CHILD_H
 #define CLI_CHILD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct child_reply {
@@ -23,6 +24,9 @@ struct child_reply {
  */
 int child_run(const char *const argv[], char *const environment[], unsigned timeout_ms,
 	      struct child_reply *ret_reply);
+
+/* It is in our PATH, and may be started. */
+bool child_is_installed(const char *name);
 
 /* Nothing but where programs are, and the language that they speak. */
 extern char *const child_plain_environment[];

@@ -25,28 +25,12 @@ static const char *frr_dir(const struct cli *cli)
 	return dir && *dir ? dir : FRR_DIR;
 }
 
-static bool is_installed(void)
-{
-	const char *path = getenv("PATH");
-	char *copy = strdup(path ? path : ""), *rest = copy, *dir;
-	bool found = false;
-
-	while (copy && !found && (dir = strsep(&rest, ":"))) {
-		char program[PATH_MAX];
-
-		snprintf(program, sizeof(program), "%s/vtysh", *dir ? dir : ".");
-		found = access(program, X_OK) == 0;
-	}
-	free(copy);
-	return found;
-}
-
 /* vtysh says the same of a daemon that does not run and one that it may not ask. */
 static int check_socket(const struct cli *cli, struct cli_error *error)
 {
 	char path[PATH_MAX];
 
-	if (!is_installed()) {
+	if (!child_is_installed("vtysh")) {
 		cli_error_set(
 			error, CLI_FAILED, "no-frr",
 			"FRRouting is not installed: no vtysh is in PATH; install the "
