@@ -206,12 +206,12 @@ static void check_port(struct check *check, const char *device, unsigned port)
 	char line[LINE_SIZE], netdev[IF_NAMESIZE];
 
 	if (read_line(line, SYS "/%s/node_type", device) && line[0] == '4') {
-		check_fail(check,
-			   text_format("%s is an iWARP device, which can't write with "
-				       "immediate data",
-				       device),
-			   text_format("editor %s  # device: one of RoCE or InfiniBand",
-				       check->file));
+		check_fail(
+			check,
+			text_format("%s is an iWARP device, which can't write with "
+				    "immediate data",
+				    device),
+			text_format("editor %s  # device: one of RoCEv2", check->file));
 		return;
 	}
 	if (!read_line(line, SYS "/%s/ports/%u/state", device, port))

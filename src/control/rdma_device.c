@@ -237,7 +237,7 @@ static int try_device(struct search *search, struct ibv_device *ibv,
 	if (ibv->transport_type == IBV_TRANSPORT_IWARP)
 		return search_fail(search, RANK_KIND,
 				   "%s is an iWARP device, which can't write with "
-				   "immediate data: RoCE or InfiniBand is needed",
+				   "immediate data: RoCEv2 is needed",
 				   ibv->name);
 	device.context = ibv_open_device(ibv);
 	if (!device.context)
