@@ -29,6 +29,12 @@ struct check {
 	pid_t pid; /* 0 also if it isn't in our PID namespace */
 	struct cli_error error;
 
+	/* Of check_netns.c. */
+	struct netns *netns; /* of the TAPs; NULL: that of the node */
+	bool is_hidden;	     /* that one can't be entered */
+	char *node_place;
+	char *tap_place;
+
 	json_t *results;
 };
 
@@ -45,6 +51,20 @@ char *check_restart(const struct check *check);
 
 /* "sudo shmnetctl check /etc/shmnet/n1.yaml", as this one was asked */
 char *check_as_root(const struct check *check);
+
+/*
+ * check_netns.c. Goes to the network namespace of the node, if it runs in another one,
+ * and opens that of the TAPs; what can't be entered is told.
+ */
+void check_netns_open(struct check *check);
+void check_netns_close(struct check *check);
+
+/*
+ * What a command starts with that is to mend something where the node, or where its TAPs
+ * are: "ip netns exec blue "; "" if that is the namespace that this one was started in.
+ */
+const char *check_at_node(const struct check *check);
+const char *check_at_taps(const struct check *check);
 
 /* check_kernel.c */
 void check_kernel(struct check *check);

@@ -360,8 +360,8 @@ static void check_port(struct check *check, const json_t *list,
 				       text_get(chain, "name"), text_get(chain, "family"),
 				       text_get(chain, "table"), packet->protocol,
 				       packet->port),
-			   text_format("nft insert rule %s %s %s %s dport %u accept",
-				       text_get(chain, "family"),
+			   text_format("%snft insert rule %s %s %s %s dport %u accept",
+				       check_at_node(check), text_get(chain, "family"),
 				       text_get(chain, "table"), text_get(chain, "name"),
 				       packet->protocol, packet->port));
 }

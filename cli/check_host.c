@@ -92,10 +92,11 @@ static void check_nic(struct check *check, const char *nic)
 			text_format("editor %s  # name one that is there", check->file));
 	else if (!(ifreq.ifr_flags & IFF_UP))
 		check_fail(check, text_format("%s is down", nic),
-			   text_format("ip link set %s up", nic));
+			   text_format("%sip link set %s up", check_at_taps(check), nic));
 	else if (!(ifreq.ifr_flags & IFF_RUNNING))
 		check_warn(check, text_format("%s has no carrier", nic),
-			   text_format("ip link show %s  # connect it", nic));
+			   text_format("%sip link show %s  # connect it",
+				       check_at_taps(check), nic));
 	else
 		check_pass(check, text_format("%s is up", nic));
 }
@@ -122,7 +123,8 @@ static bool check_nic_mtu(struct check *check, const struct config_network *netw
 	check_warn(check,
 		   text_format("network %s has MTU %u, and %s brings packets of up to %u",
 			       network->name, network->mtu, nic, mtu),
-		   text_format("ip link set %s mtu %u", nic, network->mtu));
+		   text_format("%sip link set %s mtu %u", check_at_taps(check), nic,
+			       network->mtu));
 	return false;
 }
 
@@ -135,11 +137,11 @@ static void check_network_mtu(struct check *check, const struct config_network *
 	bool is_good = true;
 
 	if (mtu && check->status && mtu != network->mtu) {
-		check_warn(
-			check,
-			text_format("network %s has MTU %u, and its interface %s %u",
-				    network->name, network->mtu, network->tap, mtu),
-			text_format("ip link set %s mtu %u", network->tap, network->mtu));
+		check_warn(check,
+			   text_format("network %s has MTU %u, and its interface %s %u",
+				       network->name, network->mtu, network->tap, mtu),
+			   text_format("%sip link set %s mtu %u", check_at_taps(check),
+				       network->tap, network->mtu));
 		is_good = false;
 	}
 	for (unsigned i = 0; i < number; i++)
@@ -203,7 +205,8 @@ void check_rp_filter(struct check *check)
 		check_fail(check,
 			   text_format("net.ipv4.conf.all.rp_filter is 1, with which a "
 				       "global network does not start"),
-			   text_format("sysctl -w net.ipv4.conf.all.rp_filter=2"));
+			   text_format("%ssysctl -w net.ipv4.conf.all.rp_filter=2",
+				       check_at_taps(check)));
 	else if (all < 0)
 		check_warn(check,
 			   text_format("net.ipv4.conf.all.rp_filter can't be read"),
@@ -219,8 +222,8 @@ void check_rp_filter(struct check *check)
 					       "reached by another way, as by another "
 					       "border",
 					       nics[i]),
-				   text_format("sysctl -w net.ipv4.conf.%s.rp_filter=2",
-					       nics[i]));
+				   text_format("%ssysctl -w net.ipv4.conf.%s.rp_filter=2",
+					       check_at_taps(check), nics[i]));
 		else if (value >= 0)
 			check_pass(check,
 				   text_format("%s is not strict: %d", nics[i], value));
@@ -238,5 +241,6 @@ void check_forwarding(struct check *check)
 		check_warn(check,
 			   text_format("a border has to forward, and "
 				       "net.ipv4.ip_forward is 0"),
-			   text_format("sysctl -w net.ipv4.ip_forward=1"));
+			   text_format("%ssysctl -w net.ipv4.ip_forward=1",
+				       check_at_taps(check)));
 }

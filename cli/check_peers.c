@@ -104,7 +104,7 @@ static char *mend_reason(const struct check *check, const char *reason)
 
 	/* No other node has a word in these. */
 	if (command && strncmp(reason, "routing.nics: ", 14) == 0)
-		return text_format("%s", command + 2);
+		return text_format("%s%s", check_at_taps(check), command + 2);
 	if (strstr(reason, " has MTU "))
 		return text_format("editor %s  # the same mtu on both nodes",
 				   check->file);

@@ -194,8 +194,9 @@ static void fail_absent(struct check *check, const char *name)
 			   text_format(names ? "no RDMA device %s; there are: %s"
 					     : "no RDMA device %s, nor any other%s",
 				       name, names ? names : ""),
-			   text_format("modprobe rdma_rxe && rdma link add %s type rxe "
+			   text_format("modprobe rdma_rxe && %srdma link add %s type rxe "
 				       "netdev %s",
+				       check_at_node(check),
 				       strncmp(name, "rxe", 3) == 0 ? name : "rxe0",
 				       netdev[0] ? netdev : "NETDEV"));
 	free(names);
@@ -222,7 +223,8 @@ static void check_port(struct check *check, const char *device, unsigned port)
 	}
 	find_device_netdev(device, netdev);
 	check_fail(check, text_format("port %u of %s is %s", port, device, line),
-		   text_format("ip link set %s up", netdev[0] ? netdev : "NETDEV"));
+		   text_format("%sip link set %s up", check_at_node(check),
+			       netdev[0] ? netdev : "NETDEV"));
 }
 
 /* Without its port and brackets; malloc'ed. */
@@ -288,8 +290,8 @@ static void fail_address(struct check *check)
 		   text_format("%s, where the node is to listen, is no address of this "
 			       "host",
 			       address),
-		   text_format("ip address add %s dev %s", address,
-			       netdev[0] ? netdev : "NETDEV"));
+		   text_format("%sip address add %s dev %s", check_at_node(check),
+			       address, netdev[0] ? netdev : "NETDEV"));
 	free(address);
 }
 
@@ -300,12 +302,12 @@ static void fail_gid(struct check *check, const char *netdev)
 	unsigned port;
 
 	choose_device(check, device, &port);
-	check_fail(
-		check,
-		text_format("%s has %s RoCEv2 GID for %s, which is an address of %s",
-			    device[0] ? device : "no RDMA device", device[0] ? "no" : "a",
-			    address, netdev),
-		text_format("rdma link add rxe-%s type rxe netdev %s", netdev, netdev));
+	check_fail(check,
+		   text_format("%s has %s RoCEv2 GID for %s, which is an address of %s",
+			       device[0] ? device : "no RDMA device",
+			       device[0] ? "no" : "a", address, netdev),
+		   text_format("%srdma link add rxe-%s type rxe netdev %s",
+			       check_at_node(check), netdev, netdev));
 	free(address);
 }
 
@@ -323,7 +325,8 @@ static void check_path(struct check *check, const struct gid_search *search,
 			   text_format("%s has MTU %u: each packet of %s carries only %u "
 				       "bytes",
 				       netdev, mtu, search->device, path),
-			   text_format("ip link set %s mtu 1500", netdev));
+			   text_format("%sip link set %s mtu 1500", check_at_node(check),
+				       netdev));
 	else
 		check_pass(check,
 			   text_format("GID %u of port %u of %s is that of %s; %s has "

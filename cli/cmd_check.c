@@ -11,13 +11,10 @@
 #include "cli/text.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define CONFIG_DIR    "/etc/shmnet"
@@ -312,33 +309,6 @@ static int prepare(struct check *check, struct cli *cli, const char *argument)
 
 /* ---- the host ---- */
 
-/* A node that was started in another network namespace has its interfaces there. */
-static void enter_node(struct check *check)
-{
-	char path[64];
-	struct stat theirs, ours;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)check->pid);
-	if (!check->pid || stat("/proc/self/ns/net", &ours) < 0)
-		return;
-	check->name = "namespace";
-	fd = stat(path, &theirs) < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && theirs.st_ino == ours.st_ino) {
-		close(fd);
-		return;
-	}
-	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
-		check_warn(check,
-			   text_format("which network namespace the node is in can't be "
-				       "seen, so this one is looked at: %s",
-				       strerror(errno)),
-			   text_format("sudo shmnetctl -n %s check",
-				       text_get(check->status, "node")));
-	if (fd >= 0)
-		close(fd);
-}
-
 static bool is_due(const struct check *check, unsigned flags)
 {
 	if (flags & NEEDS_CONFIG && !check->config)
@@ -350,48 +320,22 @@ static bool is_due(const struct check *check, unsigned flags)
 	return !(flags & NOT_BEFORE && check->cli->pre);
 }
 
-/* NULL: there is none, or it can't be entered, which was said then. */
-static struct netns *open_netns(struct check *check)
-{
-	struct netns *netns = NULL;
-	char why[NETNS_ERROR_MAX];
-	int err;
-
-	if (!check->config || !check->config->netns)
-		return NULL;
-	check->name = "netns";
-	err = netns_open(check->config->netns, &netns, why, sizeof(why));
-	if (!err)
-		return netns;
-	if (err == -EPERM || err == -EACCES)
-		check_warn(check, text_format("%s", why), check_as_root(check));
-	else
-		check_fail(check, text_format("%s", why),
-			   text_format("ip netns add %s", check->config->netns));
-	return NULL;
-}
-
 static void look(struct check *check)
 {
-	struct netns *netns;
-	bool is_hidden;
-
-	enter_node(check);
-	netns = open_netns(check);
-	is_hidden = check->config && check->config->netns && !netns;
+	check_netns_open(check);
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
 		const bool inside = checks[i].flags & IN_NETNS;
 
 		check->name = checks[i].name;
-		if (!is_due(check, checks[i].flags) || (inside && is_hidden))
+		if (!is_due(check, checks[i].flags) || (inside && check->is_hidden))
 			continue;
-		if (inside && netns_enter(netns) < 0)
+		if (inside && netns_enter(check->netns) < 0)
 			abort();
 		checks[i].look(check);
 		if (inside)
-			netns_leave(netns);
+			netns_leave(check->netns);
 	}
-	netns_close(netns);
+	check_netns_close(check);
 }
 
 /* ---- the output ---- */

@@ -186,6 +186,26 @@ char *text_join(const json_t *list)
 	return joined;
 }
 
+char *text_quote(const char *word)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				    "0123456789_@%+=:,./-";
+	char *quoted, *longer;
+
+	if (*word && word[strspn(word, plain)] == '\0')
+		return text_format("%s", word);
+	quoted = text_format("'");
+	for (; *word; word++) {
+		longer = *word == '\'' ? text_format("%s'\\''", quoted)
+				       : text_format("%s%c", quoted, *word);
+		free(quoted);
+		quoted = longer;
+	}
+	longer = text_format("%s'", quoted);
+	free(quoted);
+	return longer;
+}
+
 char *text_format(const char *format, ...)
 {
 	char *text;

@@ -52,6 +52,9 @@ uint64_t text_get_number(const json_t *object, const char *key);
 /* A list of strings with blanks between, malloc'ed. */
 char *text_join(const json_t *list);
 
+/* One word for a shell, malloc'ed: as it is, or in quotes. */
+char *text_quote(const char *word);
+
 /* asprintf that ends the program if memory is short. */
 char *text_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

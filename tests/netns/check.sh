@@ -400,6 +400,17 @@ sed -i "s/${lab_prefix}none/$(host_ns h2)/" "$config"
 in_host=self
 check "settings are those of the namespace of the TAPs" wait_for 3 looks nics pass "eth0 is up"
 check "not those of here" is forwarding warn
+into="ip netns exec $(host_ns h2)"
+check "which is mended from here" mends forwarding warn "ip_forward is 0" "^$into sysctl -w net.ipv4.ip_forward=1$"
+in_ns h2 ip link set eth0 down
+check "an interface, too" mends nics fail "eth0 is down" "^$into ip link set eth0 up$"
+in_ns h2 ip link set eth0 down
+ln -s "/run/netns/$(host_ns h2)" "$LAB/a name"
+sed -i "s|netns: [^,]*|netns: $LAB/a name|" "$config"
+check "in a namespace with a path" mends nics fail "eth0 is down" "^nsenter --net='$LAB/a name' ip link set eth0 up$"
+in_ns h2 ip link set eth0 down
+in_host=h2
+check "and in that one as anywhere" mends nics fail "eth0 is down" "^ip link set eth0 up$"
 in_host=h1
 
 # --- the node that runs --------------------------------------------------------------
@@ -430,9 +441,7 @@ in_host=self
 
 in_ns h1 ip link set shm0 mtu 1400
 check "an interface whose MTU was changed" looks mtu warn "network lan0 has MTU 1500, and its interface shm0 1400"
-in_host=h1
-check "is mended" mend mtu "ip link set shm0 mtu 1500"
-in_host=self
+check "is mended" mend mtu "^ip netns exec $(host_ns h1) ip link set shm0 mtu 1500$"
 check "and good" looks mtu pass "network lan0: 1500"
 "$client" -s "$LAB/run/n2.sock" pause lan0 >/dev/null
 SHMNET_RUNTIME_DIR=$LAB/run
@@ -483,5 +492,15 @@ check "what to mend is named" jq -e 'any(.checks[]; .mend // "" | test("the same
 stop n2
 stop n1
 check "no node: exit 3" exits 3 "$config"
+
+host_add h4 || exit 1
+node_config n4 4 >"$LAB/n4.yaml"
+config=$LAB/n4.yaml
+node_start n4 h4
+check "a node that runs in another network namespace" wait_for 5 looks mtu pass "network lan0: 1500"
+in_ns h4 ip link set shm0 mtu 1400
+check "is mended there" mends mtu warn "its interface shm0 1400" \
+	"^nsenter --net=/proc/$(pid_of n4)/ns/net ip link set shm0 mtu 1500$"
+stop n4
 
 lab_end
