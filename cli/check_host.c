@@ -192,6 +192,20 @@ static bool has_global_ipv4(const struct node_config *config)
 	return false;
 }
 
+/* As sysctl wants it: a dot in a name, as VLANs have it, is a slash. */
+static char *mend_nic(const struct check *check, const char *nic)
+{
+	char name[IF_NAMESIZE];
+
+	snprintf(name, sizeof(name), "%s", nic);
+	for (char *at = name; *at; at++) {
+		if (*at == '.')
+			*at = '/';
+	}
+	return text_format("%ssysctl -w net.ipv4.conf.%s.rp_filter=2",
+			   check_at_taps(check), name);
+}
+
 /* The kernel takes the higher one of "all" and the interface. */
 void check_rp_filter(struct check *check)
 {
@@ -222,8 +236,7 @@ void check_rp_filter(struct check *check)
 					       "reached by another way, as by another "
 					       "border",
 					       nics[i]),
-				   text_format("%ssysctl -w net.ipv4.conf.%s.rp_filter=2",
-					       check_at_taps(check), nics[i]));
+				   mend_nic(check, nics[i]));
 		else if (value >= 0)
 			check_pass(check,
 				   text_format("%s is not strict: %d", nics[i], value));

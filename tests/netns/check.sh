@@ -385,6 +385,13 @@ config=$LAB/pre.yaml
 in_ns h1 sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=1
 check "a border that does not forward" mends forwarding warn "ip_forward is 0" "sysctl -w net.ipv4.ip_forward=1"
 check "a strict reverse path filter" mends rp_filter warn "eth0 drops packets" "conf.eth0.rp_filter=2"
+in_ns h1 ip link add eth0.100 type veth peer name vlan
+in_ns h1 ip link set eth0.100 up
+in_ns h1 sysctl -qw net/ipv4/conf/eth0.100/rp_filter=1
+sed 's/eth0/eth0.100/' "$config" >"$LAB/vlan.yaml"
+config=$LAB/vlan.yaml
+check "of a VLAN" mends rp_filter warn "eth0.100 drops packets" "conf.eth0/100.rp_filter=2"
+config=$LAB/pre.yaml
 in_ns h1 sysctl -qw net.ipv4.conf.all.rp_filter=1
 check "one with which a global network does not start" mends rp_filter fail \
 	"conf.all.rp_filter is 1" "conf.all.rp_filter=2"
