@@ -72,10 +72,10 @@ static void add(struct check *check, const char *result, char *words, char *mend
 	json_t *row = json_pack("{s:s, s:s}", "name", check->name, "result", result);
 
 	text_clean(words);
-	json_object_set_new(row, "text", json_string(words));
+	json_object_set_new(row, "text", text_to_json(words));
 	if (mend) {
 		text_clean(mend);
-		json_object_set_new(row, "mend", json_string(mend));
+		json_object_set_new(row, "mend", text_to_json(mend));
 	}
 	json_array_append_new(check->results, row);
 	free(words);
@@ -367,7 +367,7 @@ static void print_json(const struct check *check)
 	json_t *document =
 		json_pack("{s:i, s:o, s:o, s:b, s:s, s:O}", "schema", 1, "node",
 			  check->config ? json_string(check->config->name) : json_null(),
-			  "config", json_string(check->file), "pre", check->cli->pre,
+			  "config", text_to_json(check->file), "pre", check->cli->pre,
 			  "result", worst(check), "checks", check->results);
 
 	cli_print_json(document);

@@ -31,7 +31,7 @@ int cli_print_json(const json_t *document)
 
 int cli_report(const struct cli *cli, const struct cli_error *error)
 {
-	json_t *document, *message;
+	json_t *document;
 	char text[sizeof(error->message)];
 
 	snprintf(text, sizeof(text), "%s", error->message);
@@ -40,10 +40,8 @@ int cli_report(const struct cli *cli, const struct cli_error *error)
 		fprintf(stderr, "shmnetctl: %s\n", text);
 		return error->exit;
 	}
-	message = json_string(text); /* NULL if a path in it is no UTF-8 */
 	document = json_pack("{s:i, s:{s:s, s:o}}", "schema", 1, "error", "code",
-			     error->code, "message",
-			     message ? message : json_string("(no UTF-8)"));
+			     error->code, "message", text_to_json(text));
 	cli_print_json(document);
 	json_decref(document);
 	return error->exit;

@@ -169,6 +169,23 @@ uint64_t text_get_number(const json_t *object, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(object, key));
 }
 
+json_t *text_to_json(const char *string)
+{
+	json_t *value = json_string(string);
+	char *copy;
+
+	if (value)
+		return value;
+	copy = text_format("%s", string);
+	for (char *at = copy; *at; at++) {
+		if (*at & 0x80)
+			*at = '?';
+	}
+	value = json_string(copy);
+	free(copy);
+	return value;
+}
+
 char *text_join(const json_t *list)
 {
 	char *joined = text_format("%s", "");

@@ -49,6 +49,9 @@ enum text_style text_state_style(const char *state);
 const char *text_get(const json_t *object, const char *key);
 uint64_t text_get_number(const json_t *object, const char *key);
 
+/* A string; if it is no UTF-8, as a path may be, with '?' for what isn't ASCII. */
+json_t *text_to_json(const char *string);
+
 /* A list of strings with blanks between, malloc'ed. */
 char *text_join(const json_t *list);
 

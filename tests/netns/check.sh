@@ -21,13 +21,15 @@ look() {
 	in_ns "$in_host" "${wrap[@]}" "$client" check --json "${options[@]}" "$config" \
 		>"$LAB/check.json" 2>"$LAB/check.err"
 	status=$?
-	jq -e '.schema == 1 and (.checks | length > 0)' "$LAB/check.json" >/dev/null
+	# Of nothing at all jq says nothing, and calls that good; so all is one list.
+	jq -es 'length == 1 and .[0].schema == 1 and (.[0].checks | length > 0)' \
+		"$LAB/check.json" >/dev/null
 }
 
 # The last look has one with this name, result and words.
 is() { # name, result, pattern
-	jq -e --arg n "$1" --arg r "$2" --arg t "${3-}" \
-		'any(.checks[]; .name == $n and .result == $r and (.text | test($t)))' \
+	jq -es --arg n "$1" --arg r "$2" --arg t "${3-}" \
+		'any(.[].checks[]; .name == $n and .result == $r and (.text | test($t)))' \
 		"$LAB/check.json" >/dev/null && return
 	jq -c --arg n "$1" '.checks[] | select(.name == $n)' "$LAB/check.json"
 	return 1
@@ -131,6 +133,10 @@ check "a config with errors: exit 2" exits 2 --pre "$LAB/bad.yaml"
 config=$LAB/bad.yaml
 check "each error in its own words" looks config fail "unknown key 'nodes'; did you mean 'node'"
 check "and nothing is looked at that depends on it" not is kernel pass
+config=$LAB/pre.yaml
+config=$LAB/$'caf\xe9.yaml'
+pre_config >"$config"
+check "a name that is no UTF-8" looks config pass "/caf[?].yaml is good"
 config=$LAB/pre.yaml
 check "a config that isn't there" exits 2 --pre "$LAB/absent.yaml"
 check "without a config it asks which: exit 2" exits 2 --pre
