@@ -11,10 +11,12 @@
  */
 #include "cli/check.h"
 
+#include "base/name.h"
 #include "cli/child.h"
 #include "cli/text.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -345,6 +347,27 @@ static const json_t *find_dropping(const struct ruleset *ruleset)
 	return NULL;
 }
 
+/* As nft takes one that is in no quotes, and so does a shell. */
+static bool is_plain(const char *name)
+{
+	return (isalpha((unsigned char)*name) || *name == '_') &&
+	       name[strspn(name, NAME_BYTES)] == '\0';
+}
+
+/* Other programs give tables and chains any name. */
+static char *mend_chain(const struct check *check, const json_t *chain,
+			const struct packet *packet)
+{
+	const char *table = text_get(chain, "table"), *name = text_get(chain, "name");
+
+	if (!is_plain(table) || !is_plain(name))
+		return text_format("%snft -a list ruleset  # and let in %s to port %u",
+				   check_at_node(check), packet->protocol, packet->port);
+	return text_format("%snft insert rule %s %s %s %s dport %u accept",
+			   check_at_node(check), text_get(chain, "family"), table, name,
+			   packet->protocol, packet->port);
+}
+
 static void check_port(struct check *check, const json_t *list,
 		       const struct packet *packet)
 {
@@ -360,10 +383,7 @@ static void check_port(struct check *check, const json_t *list,
 				       text_get(chain, "name"), text_get(chain, "family"),
 				       text_get(chain, "table"), packet->protocol,
 				       packet->port),
-			   text_format("%snft insert rule %s %s %s %s dport %u accept",
-				       check_at_node(check), text_get(chain, "family"),
-				       text_get(chain, "table"), text_get(chain, "name"),
-				       packet->protocol, packet->port));
+			   mend_chain(check, chain, packet));
 }
 
 /* ---- what nft says ---- */

@@ -349,6 +349,14 @@ check "nor is a map's return forgotten" looks firewall pass "udp to port 4791"
 rules 'ip saddr 192.0.2.0/24 goto some; drop;' accept
 check "nor a goto" looks firewall pass "udp to port 4791"
 in_ns h1 nft flush ruleset
+in_ns h1 nft -j -f - <<-'END'
+	{"nftables": [{"add": {"table": {"family": "inet", "name": "a;false"}}},
+	 {"add": {"chain": {"family": "inet", "table": "a;false", "name": "in", "type": "filter",
+	                    "hook": "input", "prio": 0, "policy": "drop"}}}]}
+END
+check "a table whose name a shell would run" looks firewall warn "table inet a;false drops tcp"
+check "is in no command" jq -e 'all(.checks[]; .mend // "" | test("false") | not)' "$LAB/check.json"
+in_ns h1 nft flush ruleset
 as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 if in_ns h1 "${as[@]}" true 2>/dev/null; then
 	chmod 755 "$LAB" && cp "$client" "$LAB/shmnetctl"
