@@ -1,4 +1,4 @@
-/* See tls.h. Whose a certificate is says tls_cert.c. */
+/* See tls.h. What a certificate is worth says tls_cert.c. */
 #include "control/tls_internal.h"
 
 #include "base/log.h"
@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #define FILE_SIZE_MAX (1 << 20)
-#define CERTS_MAX     16	   /* in a file */
 #define CHAIN_MAX     (32 << 10)   /* bytes of certificates that a peer may show */
 #define WARN_SEC      (30 * 86400) /* before a certificate's end */
 
@@ -95,17 +94,12 @@ static int open_file(const struct material *material, const char *what, const ch
 static int read_certs(const struct material *material, const char *what, const char *path,
 		      STACK_OF(X509) * certs)
 {
-	X509 *cert;
 	BIO *bio = NULL;
 	int ret = open_file(material, what, path, false, &bio);
 
 	if (ret < 0)
 		return ret;
-	while (sk_X509_num(certs) < CERTS_MAX &&
-	       (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-		if (!sk_X509_push(certs, cert))
-			X509_free(cert);
-	}
+	tls_cert_read(bio, certs);
 	BIO_free(bio);
 	if (sk_X509_num(certs) == 0)
 		return refuse(material, -EINVAL,
@@ -223,29 +217,17 @@ static int check_owner(const struct material *material)
 		      options->cluster);
 }
 
-/* As a peer will do it. */
 static int check_signer(const struct material *material, X509_STORE *store)
 {
-	X509_STORE_CTX *verification = X509_STORE_CTX_new();
 	char why[TLS_WORDS_MAX];
-	int ret = 0;
+	int ret = tls_cert_check(store, material->chain, why, sizeof(why));
 
-	if (!verification || !X509_STORE_CTX_init(verification, store, own_cert(material),
-						  material->chain)) {
-		X509_STORE_CTX_free(verification);
+	if (ret == -ENOMEM)
 		return refuse_memory(material);
-	}
-	X509_STORE_CTX_set_purpose(verification, X509_PURPOSE_SSL_SERVER);
-	if (X509_verify_cert(verification) == 1 &&
-	    !X509_check_purpose(own_cert(material), X509_PURPOSE_SSL_CLIENT, 0))
-		X509_STORE_CTX_set_error(verification, X509_V_ERR_INVALID_PURPOSE);
-	if (X509_STORE_CTX_get_error(verification) != X509_V_OK) {
-		tls_cert_explain(verification, why, sizeof(why));
-		ret = refuse(material, -EINVAL, "certificate %s (CA %s): %s",
-			     material->options->certificate, material->options->ca, why);
-	}
-	X509_STORE_CTX_free(verification);
-	return ret;
+	if (ret < 0)
+		return refuse(material, ret, "certificate %s (CA %s): %s",
+			      material->options->certificate, material->options->ca, why);
+	return 0;
 }
 
 static void warn_of_end(const struct material *material)
@@ -264,22 +246,6 @@ static void warn_of_end(const struct material *material)
 
 /* ---- the context ---- */
 
-static int make_store(const struct material *material, X509_STORE **ret_store)
-{
-	X509_STORE *store = X509_STORE_new();
-
-	if (!store)
-		return refuse_memory(material);
-	for (int i = 0; i < sk_X509_num(material->ca); i++) {
-		if (!X509_STORE_add_cert(store, sk_X509_value(material->ca, i))) {
-			X509_STORE_free(store);
-			return refuse_memory(material);
-		}
-	}
-	*ret_store = store;
-	return 0;
-}
-
 /* No session is ever resumed: each connection proves anew who is there. */
 static void restrict_context(SSL_CTX *ssl)
 {
@@ -293,7 +259,7 @@ static void restrict_context(SSL_CTX *ssl)
 				      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_max_cert_list(ssl, CHAIN_MAX);
 	SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-			   tls_cert_verify);
+			   tls_stream_verify);
 }
 
 static int show_certs(const struct material *material, SSL_CTX *ssl)
@@ -313,10 +279,10 @@ static int show_certs(const struct material *material, SSL_CTX *ssl)
 static int make_context(const struct material *material, struct tls_context *context)
 {
 	X509_STORE *store = NULL;
-	int ret = make_store(material, &store);
+	int ret = tls_cert_store_new(material->ca, &store);
 
 	if (ret < 0)
-		return ret;
+		return refuse_memory(material);
 	ret = check_signer(material, store);
 	context->ssl = ret < 0 ? NULL : SSL_CTX_new(TLS_method());
 	if (!context->ssl) {

@@ -1,10 +1,12 @@
-/* See tls_internal.h. */
-#include "control/tls_internal.h"
+/* See tls_cert.h. */
+#include "control/tls_cert.h"
 
 #include <errno.h>
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <time.h>
 
+#define CERTS_MAX    16 /* in a file */
 #define DATE_SIZE    32
 #define SUBJECT_SIZE 128
 
@@ -177,46 +179,54 @@ void tls_cert_explain(X509_STORE_CTX *verification, char *text, size_t size)
 	}
 }
 
-/* ---- during the handshake ---- */
+/* ---- can a node show it? ---- */
 
-static int refuse_owner(struct tls_stream *stream, X509 *cert)
+void tls_cert_read(BIO *bio, STACK_OF(X509) * certs)
 {
-	struct tls_cert_owner owner;
-	char subject[SUBJECT_SIZE + 32];
+	X509 *cert;
 
-	if (tls_cert_owner(cert, &owner) == 0) {
-		if (strcmp(owner.cluster, stream->context->cluster) == 0) {
-			memcpy(stream->name, owner.node, sizeof(stream->name));
-			return 0;
-		}
-		snprintf(stream->why, sizeof(stream->why),
-			 "the certificate is of node '%s' in cluster '%s', and here is "
-			 "cluster '%s'",
-			 owner.node, owner.cluster, stream->context->cluster);
-		return -EPERM;
+	while (sk_X509_num(certs) < CERTS_MAX &&
+	       (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+		if (!sk_X509_push(certs, cert))
+			X509_free(cert);
 	}
-	tls_cert_describe(cert, subject, sizeof(subject));
-	snprintf(stream->why, sizeof(stream->why),
-		 "%s names no node: it needs one alternative name URI:%sCLUSTER/NODE, as "
-		 "shmnetctl keygen makes it",
-		 subject, NAME_SCHEME);
-	return -EPERM;
 }
 
-int tls_cert_verify(int is_good, X509_STORE_CTX *verification)
+int tls_cert_store_new(const STACK_OF(X509) * ca, X509_STORE **ret_store)
 {
-	SSL *ssl = X509_STORE_CTX_get_ex_data(verification,
-					      SSL_get_ex_data_X509_STORE_CTX_idx());
-	struct tls_stream *stream = SSL_get_app_data(ssl);
+	X509_STORE *store = X509_STORE_new();
 
-	if (!is_good) {
-		tls_cert_explain(verification, stream->why, sizeof(stream->why));
-		return 0;
+	if (!store)
+		return -ENOMEM;
+	for (int i = 0; i < sk_X509_num(ca); i++) {
+		if (!X509_STORE_add_cert(store, sk_X509_value(ca, i))) {
+			X509_STORE_free(store);
+			return -ENOMEM;
+		}
 	}
-	if (X509_STORE_CTX_get_error_depth(verification) > 0)
-		return 1;
-	if (refuse_owner(stream, X509_STORE_CTX_get_current_cert(verification)) == 0)
-		return 1;
-	X509_STORE_CTX_set_error(verification, X509_V_ERR_HOSTNAME_MISMATCH);
+	*ret_store = store;
 	return 0;
+}
+
+/* As a peer will do it. */
+int tls_cert_check(X509_STORE *store, STACK_OF(X509) * chain, char *ret_why, size_t size)
+{
+	X509_STORE_CTX *verification = X509_STORE_CTX_new();
+	X509 *cert = sk_X509_value(chain, 0);
+	int ret = 0;
+
+	if (!verification || !X509_STORE_CTX_init(verification, store, cert, chain)) {
+		X509_STORE_CTX_free(verification);
+		return -ENOMEM;
+	}
+	X509_STORE_CTX_set_purpose(verification, X509_PURPOSE_SSL_SERVER);
+	if (X509_verify_cert(verification) == 1 &&
+	    !X509_check_purpose(cert, X509_PURPOSE_SSL_CLIENT, 0))
+		X509_STORE_CTX_set_error(verification, X509_V_ERR_INVALID_PURPOSE);
+	if (X509_STORE_CTX_get_error(verification) != X509_V_OK) {
+		tls_cert_explain(verification, ret_why, size);
+		ret = -EINVAL;
+	}
+	X509_STORE_CTX_free(verification);
+	return ret;
 }

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define KEY_LABEL "EXPORTER-shmnet-qp"
+#define KEY_LABEL    "EXPORTER-shmnet-qp"
+#define SUBJECT_SIZE 160
 
 /* ---- why it failed ---- */
 
@@ -58,7 +59,7 @@ static const char *words_of(int reason)
 	}
 }
 
-/* OpenSSL queued an error; what tls_cert_verify() said of a certificate stays. */
+/* OpenSSL queued an error; what tls_stream_verify() said of a certificate stays. */
 static void explain(struct tls_stream *stream, unsigned long error)
 {
 	int reason = ERR_GET_REASON(error);
@@ -116,6 +117,50 @@ static void prepare(struct tls_stream *stream)
 	ERR_clear_error();
 	stream->wants_write = false;
 	errno = 0;
+}
+
+/* ---- who the other one is ---- */
+
+static int refuse_owner(struct tls_stream *stream, X509 *cert)
+{
+	struct tls_cert_owner owner;
+	char subject[SUBJECT_SIZE];
+
+	if (tls_cert_owner(cert, &owner) == 0) {
+		if (strcmp(owner.cluster, stream->context->cluster) == 0) {
+			memcpy(stream->name, owner.node, sizeof(stream->name));
+			return 0;
+		}
+		snprintf(stream->why, sizeof(stream->why),
+			 "the certificate is of node '%s' in cluster '%s', and here is "
+			 "cluster '%s'",
+			 owner.node, owner.cluster, stream->context->cluster);
+		return -EPERM;
+	}
+	tls_cert_describe(cert, subject, sizeof(subject));
+	snprintf(stream->why, sizeof(stream->why),
+		 "%s names no node: it needs one alternative name URI:%sCLUSTER/NODE, as "
+		 "shmnetctl keygen makes it",
+		 subject, NAME_SCHEME);
+	return -EPERM;
+}
+
+int tls_stream_verify(int is_good, X509_STORE_CTX *verification)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(verification,
+					      SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls_stream *stream = SSL_get_app_data(ssl);
+
+	if (!is_good) {
+		tls_cert_explain(verification, stream->why, sizeof(stream->why));
+		return 0;
+	}
+	if (X509_STORE_CTX_get_error_depth(verification) > 0)
+		return 1;
+	if (refuse_owner(stream, X509_STORE_CTX_get_current_cert(verification)) == 0)
+		return 1;
+	X509_STORE_CTX_set_error(verification, X509_V_ERR_HOSTNAME_MISMATCH);
+	return 0;
 }
 
 /* ---- without TLS ---- */

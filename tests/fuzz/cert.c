@@ -3,7 +3,8 @@
  * is said of it is printable, and a name that is taken out of it is one that a config
  * would take.
  */
-#include "control/tls_internal.h"
+#include "control/tls.h"
+#include "control/tls_cert.h"
 #include "fuzz.h"
 
 #include <openssl/err.h>
