@@ -2,19 +2,21 @@
  * Certificates of a fabric of kind rdma, and the clock that their dates are compared
  * with. See check.h. The only other file of shmnetctl, beside cert.c, that sees OpenSSL.
  *
+ * Whether a node can show its certificate is asked as the node itself does, before it
+ * starts: control/tls_cert.h. Here are the dates, and who can read what.
+ *
  * Nothing secret leaves it: of a key only its file's mode is looked at, and that it is
  * the one of the certificate.
  */
 #include "cli/check.h"
 
-#include "base/name.h"
 #include "cli/text.h"
+#include "control/tls_cert.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,6 +27,7 @@
 #define DAY_SEC	  86400
 #define WARN_DAYS 30 /* as the node does */
 #define DATE_SIZE 32
+#define WHY_MAX	  512
 
 static bool has_certificates(const struct check *check)
 {
@@ -139,21 +142,40 @@ static void tell_unread(struct check *check, const char *path, int error,
 }
 
 /* NULL: there is none, and errno says why; 0: it is no PEM. */
-static X509 *read_certificate(const char *path)
+static STACK_OF(X509) * read_certificates(const char *path)
 {
 	FILE *file = fopen(path, "re");
-	X509 *cert;
+	STACK_OF(X509) *certs = file ? sk_X509_new_null() : NULL;
+	BIO *bio = certs ? BIO_new_fp(file, BIO_NOCLOSE) : NULL;
 
 	if (!file)
 		return NULL;
-	cert = PEM_read_X509(file, NULL, NULL, NULL);
+	if (bio)
+		tls_cert_read(bio, certs);
+	BIO_free(bio);
 	fclose(file);
 	ERR_clear_error();
 	errno = 0;
-	return cert;
+	if (sk_X509_num(certs) > 0)
+		return certs;
+	sk_X509_free(certs);
+	return NULL;
+}
+
+static void free_certificates(STACK_OF(X509) * certs)
+{
+	sk_X509_pop_free(certs, X509_free);
 }
 
 /* ---- certificates ---- */
+
+static bool is_current(const X509 *cert)
+{
+	const time_t now = time(NULL);
+
+	return time_of(X509_get0_notBefore(cert)) <= now &&
+	       time_of(X509_get0_notAfter(cert)) > now;
+}
 
 /* True: they are good, and nothing was said. */
 static bool check_dates(struct check *check, const char *what, const X509 *cert,
@@ -187,70 +209,128 @@ static bool check_dates(struct check *check, const char *what, const X509 *cert,
 	return false;
 }
 
-/* "shmnet://CLUSTER/NODE" is among its names. */
-static bool is_of(const X509 *cert, const struct node_config *config)
+static void pass_until(struct check *check, const char *path, const X509 *cert)
 {
-	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-	char *wanted = text_format(NAME_SCHEME "%s/%s", config->cluster, config->name);
-	bool is_there = false;
+	char date[DATE_SIZE];
 
-	for (int i = 0; names && i < sk_GENERAL_NAME_num(names); i++) {
-		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-		const ASN1_IA5STRING *uri = name->d.uniformResourceIdentifier;
-
-		if (name->type == GEN_URI &&
-		    ASN1_STRING_length(uri) == (int)strlen(wanted) &&
-		    memcmp(ASN1_STRING_get0_data(uri), wanted, strlen(wanted)) == 0)
-			is_there = true;
-	}
-	free(wanted);
-	GENERAL_NAMES_free(names);
-	return is_there;
+	check_pass(check,
+		   text_format("%s is valid until %s", path,
+			       format_date(time_of(X509_get0_notAfter(cert)), date)));
 }
 
-static void check_own(struct check *check, X509 *cert, X509 *ca)
+/* ---- the CA ---- */
+
+/* A node starts with none that may not sign. */
+static bool are_cas(const STACK_OF(X509) * ca)
+{
+	for (int i = 0; i < sk_X509_num(ca); i++) {
+		if (!X509_check_ca(sk_X509_value(ca, i)))
+			return false;
+	}
+	return true;
+}
+
+static bool is_any_current(const STACK_OF(X509) * ca)
+{
+	for (int i = 0; i < sk_X509_num(ca); i++) {
+		if (is_current(sk_X509_value(ca, i)))
+			return true;
+	}
+	return false;
+}
+
+/* Of several, while nodes go from one to the next, one that is over is in nobody's way.
+ */
+static void check_ca(struct check *check, const STACK_OF(X509) * ca)
+{
+	const char *path = check->rdma->ca;
+	const bool is_enough = is_any_current(ca);
+
+	if (!are_cas(ca)) {
+		check_fail(
+			check,
+			text_format("%s is a certificate that may not sign others; is "
+				    "it the one of a node?",
+				    path),
+			text_format("editor %s  # ca: the one of the CA", check->file));
+		return;
+	}
+	for (int i = 0; i < sk_X509_num(ca); i++) {
+		const X509 *cert = sk_X509_value(ca, i);
+
+		if (is_enough && !is_current(cert))
+			continue;
+		if (check_dates(check, path, cert, mend_ca))
+			pass_until(check, path, cert);
+	}
+}
+
+/* ---- the node's ---- */
+
+static bool is_of(const X509 *cert, const struct node_config *config)
+{
+	struct tls_cert_owner owner;
+
+	return tls_cert_owner(cert, &owner) == 0 &&
+	       strcmp(owner.cluster, config->cluster) == 0 &&
+	       strcmp(owner.node, config->name) == 0;
+}
+
+/* By who has these CAs. */
+static bool is_taken(STACK_OF(X509) * chain, const STACK_OF(X509) * ca, char why[WHY_MAX])
+{
+	X509_STORE *store = NULL;
+	int ret = tls_cert_store_new(ca, &store);
+
+	snprintf(why, WHY_MAX, "out of memory");
+	if (ret == 0)
+		ret = tls_cert_check(store, chain, why, WHY_MAX);
+	X509_STORE_free(store);
+	ERR_clear_error();
+	return ret == 0;
+}
+
+/* Its own dates have words and a mend of their own. */
+static void check_own(struct check *check, STACK_OF(X509) * chain,
+		      const STACK_OF(X509) * ca)
 {
 	const char *path = check->rdma->certificate;
-	char date[DATE_SIZE];
+	const X509 *cert = sk_X509_value(chain, 0);
+	char why[WHY_MAX];
 
 	if (!is_of(cert, check->config))
 		check_fail(check,
 			   text_format("%s is not that of node %s in cluster %s", path,
 				       check->config->name, check->config->cluster),
 			   mend_node(check));
-	else if (ca && X509_verify(cert, X509_get0_pubkey(ca)) != 1)
+	else if (ca && is_current(cert) && !is_taken(chain, ca, why))
 		check_fail(check,
-			   text_format("%s was not signed by %s", path, check->rdma->ca),
+			   text_format("%s (CA %s): %s", path, check->rdma->ca, why),
 			   mend_node(check));
 	else if (check_dates(check, path, cert, mend_node))
-		check_pass(check,
-			   text_format(
-				   "%s is valid until %s", path,
-				   format_date(time_of(X509_get0_notAfter(cert)), date)));
+		pass_until(check, path, cert);
 	ERR_clear_error();
 }
 
 void check_certificate(struct check *check)
 {
-	X509 *ca, *cert;
-	char date[DATE_SIZE];
+	STACK_OF(X509) * ca;
+	STACK_OF(X509) * chain;
 
 	if (!has_certificates(check))
 		return;
-	ca = read_certificate(check->rdma->ca);
-	if (!ca)
+	ca = read_certificates(check->rdma->ca);
+	if (ca)
+		check_ca(check, ca);
+	else
 		tell_unread(check, check->rdma->ca, errno, mend_ca);
-	else if (check_dates(check, check->rdma->ca, ca, mend_ca))
-		check_pass(check, text_format("%s is valid until %s", check->rdma->ca,
-					      format_date(time_of(X509_get0_notAfter(ca)),
-							  date)));
-	cert = read_certificate(check->rdma->certificate);
-	if (cert)
-		check_own(check, cert, ca);
+	chain = read_certificates(check->rdma->certificate);
+	if (chain)
+		check_own(check, chain, ca && are_cas(ca) ? ca : NULL);
 	else
 		tell_unread(check, check->rdma->certificate, errno, mend_node);
-	X509_free(ca);
-	X509_free(cert);
+	free_certificates(ca);
+	free_certificates(chain);
 }
 
 /* ---- the key ---- */
@@ -268,11 +348,12 @@ static int on_passphrase(char *buffer, int size, int is_writing, void *arg)
 static bool is_key_of(FILE *file, const char *path)
 {
 	EVP_PKEY *key = PEM_read_PrivateKey(file, NULL, on_passphrase, NULL);
-	X509 *cert = read_certificate(path);
-	bool is_good = key && (!cert || X509_check_private_key(cert, key) == 1);
+	STACK_OF(X509) *chain = read_certificates(path);
+	bool is_good = key && (!chain ||
+			       X509_check_private_key(sk_X509_value(chain, 0), key) == 1);
 
 	EVP_PKEY_free(key);
-	X509_free(cert);
+	free_certificates(chain);
 	ERR_clear_error();
 	return is_good;
 }

@@ -250,10 +250,10 @@ check "the key with it" is key pass
 rm "$keys"/n1.*
 "$client" keygen node n1 --dir "$keys" --days 5 >/dev/null
 check "a certificate that expires soon" mends certificate warn "n1.crt expires on .*, in [45] days" "keygen node n1"
-certificate() { # start, end: of n1, by openssl
+certificate() { # start, end, extension: of n1, by openssl
 	printf '%s\n' '[ca]' 'default_ca = x' '[x]' "database = $LAB/index" "serial = $LAB/serial" \
 		'default_md = sha256' 'policy = p' "new_certs_dir = $LAB" '[p]' \
-		'commonName = supplied' '[e]' 'subjectAltName = URI:shmnet://default/n1' >"$LAB/ca.conf"
+		'commonName = supplied' '[e]' "${3:-subjectAltName = URI:shmnet://default/n1}" >"$LAB/ca.conf"
 	: >"$LAB/index"
 	echo 01 >"$LAB/serial"
 	openssl req -new -key "$keys/n1.key" -subj /CN=n1 -out "$LAB/n1.csr" &&
@@ -269,8 +269,26 @@ check "one that is not valid yet, or the clock is wrong" looks certificate fail 
 	"n1.crt is not valid before 2090-01-01, and the clock here says 20"
 check "the command sets the clock" jq -e \
 	'any(.checks[]; .mend // "" | test("timedatectl set-ntp true"))' "$LAB/check.json"
+check "openssl makes one with two names" certificate 20200101000000Z 20900101000000Z \
+	'subjectAltName = URI:shmnet://default/n1, URI:shmnet://default/n2'
+check "which is nobody's" mends certificate fail "is not that of node n1" "keygen node n1"
+rm -f "$keys"/*.old
+check "openssl makes one for a server" certificate 20200101000000Z 20900101000000Z \
+	$'subjectAltName = URI:shmnet://default/n1\nextendedKeyUsage = serverAuth'
+check "a node is a client, too" mends certificate fail "is not made for a node's TLS" "keygen node n1"
+rm -f "$keys"/*.old
+check "openssl makes a CA that is over" certificate 20200101000000Z 20210101000000Z \
+	'basicConstraints = critical,CA:TRUE'
+mv "$keys/n1.crt" "$LAB/over.crt"
 rm -f "$keys"/n1.* "$keys"/*.old
 "$client" keygen node n1 --dir "$keys" >/dev/null
+cat "$keys/ca.crt" >>"$LAB/over.crt"
+sed -i "s|$keys/ca.crt|$LAB/over.crt|" "$config"
+check "a CA that is over beside the next one" looks certificate pass "over.crt is valid until"
+check "is in nobody's way" not is certificate fail
+sed -i "s|$LAB/over.crt|$keys/n1.crt|" "$config"
+check "the certificate of a node for the CA's" looks certificate fail "n1.crt is a certificate that may not sign others"
+sed -i "s|ca: $keys/n1.crt|ca: $keys/ca.crt|" "$config"
 "$client" keygen node n2 --dir "$keys" >/dev/null
 cp "$keys/n1.key" "$LAB/n1.key" && cp "$keys/n2.key" "$keys/n1.key"
 check "the key of another certificate" looks key fail "n1.key is not the key of $keys/n1.crt"
@@ -280,7 +298,12 @@ check "the certificate of another node" looks certificate fail "is not that of n
 sed -i 's/n2.crt/n1.crt/; s/n2.key/n1.key/' "$config"
 "$client" keygen ca --cluster default --dir "$LAB/other" >/dev/null
 sed -i "s|$keys/ca.crt|$LAB/other/ca.crt|" "$config"
-check "the CA of others" looks certificate fail "was not signed by $LAB/other/ca.crt"
+check "the CA of others" looks certificate fail \
+	"n1.crt .CA $LAB/other/ca.crt.: the certificate of node 'n1' .* which is not the CA that the config names"
+cat "$keys/ca.crt" >>"$LAB/other/ca.crt"
+check "beside the own one: as the node takes it" looks certificate pass "n1.crt is valid until"
+check "each CA is looked at" jq -e '[.checks[] | select(.name == "certificate" and .result == "pass")] | length == 3' \
+	"$LAB/check.json"
 sed -i "s|$LAB/other/ca.crt|$keys/ca.crt|" "$config"
 if grep -qc '__[at]san_init' "$client"; then
 	echo "skipped: clocks (a sanitizer's run-time library has to be loaded before all others)"
