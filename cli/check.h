@@ -66,6 +66,18 @@ void check_netns_close(struct check *check);
 const char *check_at_node(const struct check *check);
 const char *check_at_taps(const struct check *check);
 
+#define CHECK_LINE_SIZE 128
+
+/*
+ * check_unit.c: the line of a file of the node's process that begins so, or of ours if
+ * there is none; and a property of the unit of that node's name. False: there is no such
+ * line, or no such unit.
+ */
+bool check_read_process(const struct check *check, const char *file, const char *key,
+			char ret_line[CHECK_LINE_SIZE]);
+bool check_read_unit(const struct check *check, const char *key,
+		     char ret_value[CHECK_LINE_SIZE]);
+
 /* check_kernel.c */
 void check_kernel(struct check *check);
 void check_memfd(struct check *check);

@@ -4,18 +4,12 @@
  */
 #include "cli/check.h"
 
-#include "cli/child.h"
 #include "cli/text.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define LINE_SIZE	     128
-#define SYSTEMCTL_TIMEOUT_MS 5000
 
 /* Those on other machines: as many as are known, or as there are seeds. */
 static unsigned count_peers(const struct check *check)
@@ -44,55 +38,12 @@ static uint64_t count_bytes(const struct check *check)
 	return bytes * count_peers(check);
 }
 
-/* A line of a file of the node's process, or of ours. */
-static bool read_process(const struct check *check, const char *file, const char *key,
-			 char line[LINE_SIZE])
-{
-	const pid_t pid = check->pid ? check->pid : getpid();
-	char path[64];
-	FILE *stream;
-	bool is_found = false;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-	stream = fopen(path, "re");
-	while (stream && !is_found && fgets(line, LINE_SIZE, stream))
-		is_found = strncmp(line, key, strlen(key)) == 0;
-	if (stream)
-		fclose(stream);
-	return is_found;
-}
-
-/* A line "KEY=value" of what systemctl shows; "" if it isn't there. */
-static void read_property(const char *text, const char *key, char value[LINE_SIZE])
-{
-	const char *at = strstr(text, key);
-
-	value[0] = '\0';
-	if (at)
-		snprintf(value, LINE_SIZE, "%.*s", (int)strcspn(at + strlen(key), "\n"),
-			 at + strlen(key));
-}
-
 /* Of the unit that the node will be, if there is one; 0: there is none. */
 static uint64_t read_unit_limit(const struct check *check)
 {
-	char *unit = text_format("shmnet-node@%s.service", check->config->name);
-	const char *const argv[] = {"systemctl", "show",	 "-p", "LoadState",
-				    "-p",	 "LimitMEMLOCK", unit, NULL};
-	struct child_reply reply = {.text = NULL};
-	char state[LINE_SIZE] = "", limit[LINE_SIZE] = "";
-	int ret = access("/run/systemd/system", F_OK) < 0
-			  ? -ENOENT
-			  : child_run(argv, child_plain_environment, SYSTEMCTL_TIMEOUT_MS,
-				      &reply);
+	char limit[CHECK_LINE_SIZE];
 
-	if (ret == 0 && reply.status == 0) {
-		read_property(reply.text, "LoadState=", state);
-		read_property(reply.text, "LimitMEMLOCK=", limit);
-	}
-	free(reply.text);
-	free(unit);
-	if (strcmp(state, "loaded") != 0)
+	if (!check_read_unit(check, "LimitMEMLOCK", limit))
 		return 0;
 	return strcmp(limit, "infinity") == 0 ? UINT64_MAX : strtoull(limit, NULL, 10);
 }
@@ -112,17 +63,17 @@ static char *mend_memlock(const struct check *check, bool is_unit)
 /* Of who is, or will be, the node: UINT64_MAX is no limit. False: it can't be read. */
 static bool read_limit(const struct check *check, bool *ret_is_unit, uint64_t *ret_limit)
 {
-	char line[LINE_SIZE];
+	char line[CHECK_LINE_SIZE];
 
 	*ret_limit = check->pid ? 0 : read_unit_limit(check);
 	*ret_is_unit = *ret_limit > 0;
 	if (*ret_is_unit)
 		return true;
 	*ret_limit = UINT64_MAX;
-	if (read_process(check, "status", "CapEff:", line) &&
+	if (check_read_process(check, "status", "CapEff:", line) &&
 	    strtoull(line + 7, NULL, 16) >> CAP_IPC_LOCK & 1)
 		return true;
-	if (!read_process(check, "limits", "Max locked memory", line))
+	if (!check_read_process(check, "limits", "Max locked memory", line))
 		return false;
 	/* "Max locked memory  SOFT  HARD  bytes": the node takes the hard one. */
 	if (sscanf(line + strlen("Max locked memory"), "%*s %" SCNu64, ret_limit) != 1)
