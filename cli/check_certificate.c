@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -358,6 +359,68 @@ static bool is_key_of(FILE *file, const char *path)
 	return is_good;
 }
 
+/* Not of root, which could read all before it gave that up. */
+static char *find_process_user(const struct check *check, uid_t owner)
+{
+	char line[CHECK_LINE_SIZE];
+	uid_t uid;
+
+	if (!check_read_process(check, "status", "Uid:", line) ||
+	    sscanf(line, "Uid: %*u %u", &uid) != 1 || uid == 0 || uid == owner)
+		return NULL;
+	return text_format("%u", uid);
+}
+
+static char *find_unit_user(const struct check *check, uid_t owner)
+{
+	const struct passwd *entry;
+	char user[CHECK_LINE_SIZE];
+
+	if (!check_read_unit(check, "User", user))
+		return NULL;
+	entry = getpwnam(user);
+	return entry && entry->pw_uid != owner ? text_format("%s", user) : NULL;
+}
+
+/* By a drop-in of the unit; a node gives it up once it has read its files. */
+static bool may_read_all(const struct check *check)
+{
+	char rights[CHECK_LINE_SIZE];
+
+	return check_read_unit(check, "AmbientCapabilities", rights) &&
+	       strstr(rights, "cap_dac_");
+}
+
+/* The user that the node is, or will be, if that can't read the file; or NULL. */
+static char *find_other_user(const struct check *check, const char *path)
+{
+	struct stat info;
+
+	if (stat(path, &info) < 0 || may_read_all(check))
+		return NULL;
+	return check->pid ? find_process_user(check, info.st_uid)
+			  : find_unit_user(check, info.st_uid);
+}
+
+static void check_owner(struct check *check, const char *path)
+{
+	char *user = find_other_user(check, path);
+
+	if (user)
+		check_warn(
+			check,
+			text_format(check->pid
+					    ? "%s can't be read by the node, which is "
+					      "user %s"
+					    : "%s can't be read by the unit, which runs "
+					      "as user %s",
+				    path, user),
+			text_format("chown %s %s", user, path));
+	else
+		check_pass(check, text_format("%s is for its owner only", path));
+	free(user);
+}
+
 void check_key(struct check *check)
 {
 	const char *path = has_certificates(check) ? check->rdma->key : NULL;
@@ -380,7 +443,7 @@ void check_key(struct check *check)
 		return;
 	}
 	if (is_key_of(file, check->rdma->certificate))
-		check_pass(check, text_format("%s is for its owner only", path));
+		check_owner(check, path);
 	else
 		check_fail(check,
 			   text_format("%s is not the key of %s", path,

@@ -242,6 +242,40 @@ wrap=()
 check "certificates are good" looks certificate pass "n1.crt is valid until"
 check "the CA's, too" is certificate pass "ca.crt is valid until"
 check "the key is for its owner only" is key pass
+if [ -x /usr/bin/systemctl ]; then
+	cat >"$LAB/systemctl" <<-'END'
+		#!/bin/bash
+		# Of a unit that runs as user "nobody": what it is asked for.
+		while [ $# -gt 0 ]; do
+			case $1$2 in
+			-pLoadState) echo LoadState=loaded ;;
+			-pUser) echo User=nobody ;;
+			-pLimitMEMLOCK) echo LimitMEMLOCK=524288 ;;
+			-p*) echo "${2}=" ;;
+			esac
+			shift
+		done
+	END
+	cat >"$LAB/unit" <<-'END'
+		#!/bin/bash
+		# A host with systemd: DIR command...
+		mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system || exit 99
+		mount --bind "$1/systemctl" /usr/bin/systemctl || exit 99
+		shift
+		exec "$@"
+	END
+	chmod +x "$LAB/systemctl" "$LAB/unit"
+	wrap=(unshare -m "$LAB/unit" "$LAB")
+	check "a unit that may lock too little" looks memlock fail "the unit may lock 524 kB"
+	check "its command" jq -e 'any(.checks[]; .name == "memlock" and (.mend | test("systemctl edit shmnet-node@n1")))' \
+		"$LAB/check.json"
+	check "a key of root's is none for a unit that runs as another user" \
+		mends key warn "can't be read by the unit, which runs as user nobody" "^chown nobody $keys/n1.key$"
+	wrap=()
+	chown root "$keys/n1.key"
+else
+	echo "skipped: units (no systemctl)"
+fi
 chmod 644 "$keys/n1.key"
 check "a key that others can read" mends key fail "mode 0644" "^chmod 600 $keys/n1.key$"
 rm "$keys"/n1.*
