@@ -316,11 +316,12 @@ export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 export MALLOC_PERTURB_=165
 
-configure() { # build
+# In a process of its own: a test that compiles has the compiler that is usual here.
+configure() ( # build
 	local dir=build/$1 options=(-Dwerror=true)
 	if [ -f "$dir/build.ninja" ]; then
 		ninja -C "$dir" build.ninja # set up again if a meson.build has changed
-		return
+		exit
 	fi
 	rm -rf --one-file-system "$dir" # what an attempt that failed has left
 	case $1 in
@@ -332,7 +333,7 @@ configure() { # build
 	if [ "$1" = fuzz ]; then options+=(-Dfuzz=true); else options+=(--fatal-meson-warnings); fi
 	[ "$1" = gcc ] || options+=(-Db_lundef=false)
 	meson setup "$dir" "${options[@]}"
-}
+)
 
 # A line of JSON per test of these suites. If none is named: of all but static, and
 # in a build with a sanitizer but those that it has nothing to say about.
