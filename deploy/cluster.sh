@@ -42,6 +42,11 @@ faulty=0    # errors before anything was changed
 declare -A ssh_to=() user=() port=() listen=() rdma=()
 declare -A setting=()
 
+# shellcheck source=deploy/cluster/certificates.sh
+. "$here/cluster/certificates.sh"
+# shellcheck source=deploy/cluster/state.sh
+. "$here/cluster/state.sh"
+
 usage() {
 	sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//p}' "$0"
 }
@@ -142,74 +147,6 @@ check_package() {
 	[ -f "$package" ] || { fault "$package" "there is no such package; deploy/package.sh makes it" && return; }
 	[ "$(package_field Package)" = shmnet ] ||
 		fault "$package" "is no package of shmnet; deploy/package.sh makes it"
-}
-
-# --- certificates -----------------------------------------------------------------------
-
-certificates() { # of a host: files in the directory of the CA
-	[ -z "${setting[ca]-}" ] || printf '%s\n' ca.crt "$1.crt" "$1.key"
-}
-
-check_key() { # file
-	local mode
-	[ -f "$1" ] || return 0
-	mode=$(stat -c %a "$1")
-	[ $((0$mode & 077)) -eq 0 ] || fault "$1" \
-		"has mode $mode, so others can use this key; chmod 600 it, or, if they may have, make a new one"
-}
-
-check_certificate() { # file, who it is for or nothing, remedy
-	local end
-	end=$(openssl x509 -noout -enddate -in "$1" 2>/dev/null) ||
-		{ fault "$1" "is no certificate; $3" && return; }
-	openssl x509 -noout -checkend $((EXPIRES_DAYS * 86400)) -in "$1" >/dev/null || fault "$1" \
-		"expires on ${end#*=}, in less than $EXPIRES_DAYS days; $3"
-	[ -z "$2" ] || openssl x509 -noout -ext subjectAltName -in "$1" 2>/dev/null |
-		tr ', ' '\n' | grep -qxF "URI:$2" ||
-		fault "$1" "is not for ${2#*://}; $3"
-}
-
-# For hosts whose certificates are there; what is missing is made by `apply`.
-check_certificates() {
-	local ca=${setting[ca]-} host uri="shmnet://${setting[cluster]}"
-	[ -n "$ca" ] || return 0
-	command -v openssl >/dev/null || fail "openssl is missing here; apt-get install openssl"
-	check_key "$ca/ca.key"
-	[ ! -f "$ca/ca.crt" ] || check_certificate "$ca/ca.crt" "" \
-		"a new CA and new certificates are due: move the directory away, and apply"
-	for host in "${hosts[@]}"; do
-		check_key "$ca/$host.key"
-		[ -f "$ca/$host.crt" ] || continue
-		check_certificate "$ca/$host.crt" "$uri/$host" \
-			"move it and $host.key away, and apply makes new ones"
-		openssl verify -CAfile "$ca/ca.crt" "$ca/$host.crt" >/dev/null 2>&1 || fault "$ca/$host.crt" \
-			"is not by the CA in $ca/ca.crt; move it and $host.key away, and apply makes new ones"
-	done
-	[ ! -f "$ca/ca.crt" ] || [ -f "$ca/ca.key" ] || [ -z "$(certificates_missing)" ] ||
-		fault "$ca/ca.key" "is missing, and certificates are to be made; put the CA's key there"
-}
-
-certificates_missing() {
-	local host file
-	for host in "${hosts[@]}"; do
-		for file in $(certificates "$host"); do
-			[ -f "${setting[ca]}/$file" ] || echo "$file"
-		done
-	done | sort -u
-}
-
-make_certificates() {
-	local ca=${setting[ca]-} host shmnetctl
-	[ -n "$(certificates_missing)" ] || return 0
-	shmnetctl=$(find_program shmnetctl cli) ||
-		fail "shmnetctl is missing here, which makes certificates; install the package, or build"
-	(umask 077 && mkdir -p "$ca") || fail "$ca can't be made"
-	[ -f "$ca/ca.crt" ] || "$shmnetctl" keygen ca --cluster "${setting[cluster]}" --dir "$ca" ||
-		fail "no CA in $ca"
-	for host in "${hosts[@]}"; do
-		[ -f "$ca/$host.crt" ] || "$shmnetctl" keygen node "$host" --dir "$ca" ||
-			fail "no certificate of $host in $ca"
-	done
 }
 
 # --- hosts ------------------------------------------------------------------------------
@@ -417,100 +354,6 @@ show_plan() {
 		gone+=("$host")
 		echo "$host: no longer in the inventory: its node is stopped and removed"
 	done
-}
-
-# --- what was done: NAME.state -----------------------------------------------------------------
-
-# Rolled out before, and not in the inventory any more.
-hosts_gone() {
-	local file host
-	for file in "$state"/hosts/*; do
-		[ -f "$file" ] || continue
-		host=${file##*/}
-		[[ " ${hosts[*]} " == *" $host "* ]] || echo "$host"
-	done
-}
-
-state_open() {
-	(umask 077 && mkdir -p "$state/hosts" "$state/packages") || fail "$state can't be made"
-	exec 9>"$state/lock"
-	flock -n 9 || fail "another cluster.sh works on $inventory; wait until it is done"
-}
-
-state_keep_host() { # host
-	printf '%s\t%s\t%s\n' "${ssh_to[$1]}" "${user[$1]}" "${port[$1]}" >"$state/hosts/$1.new" &&
-		mv "$state/hosts/$1.new" "$state/hosts/$1"
-}
-
-# So that an upgrade can be taken back.
-state_keep_package() {
-	local kept
-	kept=$state/packages/$(package_field Version).deb
-	[ -f "$kept" ] || { cp "$package" "$kept.new" && mv "$kept.new" "$kept"; }
-}
-
-# What a roll-out brings; the same again means that it is the same one.
-plan_sum() {
-	(cd "$work/plan" && find hosts files -type f | sort | xargs sha256sum &&
-		if [ "$verb" = upgrade ]; then package_field Version; fi) | sha256sum | cut -d' ' -f1
-}
-
-run_says() { # id|verb|sum|going
-	cat "$state/run/$1" 2>/dev/null
-}
-
-run_begin() {
-	run_write "$state/run.new" || fail "$state can't be written to; the disk may be full here"
-}
-
-run_write() { # directory
-	local dir=$1
-	rm -rf "$dir" && mkdir -p "$dir/hosts" && printf '%s-%s-%s\n' "$(date -u +%Y%m%dT%H%M%SZ)" "$$" "$RANDOM" >"$dir/id" &&
-		echo "$verb" >"$dir/verb" && plan_sum >"$dir/sum" && echo on >"$dir/going" &&
-		cp "$inventory" "$dir/inventory.yaml" && cp "$work/plan/hosts" "$dir/table" &&
-		printf '%s\n' "${todo[@]}" >"$dir/order" && sync -f "$dir" && mv "$dir" "$state/run"
-}
-
-run_mark() { # host, begun|done|undone
-	{ echo "$2" >"$state/run/hosts/$1.new" && mv "$state/run/hosts/$1.new" "$state/run/hosts/$1"; } ||
-		fail "$state can't be written to; make room here, and repeat"
-}
-
-run_of() { # host: begun, done, undone or nothing
-	cat "$state/run/hosts/$1" 2>/dev/null
-}
-
-run_hosts() { # begun|done|undone|'': those in this state
-	local host
-	while read -r host; do
-		[ "$(run_of "$host")" != "$1" ] || echo "$host"
-	done <"$state/run/order"
-}
-
-show_run() {
-	local finished begun
-	[ -d "$state/run" ] || return 0
-	finished=$(run_hosts "done" | xargs) begun=$(run_hosts begun | xargs)
-	echo "the last $(run_says verb) is half done: done ${finished:-none}, begun ${begun:-none};"
-	if [ "$(run_says going)" = on ]; then
-		echo "  '$self $inventory $(run_says verb)' goes on with it, '$self $inventory undo' takes it back"
-	else
-		echo "  '$self $inventory undo' goes on taking it back"
-	fi
-}
-
-# A run under way is gone on with as it is, or taken back.
-check_run() {
-	[ -d "$state/run" ] || return 0
-	local what
-	what="the last $(run_says verb) is half done"
-	[ "$(run_says going)" = on ] || fail "$what, and is being taken back: '$self $inventory undo' first"
-	[ "$(run_says verb)" = "$verb" ] ||
-		fail "$what: '$self $inventory $(run_says verb)' goes on with it, '$self $inventory undo' takes it back"
-	[ "$(run_says sum)" = "$(plan_sum)" ] || {
-		diff -U1 --label "of that $verb" --label now "$state/run/inventory.yaml" "$inventory" >&2
-		fail "$what, and $inventory or the package has changed since: '$self $inventory undo' first, or put back what it was ($state/run/inventory.yaml)"
-	}
 }
 
 # --- rolling out -----------------------------------------------------------------------------
