@@ -220,9 +220,17 @@ check_system() { # host
 	check_clock "$1"
 }
 
+# What a host says is a number by this only: bash would run what stands in an index.
+is_number() { # text
+	[[ $1 =~ ^[0-9]{1,12}$ ]]
+}
+
 check_clock() { # host
-	local off
-	off=$(($(fact "$1" time) - $(date +%s)))
+	local time off
+	time=$(fact "$1" time)
+	is_number "$time" ||
+		{ fault "$1" "its clock says '$time', which is no number of seconds; see what 'date +%s' prints there" && return; }
+	off=$((10#$time - $(date +%s)))
 	[ ${off#-} -le $CLOCK_OFF_MAX ] || fault "$1" \
 		"its clock is $off s off this one's, so certificates may not be valid; set it, or install systemd-timesyncd"
 }
@@ -242,14 +250,22 @@ check_rdma() { # host
 		fault "$1" "has no address '$address'; correct 'listen' in the inventory, to one of the RDMA device's interface"
 }
 
+# KiB: the file, and what is in it.
+package_room() {
+	local size
+	size=$(package_field Installed-Size)
+	is_number "$size" || size=0
+	echo $((10#$size + $(stat -c %s "$package") / 1024))
+}
+
 # Room for the package, if it is to be installed, and for files.
 check_room() { # host, [package]
 	local dir free need=$ROOM_KB
-	[ -z "${2-}" ] || need=$((need + $(package_field Installed-Size) + $(stat -c %s "$package") / 1024))
+	[ -z "${2-}" ] || need=$((need + $(package_room)))
 	for dir in /etc/shmnet /usr /var/cache; do
 		free=$(fact "$1" "free $dir")
-		[ "$free" -ge $need ] || fault "$1" \
-			"its disk is full: $free KiB free for $dir, $need are wanted; make room there"
+		{ is_number "$free" && [ "$free" -ge $need ]; } || fault "$1" \
+			"its disk is full: ${free:-no} KiB free for $dir, $need are wanted; make room there"
 	done
 }
 

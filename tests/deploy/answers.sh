@@ -1,0 +1,119 @@
+#!/bin/bash
+# What hosts answer to deploy/cluster.sh: they may be anybody's. In the place of ssh is a
+# program that prints what this test has written down, so nothing is asked and nothing changed.
+set -u
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/../netns/lib.sh"
+
+# --- the administrator's machine ---------------------------------------------------------
+
+makes_ssh() {
+	mkdir "$LAB/bin" "$LAB/answers" || return
+	# The verb is the second word after the script, each of them quoted.
+	cat >"$LAB/bin/ssh" <<-'END'
+		#!/bin/bash
+		verb=${*: -1} verb=${verb#*" 'host.sh' '"} verb=${verb%%"'"*}
+		while [ $# -gt 1 ]; do host=$1 && shift; done
+		file=$LAB/answers/$host.$verb
+		[ ! -f "$file.err" ] || cat "$file.err" >&2
+		[ -f "$file" ] || exit 0
+		cat "$file"
+	END
+	chmod 755 "$LAB/bin/ssh"
+}
+
+# All control fields, and a file that is there in vain.
+makes_package() {
+	mkdir -p "$LAB/content/DEBIAN" && printf '%s\n' "Package: shmnet" "Version: 1.0" \
+		"Architecture: all" "Maintainer: Nobody <nobody@example.net>" "Installed-Size: 100" \
+		"Description: empty" >"$LAB/content/DEBIAN/control" &&
+		dpkg-deb --root-owner-group -b "$LAB/content" "$LAB/shmnet.deb"
+}
+
+writes_inventory() {
+	cat >"$LAB/inventory.yaml" <<-END
+		cluster: lab
+		package: shmnet.deb
+		hosts:
+		  - {name: n1, id: 1, ssh: 192.0.2.1}
+		  - {name: n2, id: 2, ssh: 192.0.2.2}
+		fabrics:
+		  - {name: local, kind: shm, path: /srv/fabric}
+		networks:
+		  - {name: lan0, tap: shm0, address: 10.77.0.%/24}
+	END
+}
+
+# --- hosts ---------------------------------------------------------------------------------
+
+# A host on which all is well, and where nothing has been installed yet.
+host_answers() { # address, [key, value]...
+	declare -A says=([root]=0 [os]=debian [os_version]=12 [os_name]="Debian" [kernel]=6.1.0
+		[systemd]=yes [arch]=all [tun]=yes [rdma]='' [addresses]="$1" [time]=$(date +%s)
+		["free /etc/shmnet"]=9999999 ["free /usr"]=9999999 ["free /var/cache"]=9999999
+		[version]='' [active]=inactive [enabled]=disabled [run]='')
+	local file=$LAB/answers/$1.probe key
+	shift
+	while [ $# -gt 1 ]; do
+		says[$1]=$2
+		shift 2
+	done
+	for key in "${!says[@]}"; do
+		printf '%s\t%s\n' "$key" "${says[$key]}"
+	done >"$file"
+}
+
+all_answer_well() {
+	rm -f "$LAB/answers"/*
+	host_answers 192.0.2.1
+	host_answers 192.0.2.2
+}
+
+# Each of the texts is in what it says.
+says() { # status, text..., -- verb...
+	local want=$1 texts=() status text
+	shift
+	while [ "$1" != -- ]; do
+		texts+=("$1")
+		shift
+	done
+	shift
+	PATH=$LAB/bin:$PATH "$lab_top/deploy/cluster.sh" "$LAB/inventory.yaml" "$@" \
+		>"$LAB/said" 2>&1 </dev/null
+	status=$?
+	cat -v "$LAB/said"
+	[ "$status" -eq "$want" ] || return
+	for text in "${texts[@]}"; do
+		grep -qF -- "$text" "$LAB/said" || { echo "wanted: $text" && return 1; }
+	done
+}
+
+# --- the test ------------------------------------------------------------------------------
+
+for tool in dpkg-deb openssl flock; do
+	command -v $tool >/dev/null || skip "$tool is missing; tests/install.sh test package"
+done
+python3 -c 'import yaml' 2>/dev/null || skip "python3-yaml is missing; tests/install.sh test"
+lab_begin "$@"
+export LAB
+check "an ssh that asks nobody" makes_ssh
+check "a package" makes_package
+writes_inventory
+
+all_answer_well
+check "all is well" says 0 "n1:" "package: none -> 1.0" "n2:" -- plan
+
+# A number is one before it is reckoned with.
+for key in time "free /usr"; do
+	all_answer_well
+	host_answers 192.0.2.2 "$key" "faulty[\$(touch $LAB/ran)]"
+	check "a command in place of $key is refused" says 1 "n2: its " "nothing was changed" -- plan
+	check "and not run" not test -e "$LAB/ran"
+done
+host_answers 192.0.2.2 time "0$(date +%s)"
+check "a number may begin with 0" says 0 "n2:" -- plan
+host_answers 192.0.2.2 time ""
+check "a clock that says nothing" says 1 "n2: its clock says ''" -- plan
+host_answers 192.0.2.2 time 1
+check "a clock that is off" says 1 "s off this one's" -- plan
+lab_end
