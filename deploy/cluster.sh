@@ -599,28 +599,33 @@ verb_upgrade() {
 	echo "all hosts have $(package_field Version)"
 }
 
-# What was installed before comes back; the package of a new host goes.
+# What was installed before comes back; the package of a new host goes, and with it all of
+# /etc/shmnet only where that was empty.
 undo_package() { # host
 	local before
-	[ -n "$(fact "$1" run)" ] || return 0
+	[ "$(fact "$1" run)" = "$(run_says id)" ] || return 0
 	before=$(fact "$1" version_before)
-	if [ -z "$before" ]; then
+	if [ -z "$before" ] && [ "$(fact "$1" empty_before)" = yes ]; then
 		on "$1" remove "$1" purge >/dev/null </dev/null
+	elif [ -z "$before" ]; then
+		on "$1" unpackage >/dev/null </dev/null
 	elif [ "$before" = "$(fact "$1" version)" ]; then
 		:
-	elif [ -f "$state/packages/$before.deb" ]; then
+	elif [[ $before != */* ]] && [ -f "$state/packages/$before.deb" ]; then
 		on "$1" package "$before" back >/dev/null <"$state/packages/$before.deb"
 	else
 		echo "$1: keeps $(fact "$1" version): the package of $before is not in $state/packages" >&2
 	fi
 }
 
+# The unit last: a package that can't run must not be in the way of the one before it.
 undo_host() { # host
 	: >"$work/$1.err"
 	local active
 	active=$(fact "$1" active_before)
 	ill=''
 	on "$1" undo "$(run_says id)" "$1" </dev/null >/dev/null && undo_package "$1" &&
+		on "$1" resume "$(run_says id)" "$1" </dev/null >/dev/null &&
 		{ [ "$active" != active ] || is_healthy "$1"; } &&
 		on "$1" end "$(run_says id)" </dev/null && return
 	ill=${ill:-"can't be taken back: $(words_of "$1" 3)"}

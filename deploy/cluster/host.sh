@@ -9,7 +9,9 @@
 #   put NAME               these take their places, if the config is right
 #   start NAME             the node runs with them: reloads if that is enough
 #   health NAME            state of the unit, exit status of `shmnetctl status`, nodes as JSON
-#   undo RUN NAME          what `begin` kept is there again, but for the package
+#   undo RUN NAME          files are again as `begin` found them; a node that is new is gone
+#   unpackage              the package is gone; what is in /etc/shmnet stays
+#   resume RUN NAME        after both, the unit runs again, or not, as `begin` found it
 #   end RUN                what `begin` kept is thrown away
 #   remove NAME [purge]    the node is gone; purge: and the package, and all of /etc/shmnet
 #
@@ -91,19 +93,33 @@ probe() { # node
 	say who "$(cat $old/who 2>/dev/null)"
 	say version_before "$(cat $old/version 2>/dev/null)"
 	say active_before "$(cat $old/active 2>/dev/null)"
+	say empty_before "$(cat $old/empty 2>/dev/null)"
 	probe_files "$1"
 	[ ! -f "$etc/$1.yaml" ] || sed 's/^/config\t/' "$etc/$1.yaml"
 }
 
 # --- the way to something else -------------------------------------------------------
 
+# Not if nothing was begun, or if it is undone.
+has_begun() { # run
+	[ "$(cat $old/run 2>/dev/null)" = "$1" ]
+}
+
+# Nothing of anybody's, whatever runs of cluster.sh have left.
+is_empty() {
+	[ -z "$(find $etc -mindepth 1 -maxdepth 1 -not -name '.previous*' -not -name .new \
+		-print -quit 2>/dev/null)" ]
+}
+
 begin() { # run, node, who
 	local file
-	[ "$(cat $old/run 2>/dev/null)" != "$1" ] || return 0
+	! has_begun "$1" || return 0
 	rm -rf $old.new && mkdir -p $etc && chmod 755 $etc && mkdir $old.new || return
 	echo "$1" >$old.new/run && echo "$3" >$old.new/who &&
+		{ ! is_empty || echo yes >$old.new/empty; } &&
 		installed_version >$old.new/version &&
-		{ systemctl is-active "$(unit_of "$2")" >$old.new/active || true; } || return
+		{ systemctl is-active "$(unit_of "$2")" >$old.new/active || true; } &&
+		{ systemctl is-enabled "$(unit_of "$2")" >$old.new/enabled 2>/dev/null || true; } || return
 	while read -r file; do
 		[ ! -f "$etc/$file" ] || cp -p "$etc/$file" $old.new/ || return
 	done < <(files_of "$2")
@@ -117,12 +133,17 @@ apt_installs() { # more options..., file
 	apt-get "$@" || { apt-get -q update && apt-get "$@"; }
 }
 
+# What dpkg was cut off in. On the way back that may be the package which can't be installed.
+finish_others() { # [back]
+	[ -z "$(dpkg --audit)" ] || dpkg --configure -a >&2 || [ "${1-}" = back ]
+}
+
 package() { # version, [back]
 	local deb=$cache/shmnet_$1.deb options=() status
 	[ "$(installed_version)" != "$1" ] || { cat >/dev/null && return; }
 	[ "${2-}" != back ] || options=(--allow-downgrades)
 	mkdir -p $cache && chmod 755 $cache && (umask 022 && cat >"$deb") &&
-		{ [ -z "$(dpkg --audit)" ] || dpkg --configure -a >&2; } &&
+		finish_others "${2-}" &&
 		apt_installs "${options[@]}" "$deb" >&2 </dev/null
 	status=$?
 	rm -rf $cache
@@ -159,20 +180,28 @@ same_certificates() { # node
 	done < <(files_of "$1" | sed 1d)
 }
 
-# A node reads its certificates at its start.
 start() { # node
+	systemctl -q enable "$(unit_of "$1")" >&2 && run_node "$1"
+}
+
+# A node reads its certificates at its start.
+run_node() { # node
 	local unit status
 	unit=$(unit_of "$1")
-	systemctl -q enable "$unit" >&2 || return
 	if systemctl -q is-active "$unit" && same_certificates "$1"; then
 		shmnetctl -n "$1" reload >&2
 		status=$?
 		[ $status -ne 0 ] || { echo reloaded && return; }
 		[ $status -eq 4 ] || return 1
 	fi
-	systemctl reset-failed "$unit" 2>/dev/null
-	systemctl restart "$unit" >&2 || { journalctl -q -u "$unit" -n 5 -o cat >&2 && return 1; }
-	echo started
+	restart "$unit" && echo started
+}
+
+restart() { # unit
+	systemctl reset-failed "$1" 2>/dev/null
+	systemctl restart "$1" >&2 && return
+	journalctl -q -u "$1" -n 5 -o cat >&2
+	return 1
 }
 
 health() { # node
@@ -185,25 +214,23 @@ health() { # node
 
 # --- and back --------------------------------------------------------------------------
 
+# A package that can't run cleans nothing either, and goes all the same.
 forget() { # node
 	local unit
 	unit=$(unit_of "$1")
 	systemctl -q disable --now "$unit" >&2 2>/dev/null
 	! systemctl -q is-active "$unit" || fail "$unit does not stop"
 	[ ! -f "$etc/$1.yaml" ] || ! command -v shmnet-node >/dev/null ||
-		shmnet-node --config "$etc/$1.yaml" --cleanup >&2 || return
+		shmnet-node --config "$etc/$1.yaml" --cleanup >&2 ||
+		echo "what $1 has set up in the network may be left: shmnet-node --cleanup failed" >&2
 	rm -f "$etc/$1.yaml" "$etc/$1.crt" "$etc/$1.key"
 }
 
 undo() { # run, node
 	local file
-	[ "$(cat $old/run 2>/dev/null)" = "$1" ] || return 0 # nothing was begun, or it is undone
+	has_begun "$1" || return 0
 	rm -rf $new
-	if [ ! -f "$old/$2.yaml" ]; then
-		forget "$2" || return
-		[ -f $old/ca.crt ] || rm -f $etc/ca.crt
-		return 0
-	fi
+	[ -f "$old/$2.yaml" ] || forget "$2" || return
 	while read -r file; do
 		if [ -f "$old/$file" ]; then
 			cmp -s "$old/$file" "$etc/$file" && continue
@@ -214,17 +241,30 @@ undo() { # run, node
 			rm -f "$etc/$file"
 		fi
 	done < <(files_of "$2")
+	[ "$(cat $old/enabled)" = enabled ] || systemctl -q disable "$(unit_of "$2")" 2>/dev/null
+	return 0
+}
+
+unpackage() {
+	[ -z "$(dpkg-query -W shmnet 2>/dev/null)" ] ||
+		apt-get -q -y -o DPkg::Lock::Timeout=120 remove shmnet >&2 </dev/null
+}
+
+resume() { # run, node
+	local unit
+	has_begun "$1" && [ -f "$old/$2.yaml" ] || return 0
+	unit=$(unit_of "$2")
 	if [ "$(cat $old/active)" != active ]; then
-		systemctl -q stop "$(unit_of "$2")" >&2
-	elif grep -qv yaml $old/back 2>/dev/null; then
-		systemctl restart "$(unit_of "$2")" >&2
+		! systemctl -q is-active "$unit" || systemctl -q stop "$unit" >&2
+	elif grep -qv '\.yaml$' $old/back 2>/dev/null; then
+		restart "$unit"
 	else
-		start "$2" >&2
+		run_node "$2" >&2
 	fi
 }
 
 end() { # run
-	[ "$(cat $old/run 2>/dev/null)" != "$1" ] || rm -rf $old $new
+	! has_begun "$1" || rm -rf $old $new
 	rmdir $etc 2>/dev/null
 	return 0
 }

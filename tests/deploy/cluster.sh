@@ -37,6 +37,14 @@ repacks() { # version
 		dpkg-deb --root-owner-group -b "$LAB/content" "$LAB/newer.deb" && rm -r "$LAB/content"
 }
 
+# The same, but that its node ends at once.
+breaks() { # version
+	dpkg-deb -R "$deb" "$LAB/content" &&
+		sed -i "s/^Version: .*/Version: $1/" "$LAB/content/DEBIAN/control" &&
+		printf '#!/bin/sh\necho it is broken >&2\nexit 1\n' >"$LAB/content/usr/sbin/shmnet-node" &&
+		dpkg-deb --root-owner-group -b "$LAB/content" "$LAB/broken.deb" && rm -r "$LAB/content"
+}
+
 # --- the administrator ---------------------------------------------------------------------
 
 writes_inventory() {
@@ -391,6 +399,31 @@ check "the others go on" in_ns n1 ping -c 1 -W 5 10.77.0.2
 as_before
 check "it comes back" says 0 "n3: started, and healthy" -- apply
 check "frames cross" in_ns n1 ping -c 1 -W 5 10.77.0.3
+
+# Ways back from what can't run, and to what somebody has left.
+check "a package whose node ends at once" breaks 0.1.0+r3.gtest
+check "an upgrade to it stops" says 1 "n1: failed: its unit is" "Untouched: n2 n3." \
+	-- --package "$LAB/broken.deb" upgrade
+check "n1 has that package" has_version n1 0.1.0+r3.gtest
+check "undo goes back" says 0 "n1: as it was before" -- undo
+check "n1 has the version it had" has_version n1 0.1.0+r2.gtest
+check "and keeps nothing" keeps_nothing "${MACHINES[@]}"
+check "frames cross" in_ns n1 ping -c 1 -W 5 10.77.0.3
+check "somebody takes the package away" in_machine n2 apt-get -q -y remove shmnet
+check "and the unit" in_machine n1 systemctl disable shmnet-node@n1
+edits 's/10.79.0.%/10.81.0.%/'
+check "apply stops where a host is cut off" cut_after n3 '^n1: .*healthy' apply
+check "n2 has the package again" has_version n2 0.1.0+r2.gtest
+machine_wire n3 up
+check "undo goes back" says 0 "n3: as it was before" "n2: as it was before" "n1: as it was before" \
+	-- undo
+check "n2 has no package" not in_machine n2 test -e /usr/sbin/shmnet-node
+check "but its keys" has_keys n2
+check "and its config" grep -q 10.79.0.2 "$(machine_root n2)/etc/shmnet/n2.yaml"
+check "n1 has its unit as it was" not in_machine n1 systemctl is-enabled shmnet-node@n1
+check "n1's node runs" in_machine n1 systemctl is-active shmnet-node@n1
+as_before
+check "apply brings all back" says 0 "n2: started, and healthy" -- apply
 check "destroy asks" says 2 "--yes" -- destroy
 check "destroy removes it" says 0 "n1: removed" "n2: removed" "n3: removed" -- --yes destroy
 check "all of it" no_traces "${MACHINES[@]}"
