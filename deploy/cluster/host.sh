@@ -111,19 +111,29 @@ is_empty() {
 		-print -quit 2>/dev/null)" ]
 }
 
+# Of two that begin, the other one finds the place taken.
 begin() { # run, node, who
-	local file
+	local run
+	mkdir -p $etc && chmod 755 $etc && exec 8<$etc || return
+	flock -w 10 8 || fail "another roll-out begins here at the same time"
 	! has_begun "$1" || return 0
-	rm -rf $old.new && mkdir -p $etc && chmod 755 $etc && mkdir $old.new || return
-	echo "$1" >$old.new/run && echo "$3" >$old.new/who &&
-		{ ! is_empty || echo yes >$old.new/empty; } &&
-		installed_version >$old.new/version &&
-		{ systemctl is-active "$(unit_of "$2")" >$old.new/active || true; } &&
-		{ systemctl is-enabled "$(unit_of "$2")" >$old.new/enabled 2>/dev/null || true; } || return
+	run=$(cat $old/run 2>/dev/null)
+	[ -z "$run" ] || fail "is half way in another roll-out (of $(cat $old/who))"
+	rm -rf $old $old.new && mkdir $old.new || return # what was cut off
+	trap 'rm -rf $old.new' EXIT
+	keep $old.new "$@" && sync -f $old.new && mv -T $old.new $old
+}
+
+keep() { # directory, run, node, who
+	local file unit
+	unit=$(unit_of "$3")
+	echo "$2" >"$1/run" && echo "$4" >"$1/who" && installed_version >"$1/version" &&
+		{ ! is_empty || echo yes >"$1/empty"; } &&
+		{ systemctl is-active "$unit" >"$1/active" || true; } &&
+		{ systemctl is-enabled "$unit" >"$1/enabled" 2>/dev/null || true; } || return
 	while read -r file; do
-		[ ! -f "$etc/$file" ] || cp -p "$etc/$file" $old.new/ || return
-	done < <(files_of "$2")
-	sync -f $old.new && mv $old.new $old
+		[ ! -f "$etc/$file" ] || cp -p "$etc/$file" "$1/" || return
+	done < <(files_of "$3")
 }
 
 # apt is asked for lists only where these are missing or too old.
@@ -263,8 +273,10 @@ resume() { # run, node
 	fi
 }
 
+# At once out of its place: what is half thrown away is nothing to go back to.
 end() { # run
-	! has_begun "$1" || rm -rf $old $new
+	! has_begun "$1" || { rm -rf $old.gone && mv -T $old $old.gone && rm -rf $new; } || return
+	rm -rf $old.gone
 	rmdir $etc 2>/dev/null
 	return 0
 }
@@ -272,7 +284,7 @@ end() { # run
 # The user stays, as with the package.
 remove() { # node, [purge]
 	forget "$1" || return
-	[ "${2-}" = purge ] || { rm -rf $old $new && return; }
+	[ "${2-}" = purge ] || { rm -rf $old $old.gone $new && return; }
 	[ -z "$(dpkg-query -W shmnet 2>/dev/null)" ] ||
 		apt-get -q -y -o DPkg::Lock::Timeout=120 purge shmnet >&2 </dev/null || return
 	rm -rf $etc $cache

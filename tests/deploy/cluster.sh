@@ -85,6 +85,31 @@ cluster() { # verb...
 	in_ns admin "$lab_top/deploy/cluster.sh" "$LAB/inventory.yaml" "$@"
 }
 
+# Two roll-outs that are at a machine at once, past all that each has looked at before.
+begins() { # machine, run
+	in_machine "$1" bash -c "$(cat "$lab_top/deploy/cluster/host.sh")" host.sh begin "$2" "$1" "$2's"
+}
+
+begin_together() { # machine
+	local first second
+	start first self begins "$1" first
+	start second self begins "$1" second
+	finish first 30
+	first=$?
+	finish second 30
+	second=$?
+	cat "$LAB/first.log" "$LAB/second.log"
+	[ $((first + second)) -eq 1 ] && cat "$LAB/first.log" "$LAB/second.log" |
+		grep -qF "is half way in another roll-out (of "
+}
+
+is_of_one() { # machine
+	local kept
+	kept=$(machine_root "$1")/etc/shmnet/.previous
+	[ "$(cat "$kept/who")" = "$(cat "$kept/run")'s" ] && [ ! -e "$kept/.previous.new" ] &&
+		[ ! -e "$kept.new" ] && cmp "$kept/$1.key" "$kept/../$1.key"
+}
+
 # Each of the texts is in what it says, and nothing that is secret.
 says() { # status, text..., -- verb...
 	local want=$1 texts=() status text
@@ -381,6 +406,13 @@ has_its_disk n2
 install -d "$(machine_root n2)/etc/shmnet/.previous"
 echo other >"$(machine_root n2)/etc/shmnet/.previous/run"
 check "a host that somebody else is at" says 1 "n2: is half way in another roll-out" -- apply
+rm -r "$(machine_root n2)/etc/shmnet/.previous"
+check "of two that begin at once one does" begin_together n2
+check "and keeps all of it" is_of_one n2
+rm -r "$(machine_root n2)/etc/shmnet/.previous"
+install -d "$(machine_root n2)/etc/shmnet/.previous" # half thrown away
+check "where nothing is to go back to another begins" begins n2 third
+check "and keeps all of it" is_of_one n2
 rm -r "$(machine_root n2)/etc/shmnet/.previous"
 start other self flock --no-fork "$LAB/inventory.state/lock" sleep 60
 wait_for 5 not flock -n "$LAB/inventory.state/lock" true
