@@ -488,14 +488,15 @@ stop_here() { # host
 	cat >&2 <<-END
 		cluster.sh: the $(run_says verb) has stopped. Done: $(list ${finished[@]+"${finished[@]}"}). Failed: $1. Untouched: $(list ${untouched[@]+"${untouched[@]}"}).
 		  go on:  mend $1, then $self $inventory $(run_says verb)
-		  back:   $self $inventory undo
 	END
+	[ "$(run_says going)" = ending ] || echo "  back:   $self $inventory undo" >&2
 	exit 1
 }
 
 # What hosts keep to go back to is not needed any more.
 run_end() {
 	local host
+	run_goes ending
 	while read -r host; do
 		: >"$work/$host.err"
 		on "$host" end "$(run_says id)" </dev/null || {
@@ -503,7 +504,7 @@ run_end() {
 			stop_here "$host"
 		}
 	done <"$state/run/order"
-	rm -rf "$state/run"
+	run_forget
 }
 
 roll_out() {
@@ -639,17 +640,20 @@ verb_undo() {
 	while IFS=$'\t' read -r name _ row; do
 		know "$name" "$row"
 	done <"$state/run/table"
-	echo back >"$state/run/going"
+	[ "$(run_says going)" != ending ] ||
+		fail "the last $(run_says verb) can't be taken back any more: $(run_remedy)"
+	run_goes back
 	while read -r host <&3; do
 		case $(run_of "$host") in
 		'' | undone) continue ;;
 		esac
 		probe "$host" || fail "mend $host, then repeat: $self $inventory undo"
 		undo_host "$host" || fail "$host: $ill; mend it, then repeat: $self $inventory undo"
+		state_undo_host "$host"
 		run_mark "$host" undone
 		echo "$host: as it was before"
 	done 3< <(tac "$state/run/order")
-	rm -rf "$state/run"
+	run_forget
 }
 
 status_row() {

@@ -21,9 +21,23 @@ state_open() {
 	flock -n 9 || fail "another cluster.sh works on $inventory; wait until it is done"
 }
 
+# A name of a host never begins with a dot.
+put_text() { # file, text
+	local new=${1%/*}/.${1##*/}.new
+	printf '%s\n' "$2" >"$new" && mv "$new" "$1"
+}
+
 state_keep_host() { # host
-	printf '%s\t%s\t%s\n' "${ssh_to[$1]}" "${user[$1]}" "${port[$1]}" >"$state/hosts/$1.new" &&
-		mv "$state/hosts/$1.new" "$state/hosts/$1"
+	put_text "$state/hosts/$1" "${ssh_to[$1]}"$'\t'"${user[$1]}"$'\t'"${port[$1]}"
+}
+
+# A host that this run has brought in is one that was never there.
+state_undo_host() { # host
+	if [ -f "$state/run/known/$1" ]; then
+		put_text "$state/hosts/$1" "$(cat "$state/run/known/$1")"
+	else
+		rm -f "$state/hosts/$1"
+	fi
 }
 
 # So that an upgrade can be taken back.
@@ -51,13 +65,24 @@ run_write() { # directory
 	local dir=$1
 	rm -rf "$dir" && mkdir -p "$dir/hosts" && printf '%s-%s-%s\n' "$(date -u +%Y%m%dT%H%M%SZ)" "$$" "$RANDOM" >"$dir/id" &&
 		echo "$verb" >"$dir/verb" && plan_sum >"$dir/sum" && echo on >"$dir/going" &&
-		cp "$inventory" "$dir/inventory.yaml" && cp "$work/plan/hosts" "$dir/table" &&
+		cp -r "$state/hosts" "$dir/known" && cp "$inventory" "$dir/inventory.yaml" && cp "$work/plan/hosts" "$dir/table" &&
 		printf '%s\n' "${todo[@]}" >"$dir/order" && sync -f "$dir" && mv "$dir" "$state/run"
 }
 
 run_mark() { # host, begun|done|undone
-	{ echo "$2" >"$state/run/hosts/$1.new" && mv "$state/run/hosts/$1.new" "$state/run/hosts/$1"; } ||
+	put_text "$state/run/hosts/$1" "$2" ||
 		fail "$state can't be written to; make room here, and repeat"
+}
+
+# From `ending` on there is no way back: some hosts keep nothing any more.
+run_goes() { # on|ending|back
+	put_text "$state/run/going" "$1" ||
+		fail "$state can't be written to; make room here, and repeat"
+}
+
+# At once out of its place.
+run_forget() {
+	rm -rf "$state/run.gone" && mv "$state/run" "$state/run.gone" && rm -rf "$state/run.gone"
 }
 
 run_of() { # host: begun, done, undone or nothing
@@ -71,28 +96,34 @@ run_hosts() { # begun|done|undone|'': those in this state
 	done <"$state/run/order"
 }
 
+run_remedy() {
+	local again undo="'$self $inventory undo'"
+	again="'$self $inventory $(run_says verb)'"
+	case $(run_says going) in
+	on) echo "$again goes on with it, $undo takes it back" ;;
+	ending) echo "$again ends it; all hosts are done, and what they had before is not kept any more" ;;
+	*) echo "$undo goes on taking it back" ;;
+	esac
+}
+
 show_run() {
 	local finished begun
 	[ -d "$state/run" ] || return 0
 	finished=$(run_hosts "done" | xargs) begun=$(run_hosts begun | xargs)
 	echo "the last $(run_says verb) is half done: done ${finished:-none}, begun ${begun:-none};"
-	if [ "$(run_says going)" = on ]; then
-		echo "  '$self $inventory $(run_says verb)' goes on with it, '$self $inventory undo' takes it back"
-	else
-		echo "  '$self $inventory undo' goes on taking it back"
-	fi
+	echo "  $(run_remedy)"
 }
 
 # A run under way is gone on with as it is, or taken back.
 check_run() {
 	[ -d "$state/run" ] || return 0
-	local what
+	local what undo="'$self $inventory undo' first, or "
 	what="the last $(run_says verb) is half done"
-	[ "$(run_says going)" = on ] || fail "$what, and is being taken back: '$self $inventory undo' first"
-	[ "$(run_says verb)" = "$verb" ] ||
-		fail "$what: '$self $inventory $(run_says verb)' goes on with it, '$self $inventory undo' takes it back"
+	[ "$(run_says going)" != back ] || fail "$what, and is being taken back: '$self $inventory undo' first"
+	[ "$(run_says going)" != ending ] || undo=''
+	[ "$(run_says verb)" = "$verb" ] || fail "$what: $(run_remedy)"
 	[ "$(run_says sum)" = "$(plan_sum)" ] || {
 		diff -U1 --label "of that $verb" --label now "$state/run/inventory.yaml" "$inventory" >&2
-		fail "$what, and $inventory or the package has changed since: '$self $inventory undo' first, or put back what it was ($state/run/inventory.yaml)"
+		fail "$what, and $inventory or the package has changed since: ${undo}put back what it was ($state/run/inventory.yaml)"
 	}
 }

@@ -16,8 +16,8 @@ makes_ssh() {
 		while [ $# -gt 1 ]; do host=$1 && shift; done
 		file=$LAB/answers/$host.$verb
 		[ ! -f "$file.err" ] || cat "$file.err" >&2
-		[ -f "$file" ] || exit 0
-		cat "$file"
+		[ ! -f "$file" ] || cat "$file"
+		[ ! -f "$file.status" ] || exit "$(cat "$file.status")"
 	END
 	chmod 755 "$LAB/bin/ssh"
 }
@@ -64,9 +64,38 @@ host_answers() { # address, [key, value]...
 }
 
 all_answer_well() {
+	local address
 	rm -f "$LAB/answers"/*
-	host_answers 192.0.2.1
-	host_answers 192.0.2.2
+	for address in 192.0.2.{1,2,3}; do
+		host_answers "$address"
+		health_answers "$address" '{"nodes": [{"name": "n1", "state": "up"},
+			{"name": "n2", "state": "up"}, {"name": "n1.new", "state": "up"}]}'
+	done
+}
+
+health_answers() { # address, JSON of `shmnetctl nodes`
+	printf 'active\tactive\nstatus\t0\nnodes\t%s\n' "${2//$'\n'/}" >"$LAB/answers/$1.health"
+}
+
+fails_at() { # address, verb, words
+	echo "$3" >"$LAB/answers/$1.$2.err" && echo 1 >"$LAB/answers/$1.$2.status"
+}
+
+# Rolled out before, so these run.
+begun_by() { # address of host, run of cluster.sh
+	host_answers "$1" run "$2" empty_before yes
+}
+
+the_run() {
+	cat "$LAB/inventory.state/run/id"
+}
+
+known() {
+	ls "$LAB/inventory.state/hosts"
+}
+
+says_no() { # text
+	! grep -F -- "$1" "$LAB/said"
 }
 
 # Each of the texts is in what it says.
@@ -116,4 +145,29 @@ host_answers 192.0.2.2 time ""
 check "a clock that says nothing" says 1 "n2: its clock says ''" -- plan
 host_answers 192.0.2.2 time 1
 check "a clock that is off" says 1 "s off this one's" -- plan
+
+# What hosts keep to go back to is being thrown away: there is no way back then.
+all_answer_well
+fails_at 192.0.2.2 end "no way there"
+check "apply can't tell all hosts that it is done" says 1 "n2: failed: can't be told" \
+	"Done: n1 n2." "go on:  mend n2" -- apply
+check "and offers no way back" says_no "undo"
+check "status neither" says 4 "apply' ends it" -- status
+check "nor is there one" says 1 "can't be taken back any more" "apply' ends it" -- undo
+rm "$LAB/answers"/*.end.*
+check "apply ends it" says 0 "going on with the apply" "all hosts are as" -- apply
+check "nothing is half done then" says 1 "there is nothing to take back" -- undo
+
+# A host that a run brings in is not known after its undo; its name may be any.
+sed -i 's/^hosts:/&\n  - {name: n1.new, id: 3, ssh: 192.0.2.3}/' "$LAB/inventory.yaml"
+fails_at 192.0.2.1 put "it is refused"
+check "apply stops after a host that is new" says 1 "n1: failed: its config is refused: it is refused" \
+	"Done: n1.new." -- apply
+check "which is known" [ "$(known)" = "$(printf 'n1\nn1.new\nn2')" ]
+begun_by 192.0.2.3 "$(the_run)"
+check "undo goes back" says 0 "n1.new: as it was before" "n1: as it was before" -- undo
+check "the host is not known" [ "$(known)" = "$(printf 'n1\nn2')" ]
+sed -i '/n1.new/d' "$LAB/inventory.yaml"
+check "so nothing is done to it" says 0 "n2:" -- plan
+check "nor told of it" says_no "no longer in the inventory"
 lab_end
