@@ -158,9 +158,27 @@ quoted() { # words: as a shell takes them
 	done
 }
 
+# What a host says is shown on a terminal: nothing but text, and no more than there is room for.
+SAID_MAX=4M
+WORDS_MAX=64K
+
+cleaned() {
+	LC_ALL=C sed 's/\r//g; s/[^\t -~\x80-\xff]/?/g; s/\xc2[\x80-\x9f]/?/g'
+}
+
 # Runs a verb of cluster/host.sh there. What it says on standard error goes to
 # $work/HOST.err.
 on() { # host, verb, arguments...
+	{
+		{
+			on_raw "$@" 2>&1 >&3 3>&- | tail -c $WORDS_MAX | cleaned >"$work/$1.err"
+			return "${PIPESTATUS[0]}"
+		} 3>&1 | head -c $SAID_MAX | cleaned
+		return "${PIPESTATUS[0]}"
+	}
+}
+
+on_raw() { # host, verb, arguments...
 	local host=$1 sudo=''
 	shift
 	[ "${user[$host]}" = root ] || sudo='sudo -n '
@@ -168,12 +186,12 @@ on() { # host, verb, arguments...
 		-o ServerAliveCountMax=$((SSH_SECONDS / 5 + 1)) -o ControlMaster=auto -o ControlPath="$work/s-$host" \
 		-o ControlPersist=60 ${setting[ssh_config]+-F "${setting[ssh_config]}"} \
 		-l "${user[$host]}" -p "${port[$host]}" "${ssh_to[$host]}" \
-		"$sudo$(quoted bash -c "$host_script" host.sh "$@")" 2>"$work/$host.err"
+		"$sudo$(quoted bash -c "$host_script" host.sh "$@")"
 }
 
 # The last words of a host about what went wrong.
 words_of() { # host, [lines]
-	grep -v '^Shared connection to' "$work/$1.err" | tail -n "${2:-1}" | tr -d '\r'
+	grep -v '^Shared connection to' "$work/$1.err" | tail -n "${2:-1}"
 }
 
 end_connections() {

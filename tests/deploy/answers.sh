@@ -16,7 +16,7 @@ makes_ssh() {
 		while [ $# -gt 1 ]; do host=$1 && shift; done
 		file=$LAB/answers/$host.$verb
 		[ ! -f "$file.err" ] || cat "$file.err" >&2
-		[ ! -f "$file" ] || cat "$file"
+		[ ! -f "$file" ] || cat "$file" || exit 255
 		[ ! -f "$file.status" ] || exit "$(cat "$file.status")"
 	END
 	chmod 755 "$LAB/bin/ssh"
@@ -145,6 +145,16 @@ host_answers 192.0.2.2 time ""
 check "a clock that says nothing" says 1 "n2: its clock says ''" -- plan
 host_answers 192.0.2.2 time 1
 check "a clock that is off" says 1 "s off this one's" -- plan
+
+# What they say is text by the time that it is shown, and not without an end.
+all_answer_well
+host_answers 192.0.2.1 os none os_name $'No\e[2JSystem\xc2\x9b1m'
+fails_at 192.0.2.2 probe $'not\e]0;title\a here\r'
+check "what hosts say is told" says 1 "n1: runs No?[2JSystem?1m; Debian" "not?]0;title? here" -- plan
+check "without control characters" [ "$(tr -d '\n\t -~' <"$LAB/said" | wc -c)" -eq 0 ]
+all_answer_well
+head -c 6M /dev/zero >>"$LAB/answers/192.0.2.2.probe"
+check "an answer without an end is none" says 1 "n2: can't be reached" -- plan
 
 # What hosts keep to go back to is being thrown away: there is no way back then.
 all_answer_well
