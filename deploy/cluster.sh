@@ -404,16 +404,16 @@ expected_by() { # host
 	done
 }
 
-# Prints who of these is not up.
-unseen() { # JSON of `shmnetctl nodes`, hosts...
-	python3 -c '
+# Prints who of these is not up, by what `health` said: all of them if that can't be read.
+unseen() { # host that was asked, hosts...
+	sed -n 's/^nodes\t//p' "$work/$1.health" | python3 -c '
 import json, sys
 try:
-    nodes = json.loads(sys.argv[1])["nodes"]
-except (ValueError, KeyError):
-    nodes = []
-up = {node["name"] for node in nodes if node["state"] == "up"}
-print(" ".join(name for name in sys.argv[2:] if name not in up))' "$@"
+    nodes = json.load(sys.stdin)["nodes"]
+    up = {node["name"] for node in nodes if node["state"] == "up"}
+except (ValueError, KeyError, TypeError, RecursionError):
+    up = set()
+print(" ".join(name for name in sys.argv[1:] if name not in up))' "${@:2}" || echo "${*:2}"
 }
 
 # Sets `ill` to what is wrong with a host, or to nothing.
@@ -428,7 +428,7 @@ examine() { # host, who it has to see...
 	[ "$answer" = active ] || return
 	ill="its node does not answer (shmnetctl status: exit $status)"
 	[ "$status" = 0 ] || [ "$status" = 4 ] || return
-	missing=$(unseen "$(sed -n 's/^nodes\t//p' "$work/$host.health")" "$@")
+	missing=$(unseen "$host" "$@")
 	ill=${missing:+"its node does not see $missing"}
 }
 
@@ -695,7 +695,7 @@ status_of() { # host, id
 	*) state_word=down && worst 1 ;;
 	esac
 	mapfile -t others < <(printf '%s\n' "${hosts[@]}" | grep -vxF "$1")
-	peers=$(unseen "$(sed -n 's/^nodes\t//p' "$work/$1.health")" "${others[@]}" | wc -w)
+	peers=$(unseen "$1" "${others[@]}" | wc -w)
 	status_row "$1" "$2" "${ssh_to[$1]}" "$(fact "$1" version)" "${unit:--}" "$state_word" \
 		"$((${#others[@]} - peers))/${#others[@]}" "$config"
 }

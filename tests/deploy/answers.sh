@@ -156,6 +156,15 @@ all_answer_well
 head -c 6M /dev/zero >>"$LAB/answers/192.0.2.2.probe"
 check "an answer without an end is none" says 1 "n2: can't be reached" -- plan
 
+# Nobody is seen by what is no answer.
+for nodes in '{"nodes": [1]}' '{"nodes": [{"name": []}]}' '[]' '' \
+	"{\"nodes\": [{\"name\": \"n2\", \"state\": \"$(head -c 200K /dev/zero | tr '\0' x)\"}]}"; do
+	all_answer_well
+	health_answers 192.0.2.1 "$nodes"
+	check "nobody is seen by ${nodes:0:30}" says 4 "ok        0/1 " "ok        1/1 " -- status
+	check "and nothing is said of that" says_no "Traceback"
+done
+
 # What hosts keep to go back to is being thrown away: there is no way back then.
 all_answer_well
 fails_at 192.0.2.2 end "no way there"
