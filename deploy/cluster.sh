@@ -292,6 +292,18 @@ check_arch() { # host
 		"is $(fact "$1" arch), and $package is $(package_field Architecture); build it on such a machine"
 }
 
+# Until it is removed, the node of the name before runs there, and has what the new one wants.
+check_renamed() {
+	local before address port_before host
+	for before in $(hosts_gone); do
+		IFS=$'\t' read -r address _ port_before <"$state/hosts/$before"
+		for host in "${hosts[@]}"; do
+			[ "${ssh_to[$host]}:${port[$host]}" != "$address:$port_before" ] || fault "$host" \
+				"has the ssh address of $before, which was rolled out there and runs; apply without $host first, which removes $before, or destroy where it is the only one"
+		done
+	done
+}
+
 # Somebody else's run, from another machine or another inventory.
 check_foreign_run() { # host
 	local run
@@ -535,14 +547,9 @@ roll_out() {
 	run_end
 }
 
-# A host may be in the inventory still, by another name.
 remove_host() { # host
-	local other purge=purge
-	for other in "${hosts[@]}"; do
-		[ "${ssh_to[$other]}:${port[$other]}" != "${ssh_to[$1]}:${port[$1]}" ] || purge=''
-	done
 	: >"$work/$1.err"
-	on "$1" remove "$1" $purge >/dev/null </dev/null || return
+	on "$1" remove "$1" last >/dev/null </dev/null || return
 	rm -f "$state/hosts/$1"
 	echo "$1: removed"
 }
@@ -558,6 +565,7 @@ prepare() {
 check_all() {
 	check_package
 	check_certificates
+	check_renamed
 	probe_all
 	check_hosts
 	give_up_if_faulty

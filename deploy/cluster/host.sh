@@ -13,7 +13,8 @@
 #   unpackage              the package is gone; what is in /etc/shmnet stays
 #   resume RUN NAME        after both, the unit runs again, or not, as `begin` found it
 #   end RUN                what `begin` kept is thrown away
-#   remove NAME [purge]    the node is gone; purge: and the package, and all of /etc/shmnet
+#   remove NAME purge      the node is gone, and the package, and all of /etc/shmnet
+#   remove NAME last       as long as there is no other node's config: just the node otherwise
 #
 # Every verb can be repeated after it was cut off. A file is written beside its place, synced
 # and renamed, so there is always one, the old one or the new one.
@@ -282,9 +283,10 @@ end() { # run
 }
 
 # The user stays, as with the package.
-remove() { # node, [purge]
+remove() { # node, purge|last
 	forget "$1" || return
-	[ "${2-}" = purge ] || { rm -rf $old $old.gone $new && return; }
+	[ "$2" = purge ] || [ -z "$(find $etc -maxdepth 1 -name '*.yaml' -print -quit 2>/dev/null)" ] ||
+		return 0
 	[ -z "$(dpkg-query -W shmnet 2>/dev/null)" ] ||
 		apt-get -q -y -o DPkg::Lock::Timeout=120 purge shmnet >&2 </dev/null || return
 	rm -rf $etc $cache

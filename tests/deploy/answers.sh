@@ -177,6 +177,12 @@ rm "$LAB/answers"/*.end.*
 check "apply ends it" says 0 "going on with the apply" "all hosts are as" -- apply
 check "nothing is half done then" says 1 "there is nothing to take back" -- undo
 
+# A host by another name.
+sed -i 's/name: n2/name: m2/' "$LAB/inventory.yaml"
+check "a host by another name is refused" says 1 "m2: has the ssh address of n2" \
+	"apply without m2 first" "nothing was changed" -- plan
+sed -i 's/name: m2/name: n2/' "$LAB/inventory.yaml"
+
 # A host that a run brings in is not known after its undo; its name may be any.
 sed -i 's/^hosts:/&\n  - {name: n1.new, id: 3, ssh: 192.0.2.3}/' "$LAB/inventory.yaml"
 fails_at 192.0.2.1 put "it is refused"

@@ -422,10 +422,18 @@ check "the same processes run" same_processes "$pids"
 check "all is as it was" says 0 "n1: nothing to do" "n2: nothing to do" "n3: nothing to do" -- plan
 check "and connections live" ways_live "what was refused" "${WAYS[@]}"
 
-# Less, and nothing.
+# Less, and nothing. A node of somebody else's is left alone.
 edits '/name: n3/d'
 check "plan shows a host less" says 0 "n3: no longer in the inventory" -- plan
+echo '# by hand' >"$(machine_root n3)/etc/shmnet/other.yaml"
 check "apply removes it" says 0 "n3: removed" -- apply
+check "but not another's config" in_machine n3 test -f /etc/shmnet/other.yaml -a -x /usr/sbin/shmnet-node
+check "all of its own" not in_machine n3 sh -c 'ls /etc/shmnet/n3.*'
+rm "$(machine_root n3)/etc/shmnet/other.yaml"
+as_before
+check "it comes back" says 0 "n3: started, and healthy" -- apply
+edits '/name: n3/d'
+check "apply removes it again" says 0 "n3: removed" -- apply
 check "all of it" no_traces n3
 check "the others go on" in_ns n1 ping -c 1 -W 5 10.77.0.2
 as_before
