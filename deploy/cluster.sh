@@ -142,11 +142,16 @@ package_field() { # field
 	dpkg-deb -f "$package" "$1" 2>/dev/null
 }
 
+# One that is of no use is not there for what is looked at next.
 check_package() {
 	[ -n "$package" ] || { fault "$inventory" "package: missing; name the file that deploy/package.sh has made, or use --package" && return; }
-	[ -f "$package" ] || { fault "$package" "there is no such package; deploy/package.sh makes it" && return; }
-	[ "$(package_field Package)" = shmnet ] ||
+	if [ ! -f "$package" ]; then
+		fault "$package" "there is no such package; deploy/package.sh makes it"
+		package=''
+	elif [ "$(package_field Package)" != shmnet ]; then
 		fault "$package" "is no package of shmnet; deploy/package.sh makes it"
+		package=''
+	fi
 }
 
 # --- hosts ------------------------------------------------------------------------------
@@ -313,7 +318,7 @@ check_foreign_run() { # host
 }
 
 wants_package() { # host
-	[ "$(fact "$1" version)" != "$(package_field Version)" ] &&
+	[ -n "$package" ] && [ "$(fact "$1" version)" != "$(package_field Version)" ] &&
 		{ [ "$verb" = upgrade ] || [ -z "$(fact "$1" version)" ]; }
 }
 

@@ -27,16 +27,28 @@ check_certificate() { # file, who it is for or nothing, remedy
 		fault "$1" "is not for ${2#*://}; $3"
 }
 
+# Both are made at once.
+check_pair() { # ca directory, name, what of the two may be missing
+	local remedy="put it back, or move that away too, and apply makes both"
+	if [ -f "$1/$2.key" ] && [ ! -f "$1/$2.crt" ]; then
+		fault "$1/$2.crt" "is missing, and $2.key is there; $remedy"
+	elif [ -f "$1/$2.crt" ] && [ ! -f "$1/$2.key" ] && [ "${3-}" != key ]; then
+		fault "$1/$2.key" "is missing, and $2.crt is there; $remedy"
+	fi
+}
+
 # For hosts whose certificates are there; what is missing is made by `apply`.
 check_certificates() {
 	local ca=${setting[ca]-} host uri="shmnet://${setting[cluster]}"
 	[ -n "$ca" ] || return 0
 	command -v openssl >/dev/null || fail "openssl is missing here; apt-get install openssl"
 	check_key "$ca/ca.key"
+	check_pair "$ca" ca key # which may be kept elsewhere
 	[ ! -f "$ca/ca.crt" ] || check_certificate "$ca/ca.crt" "" \
 		"a new CA and new certificates are due: move the directory away, and apply"
 	for host in "${hosts[@]}"; do
 		check_key "$ca/$host.key"
+		check_pair "$ca" "$host"
 		[ -f "$ca/$host.crt" ] || continue
 		check_certificate "$ca/$host.crt" "$uri/$host" \
 			"move it and $host.key away, and apply makes new ones"

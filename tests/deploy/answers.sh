@@ -177,6 +177,32 @@ rm "$LAB/answers"/*.end.*
 check "apply ends it" says 0 "going on with the apply" "all hosts are as" -- apply
 check "nothing is half done then" says 1 "there is nothing to take back" -- undo
 
+# What is refused before that.
+all_answer_well
+cp "$LAB/inventory.yaml" "$LAB/good.yaml"
+check "no package" says 1 "none.deb: there is no such package" -- --package "$LAB/none.deb" upgrade
+check "is told of just once" [ "$(grep -c none.deb "$LAB/said")" -eq 1 ]
+check "and in no words of bash" says_no "line "
+sed -i 's|{name: lan0,|&hosts: null, |' "$LAB/inventory.yaml"
+check "no word on who is in a network is all" says 0 "n1:" -- plan
+cp "$LAB/good.yaml" "$LAB/inventory.yaml"
+sed -i 's|ssh: 192.0.2.1|&, listen: "192.0.2.1\\n:7471"|; s|kind: shm, path: /srv/fabric|kind: rdma, security: none|' \
+	"$LAB/inventory.yaml"
+check "an address with a line break" says 2 "inventory.yaml:4: hosts[0].listen: " "is no address" -- plan
+sed -i 's|listen: "192.0.2.1.n:7471"|rdma: {device: "rxe0\\trxe1"}|' "$LAB/inventory.yaml"
+check "a device with a tab" says 2 "inventory.yaml:4: hosts[0].rdma.device: " "is no RDMA device" -- plan
+cp "$LAB/good.yaml" "$LAB/inventory.yaml"
+mkdir "$LAB/ca"
+"$(program shmnetctl)" keygen ca --cluster lab --dir "$LAB/ca" >/dev/null
+"$(program shmnetctl)" keygen node n1 --dir "$LAB/ca" >/dev/null
+sed -i '1s/$/\nca: ca/' "$LAB/inventory.yaml"
+check "plan says what is to be made" says 0 "n2.key is to be made" -- plan
+mv "$LAB/ca/n1.key" "$LAB/n1.key"
+check "a certificate without its key" says 1 "ca/n1.key: is missing, and n1.crt is there; put it back" -- plan
+mv "$LAB/n1.key" "$LAB/ca/n1.key" && mv "$LAB/ca/n1.crt" "$LAB/n1.crt"
+check "a key without its certificate" says 1 "ca/n1.crt: is missing, and n1.key is there; put it back" -- plan
+cp "$LAB/good.yaml" "$LAB/inventory.yaml"
+
 # A host by another name.
 sed -i 's/name: n2/name: m2/' "$LAB/inventory.yaml"
 check "a host by another name is refused" says 1 "m2: has the ssh address of n2" \
