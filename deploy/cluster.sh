@@ -196,7 +196,7 @@ on_raw() { # host, verb, arguments...
 
 # The last words of a host about what went wrong.
 words_of() { # host, [lines]
-	grep -v '^Shared connection to' "$work/$1.err" | tail -n "${2:-1}"
+	grep -a -v '^Shared connection to' "$work/$1.err" | tail -n "${2:-1}"
 }
 
 end_connections() {

@@ -266,7 +266,8 @@ resume() { # run, node
 	has_begun "$1" && [ -f "$old/$2.yaml" ] || return 0
 	unit=$(unit_of "$2")
 	if [ "$(cat $old/active)" != active ]; then
-		! systemctl -q is-active "$unit" || systemctl -q stop "$unit" >&2
+		systemctl -q stop "$unit" 2>/dev/null # which may not be there any more
+		! systemctl -q is-active "$unit"
 	elif grep -qv '\.yaml$' $old/back 2>/dev/null; then
 		restart "$unit"
 	else
