@@ -85,6 +85,12 @@ cluster() { # verb...
 	in_ns admin "$lab_top/deploy/cluster.sh" "$LAB/inventory.yaml" "$@"
 }
 
+# More than one ping: as long as the kernel asks for the address of who was away, once a
+# second, it keeps a hundred packets, the latest ones, and the traffic beside is more.
+frames_cross() { # address
+	in_ns n1 ping -c 5 -W 5 "$1"
+}
+
 # Two roll-outs that are at a machine at once, past all that each has looked at before.
 begins() { # machine, run
 	in_machine "$1" bash -c "$(cat "$lab_top/deploy/cluster/host.sh")" host.sh begin "$2" "$1" "$2's"
@@ -287,7 +293,7 @@ check "apply brings it to all" says 0 "n1: started, and healthy" "n3: started, a
 for machine in "${MACHINES[@]}"; do
 	check "$machine has keys of its own" has_keys "$machine"
 done
-check "frames cross" in_ns n1 ping -c 1 -W 5 10.77.0.3
+check "frames cross" frames_cross 10.77.0.3
 check "status has a table" says 0 "HOST" "n2                   2  192.0.2.2" "2/2     as-here" -- status
 check "plan has nothing to do" says 0 "n1: nothing to do" "n3: nothing to do" -- plan
 pids=$(lists_pids)
@@ -304,7 +310,7 @@ check "plan shows a change" says 0 "+  - {name: lan1, tap: shm1, address: 10.78.
 check "status, too" says 4 "differs" -- status
 check "apply brings it" says 0 "n1: reloaded, and healthy" "n3: reloaded, and healthy" -- apply
 check "by a reload" same_processes "$pids"
-check "frames cross on the new network" in_ns n1 ping -c 1 -W 5 10.78.0.3
+check "frames cross on the new network" frames_cross 10.78.0.3
 
 # One host fails in the middle: on, and back.
 cp "$LAB/inventory.yaml" "$LAB/good.yaml"
@@ -355,7 +361,7 @@ check "connections live" ways_live "upgrade" "${WAYS[@]}"
 for machine in "${MACHINES[@]}"; do
 	check "$machine has another version" has_version "$machine" 0.1.0+r2.gtest
 done
-check "frames cross" in_ns n1 ping -c 1 -W 5 10.77.0.3
+check "frames cross" frames_cross 10.77.0.3
 cp "$LAB/newer.deb" "$LAB/shmnet.deb"
 check "nothing is left to do" says 0 "all hosts have 0.1.0+r2.gtest" -- upgrade
 
@@ -435,10 +441,10 @@ check "it comes back" says 0 "n3: started, and healthy" -- apply
 edits '/name: n3/d'
 check "apply removes it again" says 0 "n3: removed" -- apply
 check "all of it" no_traces n3
-check "the others go on" in_ns n1 ping -c 1 -W 5 10.77.0.2
+check "the others go on" frames_cross 10.77.0.2
 as_before
 check "it comes back" says 0 "n3: started, and healthy" -- apply
-check "frames cross" in_ns n1 ping -c 1 -W 5 10.77.0.3
+check "frames cross" frames_cross 10.77.0.3
 
 # Ways back from what can't run, and to what somebody has left.
 check "a package whose node ends at once" breaks 0.1.0+r3.gtest
@@ -448,7 +454,7 @@ check "n1 has that package" has_version n1 0.1.0+r3.gtest
 check "undo goes back" says 0 "n1: as it was before" -- undo
 check "n1 has the version it had" has_version n1 0.1.0+r2.gtest
 check "and keeps nothing" keeps_nothing "${MACHINES[@]}"
-check "frames cross" in_ns n1 ping -c 1 -W 5 10.77.0.3
+check "frames cross" frames_cross 10.77.0.3
 check "somebody takes the package away" in_machine n2 apt-get -q -y remove shmnet
 check "and the unit" in_machine n1 systemctl disable shmnet-node@n1
 edits 's/10.79.0.%/10.81.0.%/'
